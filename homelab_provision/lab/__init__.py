@@ -1,0 +1,1 @@
+"""Virtual machines on a private network: real firmware, real boot, power that can be cut."""
