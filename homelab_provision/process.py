@@ -16,7 +16,8 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -141,6 +142,23 @@ def run(
         raise ProcessError(f"failed ({_status(done.returncode)}): {shown}", returncode=done.returncode,
                            stdout=done.stdout, stderr=done.stderr)  # fmt: skip
     return done
+
+
+@contextmanager
+def background(argv: Sequence[Argument], *, ready: Callable[[], bool], deadline: float = 10.0) -> Iterator[int]:
+    """Keep a program running beside us: wait until `ready()`, yield its process id, end it at the close."""
+    words = [os.fspath(word) for word in argv]
+    child = subprocess.Popen([*_follow_parent(), *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL, env=environment(), start_new_session=True)  # fmt: skip
+    try:
+        give_up = time.monotonic() + deadline
+        while not ready():
+            if child.poll() is not None or time.monotonic() > give_up:
+                raise ProcessError(f"did not start: {shlex.join(words)}", returncode=child.returncode)
+            time.sleep(0.02)
+        yield child.pid
+    finally:
+        _kill_group(child)
 
 
 class _Reader:

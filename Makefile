@@ -1,0 +1,28 @@
+# demo: see a rebuild    test: everything    check: the fast part    bench: the figures
+.PHONY: demo test check setup bench clean
+PYTEST = .venv/bin/python -m pytest
+
+demo: setup
+	.venv/bin/python tests/demo.py
+
+test: setup
+	$(MAKE) --no-print-directory check
+	$(PYTEST) -m "lab or molecule" tests
+
+check: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/yamllint --strict .
+	.venv/bin/ansible-lint --offline
+	shellcheck $$(git grep -lE '^#!/bin/(ba)?sh' -- ':!*.md')
+	$(PYTEST) -q -m "not lab and not molecule" tests
+
+setup:
+	@tools/setup
+
+bench: setup
+	.venv/bin/python -m bench
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache dist

@@ -1,0 +1,151 @@
+"""The only door to ansible-runner: a playbook run becomes events.
+
+ansible-runner's own command is run through `process.run`, so that Ansible too has a clean environment, a
+deadline, and dies with us; it prints one JSON event a line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from homelab_provision import paths
+from homelab_provision.errors import ProvisionError
+from homelab_provision.events import Emit, Outcome, Progress, TaskFinished
+from homelab_provision.process import run
+
+_OUTCOMES = {
+    "runner_on_ok": Outcome.OK,
+    "runner_on_skipped": Outcome.SKIPPED,
+    "runner_on_failed": Outcome.FAILED,
+    "runner_on_unreachable": Outcome.UNREACHABLE,
+}
+
+
+@dataclass(frozen=True)
+class Playbook:
+    """What to run and against whom."""
+
+    path: Path
+    inventory: Path
+    ssh_config: Path
+    limit: str | None = None
+    check: bool = False
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    vault_password_file: Path | None = None
+
+    def command_line(self) -> str:
+        words = []
+        if self.limit:
+            words += ["--limit", self.limit]
+        if self.check:
+            words += ["--check", "--diff"]
+        if self.vault_password_file:
+            words += ["--vault-password-file", os.fspath(self.vault_password_file)]
+        return shlex.join(words)
+
+
+@dataclass(frozen=True)
+class Recap:
+    """How a playbook run ended: number of tasks by outcome, and what failed."""
+
+    counts: Mapping[Outcome, int]
+    failures: Sequence[str]
+
+    @property
+    def ok(self) -> bool:
+        return not self.failures
+
+    def proof(self) -> dict[str, Any]:
+        return {outcome.value: count for outcome, count in self.counts.items() if count}
+
+
+class PlaybookFailed(ProvisionError):
+    """At least one task failed, or a host could not be reached."""
+
+
+def play(playbook: Playbook, *, artifacts: Path, emit: Emit, deadline: float = 3600.0) -> Recap:
+    """Run a playbook, emit each finished task, keep ansible-runner's artifacts in `artifacts`.
+
+    Raises `PlaybookFailed` with the failed tasks' messages.
+    """
+    home = paths.private(artifacts)
+    if playbook.variables:
+        extra = paths.private(home / "env") / "extravars"
+        extra.touch(mode=0o600)
+        extra.write_text(json.dumps(dict(playbook.variables)))
+    listener = _Listener(emit)
+    bin_dir = Path(sys.executable).parent
+    done = run(
+        [bin_dir / "ansible-runner", "run", home, "--json",
+         "--project-dir", playbook.path.parent, "-p", playbook.path.name,
+         "--inventory", playbook.inventory, "--cmdline", playbook.command_line()],
+        deadline=deadline,
+        check=False,
+        on_line=listener.line,
+        env={
+            "PATH": f"{bin_dir}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "ANSIBLE_CONFIG": os.fspath(paths.content("ansible.cfg")),
+            "ANSIBLE_ROLES_PATH": os.fspath(paths.content("roles")),
+            "ANSIBLE_SSH_ARGS": f"-F {playbook.ssh_config}",
+        },
+    )  # fmt: skip
+    if done.returncode != 0 or listener.failures:
+        raise PlaybookFailed(
+            f"the playbook {playbook.path.name} failed"
+            + (f" on {len(listener.failures)} task(s)" if listener.failures else ""),
+            evidence="\n".join(listener.failures) or listener.said or done.stderr,
+            hint=f"the whole output is in {home}/artifacts",
+        )
+    return Recap(listener.counts, listener.failures)
+
+
+class _Listener:
+    """Turns ansible-runner's JSON lines into events."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self.counts = dict.fromkeys(Outcome, 0)
+        self.failures: list[str] = []
+        self.said = ""  # the last words, for a failure before the first task
+
+    def line(self, text: str) -> None:
+        try:
+            event = json.loads(text)
+        except ValueError:
+            self.said = text
+            return
+        kind, data = event.get("event", ""), event.get("event_data", {})
+        if kind in ("verbose", "error", "warning", "system_warning") and event.get("stdout"):
+            self.said = event["stdout"]
+        if kind == "playbook_on_task_start":
+            self._emit(Progress(name=data.get("name") or data.get("task", ""), done=self._done(), unit="tasks"))
+        if kind in _OUTCOMES:
+            self._task(_OUTCOMES[kind], data)
+
+    def _done(self) -> int:
+        return sum(self.counts.values())
+
+    def _task(self, outcome: Outcome, data: dict[str, Any]) -> None:
+        result = data.get("res") or {}
+        if outcome is Outcome.OK and result.get("changed"):
+            outcome = Outcome.CHANGED
+        message = None
+        if outcome in (Outcome.FAILED, Outcome.UNREACHABLE):
+            message = _message(result)
+            if not data.get("ignore_errors"):
+                self.failures.append(f"{data.get('host')}: {data.get('task')}: {message}")
+        self.counts[outcome] += 1
+        self._emit(TaskFinished(play=data.get("play") or "", task=data.get("task") or "", host=data.get("host") or "",
+                                result=outcome, seconds=data.get("duration") or 0.0, message=message))  # fmt: skip
+
+
+def _message(result: dict[str, Any]) -> str:
+    parts = [str(result[key]) for key in ("msg", "stderr", "module_stderr") if result.get(key)]
+    return "\n".join(parts) or "failed (the task hides its output)"

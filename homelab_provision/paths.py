@@ -1,0 +1,49 @@
+"""Where things lie on the controller (XDG base directories) and inside the package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+NAME = "homelab-provision"
+PACKAGE = Path(__file__).resolve().parent
+
+
+def _xdg(variable: str, default: str) -> Path:
+    base = os.environ.get(variable)
+    return (Path(base) if base else Path.home() / default) / NAME
+
+
+def private(directory: Path) -> Path:
+    """Make a directory that only its owner can read, and return it."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    return directory
+
+
+def cache() -> Path:
+    """Images and rescue systems: everything here can be made again."""
+    return _xdg("XDG_CACHE_HOME", ".cache")
+
+
+def state() -> Path:
+    """Runs, locks and the disks of the lab."""
+    return private(_xdg("XDG_STATE_HOME", ".local/state"))
+
+
+def runs() -> Path:
+    return private(state() / "runs")
+
+
+def locks() -> Path:
+    return private(state() / "locks")
+
+
+def lab(namespace: str) -> Path:
+    return private(state() / "lab" / namespace)
+
+
+def content(name: str) -> Path:
+    """`playbooks`, `roles` or `inventories`: inside the package when installed from a wheel, beside it in a clone."""
+    inside = PACKAGE / "content" / name
+    return inside if inside.is_dir() else PACKAGE.parent / name

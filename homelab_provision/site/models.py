@@ -1,0 +1,189 @@
+"""What a site is made of: hosts (parts to be played) and machines (boxes that can play them)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+from homelab_provision.errors import UsageError
+from homelab_provision.lab.model import LabMachine, LabNetwork
+from homelab_provision.site.values import Mac, Serial, WrittenSize
+
+# Hosts of this group may be rebuilt; all others are only talked to.
+PROVISIONED_GROUP = "provisioned"
+
+
+class Frozen(BaseModel):
+    """A description that never changes after it was read, and in which an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class DiskUse(StrEnum):
+    SYSTEM = "system"
+    KEEP = "keep"
+
+
+class Firmware(StrEnum):
+    UEFI = "uefi"
+    BIOS = "bios"
+
+
+class Way(StrEnum):
+    """How a machine gets into the rescue system."""
+
+    USB = "usb"
+    NETBOOT = "netboot"
+    BOOTNEXT = "bootnext"
+    KEXEC = "kexec"
+
+
+class OperatorKind(StrEnum):
+    """Who acts on the box."""
+
+    PERSON = "person"
+    WOL = "wol"
+    LAB = "lab"
+
+
+class Disk(Frozen):
+    """One disk of a machine, recognised by its serial and size, never by its name."""
+
+    serial: Serial
+    size: WrittenSize
+    use: DiskUse = DiskUse.SYSTEM
+    """`system`: may be flashed. `keep`: is never written."""
+    erase: bool = False
+    """Declared: what stands on this disk may go, whatever it is."""
+    model: str | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        return self.size.size_bytes
+
+
+class Passport(Frozen):
+    """The recorded identity of a machine. The rescue system compares it seconds before anything is written."""
+
+    serial: Serial
+    """The serial of the box (DMI product serial; on a Dell the service tag)."""
+    product: str | None = None
+    """The DMI product name, letter by letter."""
+    macs: Annotated[tuple[Mac, ...], Field(min_length=1)]
+    """Wired network cards; every one of them has to be there."""
+    firmware: Firmware = Firmware.UEFI
+    memory_mib: PositiveInt | None = None
+    """Memory that is installed, in MiB."""
+    cores: PositiveInt | None = None
+    cpu_flags: tuple[str, ...] = ()
+    """CPU features that hosts may need, as /proc/cpuinfo names them."""
+    disks: Annotated[tuple[Disk, ...], Field(min_length=1)]
+
+    @property
+    def system_disks(self) -> tuple[Disk, ...]:
+        return tuple(disk for disk in self.disks if disk.use is DiskUse.SYSTEM)
+
+
+class Machine(Frozen):
+    """A physical (or virtual) box. One that plays no host is a spare."""
+
+    name: str
+    model: str | None = None
+    """The kind of box, as its hardware card is called."""
+    passport: Passport
+    plays: str | None = None
+    """The host that this machine is."""
+    distrusted_as: tuple[str, ...] = ()
+    """Hosts that this machine once was: it may still hold their keys and is not to be taken for them."""
+    address: IPv4Address | None = None
+    """Where its rescue system answers, if the address is reserved."""
+    way: Way = Way.USB
+    operator: OperatorKind = OperatorKind.PERSON
+    lab: LabMachine | None = None
+    """Virtual hardware, for a machine of the lab."""
+    note: str | None = None
+
+
+class Network(Frozen):
+    """A host's place in the network (inventory variable `provision_network`); without it, DHCP decides."""
+
+    address: IPv4Interface
+    """With the length of the prefix: 192.168.50.10/24."""
+    gateway: IPv4Address | None = None
+    dns: tuple[IPv4Address, ...] = ()
+
+    @model_validator(mode="after")
+    def _gateway_is_near(self) -> Self:
+        if self.gateway is not None and self.gateway not in self.address.network:
+            raise ValueError(f"a gateway inside {self.address.network}")
+        return self
+
+
+class Needs(Frozen):
+    """What a host asks of a machine that shall play it (inventory variable `provision_needs`)."""
+
+    disk_gb: PositiveFloat | None = None
+    """Size of the system disk, in GB (10^9 bytes)."""
+    memory_mib: PositiveInt | None = None
+    cores: PositiveInt | None = None
+    cpu_flags: tuple[str, ...] = ()
+
+
+class Host(Frozen):
+    """A part to be played: a name, an address, services, data."""
+
+    name: str
+    address: str | None = None
+    """Where it answers (`ansible_host`); an IPv4 address for every host that may be rebuilt."""
+    network: Network | None = None
+    needs: Needs = Needs()
+    groups: tuple[str, ...] = ()
+    provisioned: bool = False
+
+
+@dataclass(frozen=True)
+class Site:
+    """One homelab: what it is to be (hosts) and what it is made of (machines)."""
+
+    root: Path
+    name: str
+    hosts: Mapping[str, Host]
+    machines: Mapping[str, Machine]
+    lab: LabNetwork | None = None
+
+    def host(self, name: str) -> Host:
+        """The host called `name`. Raises UsageError."""
+        if name not in self.hosts:
+            raise UsageError(f"site `{self.name}` has no host `{name}`", hint=nearest(name, self.hosts, "hosts"))
+        return self.hosts[name]
+
+    def machine(self, name: str) -> Machine:
+        """The machine called `name`. Raises UsageError."""
+        if name not in self.machines:
+            raise UsageError(f"site `{self.name}` has no machine `{name}`",
+                             hint=nearest(name, self.machines, "machines"))  # fmt: skip
+        return self.machines[name]
+
+    def player_of(self, host: str) -> Machine | None:
+        """The machine that plays `host`, if any does."""
+        return next((machine for machine in self.machines.values() if machine.plays == host), None)
+
+    def spares(self) -> tuple[Machine, ...]:
+        """The machines that play nothing."""
+        return tuple(machine for machine in self.machines.values() if machine.plays is None)
+
+
+def nearest(word: str, known: Iterable[str], kind: str) -> str:
+    """A hint for a word that is not among the known ones."""
+    words = sorted(known)
+    close = difflib.get_close_matches(word, words, n=1)
+    if close:
+        return f"did you mean `{close[0]}`?"
+    return f"{kind} of this site: {', '.join(words)}" if words else f"this site has no {kind}"

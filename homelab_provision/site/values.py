@@ -1,0 +1,101 @@
+"""The values of a site's description: MAC addresses, serials and sizes as people write them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+
+from homelab_provision.sizes import parse_size
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_SIZE = re.compile(r"(\d+)(?:\.(\d+))?\s*([A-Za-z]*)")
+# What firmware and USB bridges say when nobody gave them a serial: it is on thousands of boxes.
+_PLACEHOLDERS = frozenset({
+    "to be filled by o.e.m.", "default string", "system serial number", "not specified", "not applicable",
+    "serial number", "none", "unknown", "n/a", "oem", "0123456789", "123456789", "1234567890", "0123456789abcdef",
+})  # fmt: skip
+# "1 TB" may be 1000 or 1024 GB, "16 GB" of eMMC are 15.8: a rounder number than that is no measurement.
+ROUNDEST = 0.03
+
+
+def same_serial(one: str, other: str) -> bool:
+    """Whether two serials name the same thing: firmware pads them, and people type them from a sticker."""
+    return serial_key(one) == serial_key(other)
+
+
+def serial_key(serial: str) -> str:
+    return " ".join(serial.split()).casefold()
+
+
+def _mac(text: str) -> str:
+    mac = text.strip().lower().replace("-", ":")
+    if not _MAC.fullmatch(mac):
+        raise ValueError("a MAC address: six pairs of hex digits, as in 52:54:00:50:70:0b")
+    if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
+        raise ValueError("the MAC address of a network card (this one is a group address or zero)")
+    return mac
+
+
+def _serial(text: str) -> str:
+    key = serial_key(text)
+    if not key:
+        raise ValueError("a serial, as the rescue or `dmidecode` shows it")
+    if key in _PLACEHOLDERS or len(set(key)) == 1:
+        raise ValueError("a serial that only this device has (this is a maker's placeholder)")
+    return " ".join(text.split())
+
+
+@dataclass(frozen=True)
+class Size:
+    """A capacity as somebody wrote it, in bytes, and how far the truth may be from it.
+
+    Bytes are exact. Anything else is as precise as its last digit ("256 GB": half a GB more or less),
+    but never coarser than `ROUNDEST` of the size ("1 TB" is not 1.4 TB).
+    """
+
+    text: str
+    size_bytes: int
+    tolerance_bytes: int
+
+    def matches(self, seen_bytes: int) -> bool:
+        return abs(seen_bytes - self.size_bytes) <= self.tolerance_bytes
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def written_size(value: object) -> Size:
+    """Read a size: 256060514304, "256 GB", "14.7 GiB". Raises ValueError."""
+    if isinstance(value, Size):
+        return value
+    text = str(value).strip()
+    found = _SIZE.fullmatch(text)
+    expectation = 'a size in bytes, or with a unit as in "256 GB" or "14.7 GiB"'
+    if isinstance(value, bool) or not found:
+        raise ValueError(expectation)
+    whole, decimals, unit = found.group(1), found.group(2) or "", found.group(3)
+    try:
+        size_bytes = int(whole) if unit in ("", "B") and not decimals else parse_size(text)
+    except ValueError:
+        raise ValueError(expectation) from None
+    if size_bytes <= 0:
+        raise ValueError(expectation)
+    if unit in ("", "B"):
+        return Size(text, size_bytes, 0)
+    last_digit = parse_size(f"1 {unit}") / 10 ** len(decimals)
+    return Size(text, size_bytes, int(min(last_digit / 2, size_bytes * ROUNDEST)))
+
+
+_SIZE_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?\s*[A-Za-z]*$"}],
+    "description": 'Bytes (exact), or as precise as it is written: "256 GB", "14.7 GiB".',
+}
+Mac = Annotated[str, AfterValidator(_mac), WithJsonSchema(
+    {"type": "string", "pattern": "^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$"})]  # fmt: skip
+Serial = Annotated[str, AfterValidator(_serial)]
+WrittenSize = Annotated[
+    Size, BeforeValidator(written_size), PlainSerializer(str, return_type=str), WithJsonSchema(_SIZE_SCHEMA)
+]

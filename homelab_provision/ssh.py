@@ -1,0 +1,158 @@
+"""SSH to the machines of a site: the OpenSSH client with a generated configuration.
+
+One configuration serves ssh, Ansible and testinfra. Names are aliases: `rescue` for a machine in the
+rescue system, the host's own name for the installed system. Each alias is checked against its own pinned
+key, whatever address it has. The controller's private key lives in an agent of our own, never in a file.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO
+
+from homelab_provision.identity import Identities, known_hosts
+from homelab_provision.process import Completed, background, run
+
+RESCUE = "rescue"
+CONNECT_TIMEOUT = 5
+# The first that both sides have: AES-GCM is the fastest wherever the CPU has AES instructions, a Wyse included.
+CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com"
+
+
+class Answer(StrEnum):
+    """What stands behind an address."""
+
+    OURS = "ours"  # the pinned key, and it let us in
+    SILENT = "silent"  # nothing speaks SSH there
+    STRANGER = "stranger"  # another host key
+    LOCKED_OUT = "locked out"  # the pinned key, but it does not let us in
+
+
+@dataclass(frozen=True)
+class Door:
+    """How programs reach the homelab's network: through nothing at home, through the lab's namespace in the lab."""
+
+    prefix: tuple[str, ...] = ()
+
+    def proxy(self) -> str | None:
+        return shlex.join([*self.prefix, "nc"]) + " %h %p" if self.prefix else None
+
+
+def config(*, addresses: dict[str, str], folder: Path, door: Door) -> str:
+    """The text of the ssh configuration: `addresses` maps an alias to its address; `folder` holds the sockets."""
+    blocks = [f"Host {alias}\n  HostName {address}\n  HostKeyAlias {alias}" for alias, address in addresses.items()]
+    proxy = door.proxy()
+    common = [
+        "Host *",
+        "  User root",
+        f"  UserKnownHostsFile {folder}/known_hosts",
+        "  GlobalKnownHostsFile none",
+        "  StrictHostKeyChecking yes",
+        "  UpdateHostKeys no",
+        "  CheckHostIP no",
+        "  BatchMode yes",
+        "  PreferredAuthentications publickey",
+        f"  IdentityAgent {folder}/agent",
+        f"  Ciphers {CIPHERS}",
+        "  ControlMaster auto",
+        f"  ControlPath {folder}/%C",
+        "  ControlPersist 30",
+        # A connection to a machine that was reset would hang for ever without these.
+        "  ServerAliveInterval 5",
+        "  ServerAliveCountMax 3",
+        f"  ConnectTimeout {CONNECT_TIMEOUT}",
+        "  LogLevel ERROR",
+        *([f"  ProxyCommand {proxy}"] if proxy else []),
+    ]
+    return "\n".join([*blocks, "\n".join(common)]) + "\n"
+
+
+@dataclass(frozen=True)
+class Ssh:
+    """An open door to the machines of one site, for the time of one command."""
+
+    config_file: Path
+    addresses: dict[str, str]
+    door: Door
+    pinned: dict[str, str]
+
+    def argv(self, alias: str, *command: str) -> list[str]:
+        return ["ssh", "-F", os.fspath(self.config_file), alias, *([shlex.join(command)] if command else [])]
+
+    def run(
+        self,
+        alias: str,
+        *command: str,
+        deadline: float,
+        input: str | bytes | None = None,
+        stdin: IO[bytes] | None = None,
+        check: bool = True,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Completed:
+        """Run a command on the machine (given as words, quoted for its shell)."""
+        return run(self.argv(alias, *command), deadline=deadline, input=input, stdin=stdin, check=check,
+                   on_line=on_line)  # fmt: skip
+
+    def forget(self, alias: str) -> None:
+        """Close the shared connection: the machine is about to go away."""
+        run(["ssh", "-F", self.config_file, "-O", "exit", alias], deadline=10, check=False)
+
+    def offered_key(self, alias: str) -> str | None:
+        """The Ed25519 host key that the alias's address shows (`ssh-ed25519 AAAA…`); `None`: nothing speaks SSH."""
+        scan = ["ssh-keyscan", "-T", str(CONNECT_TIMEOUT), "-t", "ed25519", self.addresses[alias]]
+        shown = run([*self.door.prefix, *scan], deadline=CONNECT_TIMEOUT + 10, check=False).stdout
+        keys = [line.split(" ", 1)[1] for line in shown.splitlines() if " ssh-ed25519 " in line]
+        return keys[0].strip() if keys else None
+
+    def answer(self, alias: str) -> Answer:
+        """Who answers at the alias's address."""
+        if self.run(alias, "true", deadline=CONNECT_TIMEOUT + 15, check=False).returncode == 0:
+            return Answer.OURS
+        offered = self.offered_key(alias)
+        if offered is None:
+            return Answer.SILENT
+        return Answer.LOCKED_OUT if offered == self.pinned[alias] else Answer.STRANGER
+
+    def wait(self, alias: str, *, deadline: float, interval: float = 1.0,
+             on_wait: Callable[[float, Answer], None] | None = None) -> Answer:  # fmt: skip
+        """Try until the alias is ours or `deadline` seconds have passed; returns the last answer."""
+        started = time.monotonic()
+        while (answer := self.answer(alias)) is not Answer.OURS:
+            waited = time.monotonic() - started
+            if waited > deadline:
+                break
+            if on_wait:
+                on_wait(waited, answer)
+            time.sleep(interval)
+        return answer
+
+
+@contextmanager
+def opened(identities: Identities, addresses: dict[str, str], door: Door) -> Iterator[Ssh]:
+    """Start the agent, write the configuration, and clean both up at the end."""
+    with ExitStack() as stack:
+        # A short path of its own: a socket's name may have no more than 108 characters.
+        folder = Path(tempfile.mkdtemp(prefix="hlp-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        (folder / "known_hosts").write_text(known_hosts(identities, RESCUE))
+        config_file = folder / "ssh_config"
+        config_file.write_text(config(addresses=addresses, folder=folder, door=door))
+        stack.enter_context(background(["ssh-agent", "-D", "-a", folder / "agent"], ready=(folder / "agent").exists))
+        run(["ssh-add", "-q", "-"], deadline=20, input=identities.site.controller.private,
+            env={"SSH_AUTH_SOCK": os.fspath(folder / "agent")})  # fmt: skip
+        pinned = {RESCUE: identities.site.rescue.public}
+        pinned |= {name: host.host_key.public for name, host in identities.hosts.items()}
+        session = Ssh(config_file, addresses, door, pinned)
+        for alias in addresses:
+            stack.callback(session.forget, alias)
+        yield session
+
