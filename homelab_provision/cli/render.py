@@ -1,0 +1,339 @@
+"""The stream of events on the terminal: a live tree where someone watches, plain lines where not.
+
+Everything goes to standard error; standard output belongs to data. Whatever colour says, a word or a mark
+says too. This is the only module that imports rich.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from homelab_provision.cli.running import RunningPhase, RunningStep
+from homelab_provision.errors import ProvisionError, Refused, UsageError
+from homelab_provision.events import (
+    Event,
+    Notice,
+    Outcome,
+    PhaseFinished,
+    PhaseStarted,
+    Progress,
+    RunFinished,
+    RunResult,
+    RunStarted,
+    StepFinished,
+    StepStarted,
+    TaskFinished,
+)
+from homelab_provision.report.wording import MARKS, RESULT_MARKS, printable, scalar_text, seconds_text
+
+PLAIN_INTERVAL = 5.0  # seconds between two progress lines of one step
+EVIDENCE_LINES = 20
+NAME_COLUMN, TIME_COLUMN = 36, 9
+STYLES = {
+    Outcome.OK: "green",
+    Outcome.CHANGED: "yellow",
+    Outcome.SKIPPED: "dim",
+    Outcome.FAILED: "bold red",
+    Outcome.UNREACHABLE: "bold red",
+}
+RESULT_STYLES = {
+    RunResult.PROVEN: "bold green",
+    RunResult.UNPROVEN: "bold yellow",
+    RunResult.FAILED: "bold red",
+    RunResult.REFUSED: "bold red",
+}
+BAD = (Outcome.FAILED, Outcome.UNREACHABLE)
+
+
+def renderer(*, phases: Sequence[str] = (), stream: TextIO | None = None,
+             environ: Mapping[str, str] = os.environ) -> Renderer:  # fmt: skip
+    """The renderer that suits `stream` (standard error): a live tree on a terminal, plain lines elsewhere.
+
+    `phases` are the names of all phases of the run, in order, so that what is still to come can be shown.
+    """
+    console = _console(stream, environ)
+    if console.is_terminal and not console.is_dumb_terminal:
+        return LiveRenderer(console, phases)
+    return PlainRenderer(console)
+
+
+def print_error(error: ProvisionError, *, log: Path | None = None, stream: TextIO | None = None,
+                environ: Mapping[str, str] = os.environ) -> None:  # fmt: skip
+    """What failed, the last lines of evidence, a blank line, how to mend it, and where to read more."""
+    console = _console(stream, environ)
+    _say(console, Text.assemble(("error", "bold red"), ": ", printable(error.message)))
+    if error.evidence:
+        for line in printable(error.evidence).strip("\n").splitlines()[-EVIDENCE_LINES:]:
+            _say(console, Text.assemble(("  | ", "dim"), line))
+    if error.hint or log:
+        _say(console, Text())
+    if error.hint:
+        _say(console, Text.assemble(("hint", "bold cyan"), ": ", printable(error.hint)))
+    if log:
+        _say(console, Text.assemble(("log", "bold"), f": {log}"))
+
+
+def _console(stream: TextIO | None, environ: Mapping[str, str]) -> Console:
+    return Console(file=stream or sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=False,
+                   no_color="NO_COLOR" in environ or None, _environ=environ)  # fmt: skip
+
+
+def _say(console: Console, line: RenderableType) -> None:
+    """One line; long ones wrap in the terminal, not here, so that paths and digests can be copied whole."""
+    console.print(line, soft_wrap=True)
+
+
+class Renderer:
+    """Shows the events of a run. Used as a context manager; events may come from any thread."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.RLock()
+        self._ascii = not (console.encoding or "").lower().startswith("utf")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        """End the display; whatever is unfinished stays as it was last seen."""
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            self._show(event)
+
+    def _show(self, event: Event) -> None:
+        raise NotImplementedError
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Leave the terminal to somebody else: a prompt, a shell on the machine."""
+        yield
+
+    def confirm(self, question: str, expected: str) -> None:
+        """Ask the user to type `expected`. Anything else is a refusal."""
+        if (answer := self._ask(f"{question} ")) != expected:
+            raise Refused(f"not confirmed: wanted `{expected}`, got `{answer}`", hint="nothing has been changed")
+
+    def choose(self, question: str, options: Sequence[str]) -> str:
+        """Ask the user to type one of `options`, by its number or name."""
+        listed = "".join(f"\n  {number}. {option}" for number, option in enumerate(options, 1))
+        answer = self._ask(f"{question}{listed}\n> ")
+        numbered = {str(number): option for number, option in enumerate(options, 1)}
+        if (choice := numbered.get(answer, answer)) not in options:
+            raise Refused(f"no such choice: `{answer}`", hint="nothing has been changed")
+        return choice
+
+    def _ask(self, prompt: str) -> str:
+        if not (self._console.is_terminal and sys.stdin.isatty()):
+            raise UsageError(f"there is no terminal to ask on: {prompt.strip()}",
+                             hint="run it in a terminal, or answer beforehand with options and `--yes`")  # fmt: skip
+        with self._lock, self.suspended():
+            self._console.print(Text(prompt, style="bold"), end="", soft_wrap=True)
+            return sys.stdin.readline().strip()
+
+    def _mark(self, outcome: Outcome) -> str:
+        return outcome.value if self._ascii else MARKS[outcome]
+
+
+class PlainRenderer(Renderer):
+    """One line per start and end, a progress line now and then: for logs, pipes and CI."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._phase: RunningPhase | None = None
+        self._said: dict[str, float] = {}
+
+    def _show(self, event: Event) -> None:
+        match event:
+            case RunStarted():
+                self._line(f"{'resuming' if event.resumed else 'running'} {event.command}")
+            case PhaseStarted():
+                self._phase, self._said = RunningPhase(event.phase), {}
+                self._line(f"{event.phase}: started")
+            case PhaseFinished():
+                self._line(f"{event.phase}: {event.result}, {seconds_text(event.seconds)}{_because(event.error)}")
+                self._phase = None
+            case StepStarted():
+                self._line(f"{self._path(event.name)} …")
+            case StepFinished():
+                self._line(f"{self._path(event.name)}: {event.result}, {seconds_text(event.seconds)}")
+            case Notice():
+                self._line(f"warning: {event.text}" if event.level == "warning" else event.text)
+            case RunFinished():
+                self._line(f"{event.result} after {seconds_text(event.seconds)}")
+            case TaskFinished() if event.result in BAD:
+                self._line(f"{self._path('')}{event.host}: {event.task}: {event.result}{_because(event.message)}")
+        if isinstance(event, Progress | TaskFinished) and self._phase:
+            self._phase.take(event)
+            self._progress(event)
+
+    def _progress(self, event: Progress | TaskFinished) -> None:
+        """Say how far it is, at most every few seconds; the first time only after as long."""
+        name = event.name if isinstance(event, Progress) else "tasks"
+        now = event.at.timestamp()
+        assert self._phase is not None
+        if now - self._said.setdefault(name, now) < PLAIN_INTERVAL:
+            return
+        self._said[name] = now
+        if isinstance(event, TaskFinished):
+            self._line(f"{self._phase.name}: {self._phase.tasks_text()}, {event.task}")
+        else:
+            self._line(f"{self._path(event.name)}: {self._phase.progress_text(event.name)}")
+
+    def _path(self, name: str) -> str:
+        phase = self._phase.name if self._phase else ""
+        inside = name.removeprefix(f"{phase}/").replace("/", ": ")
+        return ": ".join(filter(None, (phase, inside if inside != phase else ""))) + ("" if name else ": ")
+
+    def _line(self, text: str) -> None:
+        _say(self._console, Text(_ascii(printable(text)) if self._ascii else printable(text)))
+
+
+class LiveRenderer(Renderer):
+    """Finished phases scroll by and stay; the phase at work is redrawn below them."""
+
+    def __init__(self, console: Console, phases: Sequence[str] = ()) -> None:
+        super().__init__(console)
+        self._to_come = list(phases)
+        self._phase: RunningPhase | None = None
+        self._spinner = Spinner("line" if self._ascii else "dots", style="cyan")
+        self._live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self._frame,
+                          redirect_stdout=False, redirect_stderr=False)  # fmt: skip
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        with self._lock:
+            self._live.stop()
+            if self._phase:  # interrupted: let what was at work stay visible
+                self._console.print(self._tree(self._phase, None))
+                self._phase = None
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        running = self._live.is_started
+        self._live.stop()
+        try:
+            yield
+        finally:
+            if running:
+                self._live.start(refresh=True)
+
+    def _show(self, event: Event) -> None:
+        match event:
+            case RunStarted():
+                verb = "resuming" if event.resumed else "running"
+                _say(self._console, Text.assemble((verb, "dim"), " ", (event.command, "bold")))
+            case PhaseStarted():
+                self._phase = RunningPhase(event.phase)
+                if event.phase in self._to_come:
+                    del self._to_come[: self._to_come.index(event.phase) + 1]
+            case PhaseFinished():
+                self._phase_finished(event)
+            case Notice() if event.level == "warning":
+                _say(self._console, Text.assemble(("warning", "bold yellow"), ": ", printable(event.text)))
+            case Notice():
+                _say(self._console, Text(printable(event.text)))
+            case RunFinished():
+                self._run_finished(event)
+            case TaskFinished() if event.result in BAD:
+                line = f"{event.host}: {event.task}{_because(event.message)}"
+                _say(self._console, Text.assemble("    ", self._label(event.result), " ", printable(line)))
+        if self._phase and isinstance(event, StepStarted | StepFinished | Progress | TaskFinished):
+            self._phase.take(event)
+
+    def _phase_finished(self, event: PhaseFinished) -> None:
+        phase = self._phase if self._phase and self._phase.name == event.phase else RunningPhase(event.phase)
+        phase.seconds = event.seconds
+        self._phase = None
+        self._to_come = [name for name in self._to_come if name != event.phase]
+        self._console.print(self._tree(phase, event))
+
+    def _run_finished(self, event: RunFinished) -> None:
+        mark = "" if self._ascii else f"{RESULT_MARKS[event.result]} "
+        style = RESULT_STYLES[event.result]
+        _say(self._console, Text.assemble((f"{mark}{event.result}", style), f" after {seconds_text(event.seconds)}"))
+
+    def _label(self, outcome: Outcome) -> Text:
+        return Text(self._mark(outcome), style=STYLES[outcome])
+
+    def _frame(self) -> RenderableType:
+        with self._lock:
+            parts: list[RenderableType] = [self._tree(self._phase, None)] if self._phase else []
+            if self._to_come:
+                parts.append(Text("  then " + ", ".join(self._to_come), style="dim", no_wrap=True, overflow="ellipsis"))
+            return Group(*parts)
+
+    def _tree(self, phase: RunningPhase, end: PhaseFinished | None) -> Table:
+        """A phase and its steps as rows: mark, name, seconds, and what is to be said about it."""
+        table = Table.grid(padding=(0, 1))
+        table.add_column(width=7 if self._ascii else 1)
+        table.add_column(no_wrap=True, overflow="ellipsis", width=min(NAME_COLUMN, self._console.width // 2))
+        table.add_column(justify="right", width=TIME_COLUMN, no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        mark = self._label(end.result) if end else self._spinner
+        saying = _ending(end) if end else Text(phase.saying(phase.name), style="cyan")
+        table.add_row(mark, Text(phase.name, style="bold"), _time(phase.elapsed(), end), saying)
+        steps = phase.steps if end else phase.steps_that_fit(max(self._console.height - 6, 4))
+        for step in steps:
+            table.add_row(*self._step_row(phase, step, done=end is not None))
+        return table
+
+    def _step_row(self, phase: RunningPhase, step: RunningStep, *, done: bool) -> tuple[RenderableType, ...]:
+        indent = "  " * len(step.path)
+        if step.result or done:
+            name = Text.assemble(indent, self._label(step.result or Outcome.FAILED), f" {printable(step.path[-1])}")
+            return ("", name, Text(seconds_text(step.elapsed()), style="dim"), "")
+        bullet = "> " if self._ascii else "• "
+        name = Text.assemble(indent, (bullet, "cyan"), printable(step.path[-1]))
+        return ("", name, Text(seconds_text(step.elapsed())), self._moving(phase, step))
+
+    def _moving(self, phase: RunningPhase, step: RunningStep) -> RenderableType:
+        text = Text(phase.saying("/".join(step.path)), style="cyan")
+        share = phase.share("/".join(step.path))
+        if share is None:
+            return text
+        bar = Table.grid(padding=(0, 1))
+        bar.add_column(width=20)
+        bar.add_column(no_wrap=True, overflow="ellipsis")
+        bar.add_row(ProgressBar(total=1.0, completed=share, width=20), text)
+        return bar
+
+
+def _time(seconds: float, end: PhaseFinished | None) -> Text:
+    return Text(seconds_text(seconds), style="dim" if end else "")
+
+
+def _ending(end: PhaseFinished) -> Text:
+    """What a phase ends with: its error, or the plain facts among its proofs."""
+    if end.error:
+        return Text(printable(end.error).splitlines()[0], style="red")
+    facts = (f"{key}: {scalar_text(value)}" for key, value in end.proof.items() if not isinstance(value, dict | list))
+    return Text(", ".join(facts), style="dim")
+
+
+def _because(reason: str | None) -> str:
+    lines = printable(reason or "").strip().splitlines()
+    return f": {lines[0]}" if lines else ""
+
+
+def _ascii(text: str) -> str:
+    return text.replace("…", "...").encode("ascii", "replace").decode()
