@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 from homelab_provision.errors import UsageError
 from homelab_provision.lab.model import LabMachine, LabNetwork
-from homelab_provision.site.values import Mac, Serial, WrittenSize
+from homelab_provision.site.values import Mac, Serial, WrittenSize, expected
 
 # Hosts of this group may be rebuilt; all others are only talked to.
 PROVISIONED_GROUP = "provisioned"
@@ -122,7 +122,7 @@ class Network(Frozen):
     @model_validator(mode="after")
     def _gateway_is_near(self) -> Self:
         if self.gateway is not None and self.gateway not in self.address.network:
-            raise ValueError(f"a gateway inside {self.address.network}")
+            raise expected(f"a gateway inside {self.address.network}")
         return self
 
 

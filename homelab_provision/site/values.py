@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from homelab_provision.sizes import parse_size
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _SIZE = re.compile(r"(\d+)(?:\.(\d+))?\s*([A-Za-z]*)")
+_SIZE_EXPECTED = 'a size in bytes, or with a unit as in "256 GB" (10^9) or "14.7 GiB" (2^30)'
 # What firmware and USB bridges say when nobody gave them a serial: it is on thousands of boxes.
 _PLACEHOLDERS = frozenset({
     "to be filled by o.e.m.", "default string", "system serial number", "not specified", "not applicable",
@@ -19,6 +21,15 @@ _PLACEHOLDERS = frozenset({
 })  # fmt: skip
 # "1 TB" may be 1000 or 1024 GB, "16 GB" of eMMC are 15.8: a rounder number than that is no measurement.
 ROUNDEST = 0.03
+
+
+# The type of a validation error whose text says what was expected (and not what is wrong).
+EXPECTATION = "expectation"
+
+
+def expected(text: str) -> PydanticCustomError:
+    """An error for a value that is not `text`, which names what belongs there. A ValueError."""
+    return PydanticCustomError(EXPECTATION, "{expected}", {"expected": text})
 
 
 def same_serial(one: str, other: str) -> bool:
@@ -33,18 +44,18 @@ def serial_key(serial: str) -> str:
 def _mac(text: str) -> str:
     mac = text.strip().lower().replace("-", ":")
     if not _MAC.fullmatch(mac):
-        raise ValueError("a MAC address: six pairs of hex digits, as in 52:54:00:50:70:0b")
+        raise expected("a MAC address: six pairs of hex digits, as in 52:54:00:50:70:0b")
     if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
-        raise ValueError("the MAC address of a network card (this one is a group address or zero)")
+        raise expected("the MAC address of a network card (this one is a group address or zero)")
     return mac
 
 
 def _serial(text: str) -> str:
     key = serial_key(text)
     if not key:
-        raise ValueError("a serial, as the rescue or `dmidecode` shows it")
+        raise expected("a serial, as the rescue or `dmidecode` shows it")
     if key in _PLACEHOLDERS or len(set(key)) == 1:
-        raise ValueError("a serial that only this device has (this is a maker's placeholder)")
+        raise expected("a serial that only this device has (this is a maker's placeholder)")
     return " ".join(text.split())
 
 
@@ -73,16 +84,15 @@ def written_size(value: object) -> Size:
         return value
     text = str(value).strip()
     found = _SIZE.fullmatch(text)
-    expectation = 'a size in bytes, or with a unit as in "256 GB" or "14.7 GiB"'
     if isinstance(value, bool) or not found:
-        raise ValueError(expectation)
+        raise expected(_SIZE_EXPECTED)
     whole, decimals, unit = found.group(1), found.group(2) or "", found.group(3)
     try:
         size_bytes = int(whole) if unit in ("", "B") and not decimals else parse_size(text)
     except ValueError:
-        raise ValueError(expectation) from None
+        raise expected(_SIZE_EXPECTED) from None
     if size_bytes <= 0:
-        raise ValueError(expectation)
+        raise expected(_SIZE_EXPECTED)
     if unit in ("", "B"):
         return Size(text, size_bytes, 0)
     last_digit = parse_size(f"1 {unit}") / 10 ** len(decimals)

@@ -1,0 +1,27 @@
+"""A site: a directory that describes one homelab, loaded and validated into frozen models."""
+
+from homelab_provision.site.description import MachineRow, describe, machine_rows
+from homelab_provision.site.loading import load_site
+from homelab_provision.site.machines import machines_schema
+from homelab_provision.site.models import (
+    Disk,
+    DiskUse,
+    Firmware,
+    Host,
+    Machine,
+    Needs,
+    Network,
+    OperatorKind,
+    Passport,
+    Site,
+    Way,
+)
+from homelab_provision.site.players import record_player
+from homelab_provision.site.problems import Problem, SiteError
+from homelab_provision.site.values import Size, same_serial, written_size
+
+__all__ = [
+    "Disk", "DiskUse", "Firmware", "Host", "Machine", "MachineRow", "Needs", "Network", "OperatorKind", "Passport",
+    "Problem", "Site", "SiteError", "Size", "Way", "describe", "load_site", "machine_rows", "machines_schema",
+    "record_player", "same_serial", "written_size",
+]  # fmt: skip

@@ -1,0 +1,98 @@
+"""hosts.yml and its variables, as Ansible itself understands them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from homelab_provision.process import ProcessError, run
+from homelab_provision.site.problems import Problem
+
+HOSTS_FILE = "hosts.yml"
+_DEADLINE_SECONDS = 60
+Variables = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Group:
+    hosts: tuple[str, ...] = ()
+    children: tuple[str, ...] = ()
+    variables: Variables = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The export of `ansible-inventory`: groups with their variables, and each host's own ones."""
+
+    groups: Mapping[str, Group]
+    own: Mapping[str, Variables]
+
+    def hosts(self) -> tuple[str, ...]:
+        """In the order in which the inventory names them."""
+        listed = [name for group in self.groups.values() for name in group.hosts]
+        return tuple(dict.fromkeys([*self.own, *listed]))
+
+    def groups_of(self, host: str) -> tuple[str, ...]:
+        """All groups of a host, the general ones first: Ansible's order, in which later ones win."""
+        member = {name for name, group in self.groups.items() if host in group.hosts}
+        while parents := {name for name, group in self.groups.items() if member & set(group.children)} - member:
+            member |= parents
+        depths = self._depths()
+        return tuple(sorted(member, key=lambda name: (depths.get(name, 0), self._priority(name), name)))
+
+    def variables(self, host: str) -> Variables:
+        """The variables of a host after Ansible's rule of precedence: all, parents, children, the host itself."""
+        merged: dict[str, Any] = {}
+        for name in ("all", *(group for group in self.groups_of(host) if group != "all")):
+            if name in self.groups:
+                merged.update(self.groups[name].variables)
+        return {**merged, **self.own.get(host, {})}
+
+    def _priority(self, name: str) -> int:
+        return int(self.groups[name].variables.get("ansible_group_priority", 1))
+
+    def _depths(self) -> dict[str, int]:
+        depths: dict[str, int] = {}
+
+        def descend(name: str, depth: int) -> None:
+            if depths.get(name, -1) < depth:
+                depths[name] = depth
+                for below in self.groups[name].children if name in self.groups else ():
+                    descend(below, depth + 1)
+
+        descend("all", 0)
+        return depths
+
+
+def export_argv(root: Path) -> list[str]:
+    """The argv that reads the inventory of a site, with the Ansible that this toolkit runs with."""
+    beside_us = Path(sys.executable).parent / "ansible-inventory"
+    program = str(beside_us) if beside_us.exists() else shutil.which("ansible-inventory") or str(beside_us)
+    return [program, "-i", str(root / HOSTS_FILE), "--list", "--export"]
+
+
+def read_inventory(root: Path) -> Inventory | Problem:
+    """Ask Ansible. Costs about half a second, nearly all of it Ansible's start."""
+    # Only YAML is tried, and a file that does not parse is an error instead of an empty inventory.
+    strict = {"ANSIBLE_INVENTORY_ENABLED": "yaml", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
+              "ANSIBLE_NOCOLOR": "true", "ANSIBLE_DEPRECATION_WARNINGS": "false"}  # fmt: skip
+    try:
+        done = run(export_argv(root), deadline=_DEADLINE_SECONDS, env=strict, cwd=root)
+    except ProcessError as error:
+        if error.returncode in (None, 127):
+            raise
+        said = [line for line in error.stderr.splitlines() if line.strip() and not line.startswith("Traceback")]
+        return Problem(HOSTS_FILE, 0, "", "Ansible cannot read the inventory", excerpt="\n".join(said[-12:]))
+    return parse_export(json.loads(done.stdout))
+
+
+def parse_export(data: Mapping[str, Any]) -> Inventory:
+    groups = {name: Group(tuple(group.get("hosts", ())), tuple(group.get("children", ())), group.get("vars", {}))
+              for name, group in data.items() if name != "_meta"}  # fmt: skip
+    return Inventory(groups, data.get("_meta", {}).get("hostvars", {}))
+

@@ -1,0 +1,51 @@
+"""From a directory to a `Site`, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from homelab_provision.site.checks import check_machines, check_players
+from homelab_provision.site.document import Document, read_document
+from homelab_provision.site.hosts import HostSources, read_hosts
+from homelab_provision.site.inventory import HOSTS_FILE, read_inventory
+from homelab_provision.site.machines import MACHINES_FILE, read_machines
+from homelab_provision.site.models import Host, Site
+from homelab_provision.site.problems import Problem, SiteError
+
+
+def load_site(root: Path) -> Site:
+    """Read and validate the site at `root`. Raises SiteError with all problems at once."""
+    root = root.expanduser().resolve()
+    if not root.is_dir():
+        raise SiteError(str(root), [Problem(str(root), 0, "", "there is no such directory")])
+    hosts, problems = _hosts(root)
+    return assemble(root, hosts, read_document(root, MACHINES_FILE), problems)
+
+
+def assemble(root: Path, hosts: Mapping[str, Host] | None, document: Document, problems: list[Problem]) -> Site:
+    """Join hosts (None if the inventory cannot be read) with a machines.yml. Raises SiteError."""
+    read = read_machines(document)
+    problems = [*problems, *read.problems, *check_machines(read.machines, document)]
+    if hosts is not None:
+        problems += check_players(read.machines, hosts, document)
+    if problems:
+        raise SiteError(str(root), sorted(problems, key=lambda problem: (problem.file, problem.line)))
+    return Site(root=root, name=root.name, hosts=MappingProxyType(dict(hosts or {})),
+                machines=MappingProxyType(dict(read.machines)), lab=read.lab)  # fmt: skip
+
+
+def _hosts(root: Path) -> tuple[Mapping[str, Host] | None, list[Problem]]:
+    """The hosts (None if the inventory cannot be read at all) and the problems with them."""
+    document = read_document(root, HOSTS_FILE)
+    if document.root is None and document.problems:
+        return None, document.problems
+    inventory = read_inventory(root)
+    if isinstance(inventory, Problem):
+        return None, [*document.problems, inventory]
+    hosts, problems = read_hosts(HostSources(root, document, inventory))
+    if any(problem.file for problem in problems):
+        # A host that could not be read is still a host: do not also call it unknown.
+        hosts = {name: hosts.get(name, Host(name=name, provisioned=True)) for name in inventory.hosts()}
+    return hosts, [*document.problems, *problems]

@@ -1,0 +1,76 @@
+"""machines.yml, read into models; every mistake with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import JsonValue
+from ruamel.yaml.nodes import MappingNode
+
+from homelab_provision.lab.model import LabNetwork
+from homelab_provision.site.document import Document, at, plain
+from homelab_provision.site.models import Frozen, Machine
+from homelab_provision.site.problems import Problem
+from homelab_provision.site.validation import did_you_mean, validate
+
+MACHINES_FILE = "machines.yml"
+
+
+class MachinesFile(Frozen):
+    """The machines of a homelab: boxes that can play a host, each with the passport it is recognised by."""
+
+    lab: LabNetwork | None = None
+    """The private network of a virtual lab."""
+    machines: dict[str, Machine]
+    """Name of a box: its description."""
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What could be read of machines.yml, and what is wrong with the rest."""
+
+    machines: Mapping[str, Machine] = field(default_factory=dict)
+    lab: LabNetwork | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+def read_machines(document: Document) -> Machines:
+    """Validate machine by machine, so that one mistake does not hide another."""
+    problems = list(document.problems)
+    if problems and document.root is None:
+        return Machines(problems=tuple(problems))
+    names = at(document.root, ("machines",))
+    if not isinstance(document.root, MappingNode) or not (isinstance(names, MappingNode) or _is_empty(names)):
+        problems.append(document.problem(("machines",), "there are no machines",
+                                         expected="a mapping `machines:` of names to machines"))  # fmt: skip
+        return Machines(problems=tuple(problems))
+    data: Any = plain(document.root)
+    known = list(MachinesFile.model_fields)
+    for key in data.keys() - set(known):
+        problems.append(document.problem((key,), "unknown key", expected="one of: " + ", ".join(known),
+                                         suggestion=did_you_mean(key, known)))  # fmt: skip
+    lab = validate(LabNetwork, data["lab"], document, ("lab",), problems) if "lab" in data else None
+    machines = {}
+    for key, _ in names.value if isinstance(names, MappingNode) else ():
+        # A name with nothing below it is a machine that somebody began to describe: say what it lacks.
+        name = str(key.value)
+        machine = validate(Machine, data["machines"].get(name, {}), document, ("machines", name), problems,
+                           computed={"name": name})  # fmt: skip
+        if machine is not None:
+            machines[name] = machine
+    return Machines(machines, lab, tuple(problems))
+
+
+def machines_schema() -> dict[str, JsonValue]:
+    """The JSON schema of machines.yml, for editors; made from the models that read the file."""
+    schema: dict[str, Any] = MachinesFile.model_json_schema(mode="validation")
+    machine = schema["$defs"]["Machine"]
+    del machine["properties"]["name"]  # it is the key above
+    machine["required"] = [key for key in machine["required"] if key != "name"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _is_empty(node: object) -> bool:
+    return node is not None and plain(node) is None  # type: ignore[arg-type]

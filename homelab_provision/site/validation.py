@@ -1,0 +1,106 @@
+"""From parsed YAML to a model: what pydantic has to say, said with lines, expectations and suggestions."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from homelab_provision.site.document import Document, KeyPath
+from homelab_provision.site.problems import Problem
+from homelab_provision.site.values import EXPECTATION
+
+Model = TypeVar("Model", bound=BaseModel)
+
+# What belongs where a key is missing, where the name of the key alone does not say it.
+_MEANING = {
+    "passport": "the identity of the box: `serial`, `macs` and `disks`; it is compared before anything is written",
+    "macs": "a list of the MAC addresses of its wired network cards",
+    "disks": "a list of its disks, each with `serial` and `size`",
+    "size": 'bytes, or a size as in "256 GB"',
+    "address": "an IPv4 address with the length of its prefix, as in 192.168.50.10/24",
+}
+_KINDS = {
+    "int_parsing": "a whole number", "int_type": "a whole number", "int_from_float": "a whole number",
+    "float_parsing": "a number", "float_type": "a number", "bool_parsing": "true or false",
+    "bool_type": "true or false", "string_type": "a text", "tuple_type": "a list", "list_type": "a list",
+    "dict_type": "keys with values", "model_type": "keys with values", "model_attributes_type": "keys with values",
+    "ip_v4_address": "an IPv4 address", "ip_v4_interface": _MEANING["address"],
+}  # fmt: skip
+
+
+def validate(model: type[Model], data: object, document: Document, path: KeyPath, problems: list[Problem],
+             *, computed: Mapping[str, object] | None = None) -> Model | None:  # fmt: skip
+    """`data`, which stands at `path` in `document`, as a `model`; None if it is not one (see `problems`).
+
+    `computed` are fields that the file does not hold (a machine's name is the key above it).
+    """
+    hidden = frozenset(computed or ())
+    if isinstance(data, dict):
+        for key in hidden & data.keys():
+            problems.append(_unknown_key(model, document, (*path, key), hidden))
+        data = {**data, **(computed or {})}
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            problems.append(_problem(model, document, path, details, hidden))
+    return None
+
+
+def _problem(model: type[BaseModel], document: Document, base: KeyPath, details: ErrorDetails,
+             hidden: frozenset[str]) -> Problem:  # fmt: skip
+    path, kind = (*base, *details["loc"]), details["type"]
+    if kind == "extra_forbidden":
+        owner = model_at(model, details["loc"][:-1])
+        return _unknown_key(owner, document, path, hidden if len(details["loc"]) == 1 else frozenset())
+    if kind == "missing":
+        key = str(path[-1])
+        return document.problem(path[:-1], f"missing key `{key}`", expected=_MEANING.get(key))
+    shown = f"`{details['input']}` does not fit" if isinstance(details["input"], str) else "does not fit"
+    if kind == EXPECTATION:
+        return document.problem(path, shown, expected=details["msg"], at_value=True)
+    if kind == "enum":
+        words = [word.strip("' ") for word in details["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        return document.problem(path, shown, expected=_one_of(words), at_value=True,
+                                suggestion=did_you_mean(str(details["input"]), words))  # fmt: skip
+    if kind in _KINDS:
+        return document.problem(path, shown, expected=_KINDS[kind], at_value=True)
+    message = details["msg"].removeprefix("Value error, ")
+    return document.problem(path, message[:1].lower() + message[1:], at_value=isinstance(details["input"], str))
+
+
+def _unknown_key(owner: type[BaseModel] | None, document: Document, path: KeyPath, hidden: frozenset[str]) -> Problem:
+    known = [name for name in owner.model_fields if name not in hidden] if owner else []
+    return document.problem(path, "unknown key", expected=_one_of(known),
+                            suggestion=did_you_mean(str(path[-1]), known))  # fmt: skip
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f"did you mean `{close[0]}`?" if close else None
+
+
+def _one_of(words: list[str]) -> str | None:
+    return "one of: " + ", ".join(sorted(words)) if words else None
+
+
+def model_at(model: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseModel] | None:
+    """The model that describes what stands at `path` below `model` (lists and mappings are looked through)."""
+    current: Any = model
+    for step in path:
+        if isinstance(step, int):
+            continue
+        current = _model_in(current.model_fields[step].annotation) if step in current.model_fields else None
+        if current is None:
+            return None
+    return current  # type: ignore[no-any-return]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
