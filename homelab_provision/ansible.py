@@ -93,6 +93,7 @@ def play(playbook: Playbook, *, artifacts: Path, emit: Emit, deadline: float = 3
             "PATH": f"{bin_dir}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             "ANSIBLE_CONFIG": os.fspath(paths.content("ansible.cfg")),
             "ANSIBLE_ROLES_PATH": os.fspath(paths.content("roles")),
+            "ANSIBLE_LIBRARY": os.fspath(paths.content("playbooks") / "library"),
             "ANSIBLE_SSH_ARGS": f"-F {playbook.ssh_config}",
         },
     )  # fmt: skip

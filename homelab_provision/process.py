@@ -144,6 +144,11 @@ def run(
     return done
 
 
+def interact(argv: Sequence[Argument]) -> int:
+    """Lend the terminal to a program that a person talks to (`ssh`, a console); returns its exit status."""
+    return subprocess.call([os.fspath(word) for word in argv], env=environment())
+
+
 @contextmanager
 def background(argv: Sequence[Argument], *, ready: Callable[[], bool], deadline: float = 10.0) -> Iterator[int]:
     """Keep a program running beside us: wait until `ready()`, yield its process id, end it at the close."""

@@ -152,12 +152,12 @@ def history() -> list[Run]:
     return found
 
 
-def last_of(host: str, command: str = "rebuild") -> Run:
-    """The newest run of a command for a host, to be resumed."""
-    mine = [run for run in history() if run.request.host == host and run.request.command == command]
+def last_of(host: str, site: Path) -> Run:
+    """The newest rebuild of a host of this site, to be resumed."""
+    mine = [run for run in history()
+            if (run.request.command, run.request.host, run.request.site) == ("rebuild", host, site)]  # fmt: skip
     if not mine:
-        raise UsageError(f"there is no run of `{command} {host}` to resume",
-                         hint=f"start one: provision {command} {host}")  # fmt: skip
+        raise UsageError(f"there is no rebuild of `{host}` to resume", hint=f"start one: provision rebuild {host}")
     return mine[-1]
 
 

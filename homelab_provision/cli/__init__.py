@@ -1,0 +1,83 @@
+"""The command `provision`. Only this package imports click and rich.
+
+Each command lives in a module of its own, imported when it is used: `provision --help` stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from homelab_provision import __version__
+from homelab_provision.errors import ExitCode, ProvisionError
+
+# name → where it is, what it does in a line
+COMMANDS = {
+    "rebuild": ("rebuild:rebuild", "Turn a machine into a host: wipe, write, converge, restore, prove."),
+    "apply": ("plays:apply", "Bring hosts to what the site describes (site.yml)."),
+    "run": ("plays:run", "Run any playbook against the site, recorded as a run."),
+    "verify": ("plays:verify", "Run the tests of a host's roles against it."),
+    "runs": ("runs:runs", "Look at what was done: list, show, report."),
+    "machines": ("site:machines", "List the machines of the site and who plays what."),
+    "config": ("site:config", "Show the site as it is understood; the schema for editors."),
+    "image": ("image:image", "Build and list bootable images."),
+    "usb": ("usb:usb", "Write the rescue stick of the site."),
+    "lab": ("lab:lab", "Start, look into and stop the virtual lab."),
+    "doctor": ("doctor:doctor", "Check that this computer can do all of this, with the repair for what is missing."),
+}
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name; imports the one that is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="provision")
+def cli() -> None:
+    """Rebuild the machines of a homelab: from a blank disk to a proven host, in one command.
+
+    \b
+    Example, in the virtual lab of a clone:
+      provision lab up
+      provision rebuild db-wyse --onto wyse-b
+      provision runs report latest
+    """
+
+
+def main() -> None:
+    """The entry point: one place where errors become a message and an exit code."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(ExitCode.INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
+    except ProvisionError as error:
+        from homelab_provision.cli.render import print_error
+
+        print_error(error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(ExitCode.DONE)  # the reader (head, less) had enough

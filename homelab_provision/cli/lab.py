@@ -1,0 +1,116 @@
+"""`provision lab`: the virtual machines of a lab site."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from homelab_provision.cli.options import find_site, json_option, print_json, print_table, site_option
+from homelab_provision.errors import ExitCode, ProvisionError
+
+if TYPE_CHECKING:
+    from homelab_provision.lab.lab import Lab
+
+
+@click.group()
+def lab() -> None:
+    """The virtual lab: machines with real firmware on a private network."""
+
+
+def _lab(site_dir: Path | None) -> Lab:
+    from homelab_provision.cli.render import renderer
+    from homelab_provision.network import lab_of
+    from homelab_provision.site import load_site
+
+    with renderer() as show:
+        return lab_of(load_site(find_site(site_dir)), show)
+
+
+@lab.command()
+@site_option
+def up(site_dir: Path | None) -> None:
+    """Start the lab's network. Machines start when an operator switches them on.
+
+    \b
+    Example:
+      provision lab up && provision lab status
+    """
+    for line in _lab(site_dir).up():
+        click.echo(line, err=True)
+
+
+@lab.command()
+@site_option
+@json_option
+def status(site_dir: Path | None, as_json: bool) -> None:
+    """Show the machines: power, address, stick."""
+    rows = _lab(site_dir).status()
+    if as_json:
+        print_json([{"name": row.name, "on": row.on, "address": row.address, "mac": row.mac, "stick": row.stick}
+                    for row in rows])  # fmt: skip
+        return
+    table = [[row.name, "on" if row.on else "off", str(row.address or ""), row.mac, str(row.stick or "")] for row in rows]
+    print_table(table, ["machine", "power", "address", "mac", "stick"])
+
+
+@lab.command()
+@click.argument("machine")
+@site_option
+def on(machine: str, site_dir: Path | None) -> None:
+    """Switch a machine on; it starts from its disk."""
+    one = _lab(site_dir)
+    one.up()
+    if not one.machine(machine).is_on():
+        one.machine(machine).power_on()
+
+
+@lab.command()
+@click.argument("machine")
+@site_option
+def off(machine: str, site_dir: Path | None) -> None:
+    """Cut a machine's power, as if the plug were pulled."""
+    _lab(site_dir).machine(machine).power_off()
+
+
+@lab.command()
+@click.argument("host")
+@click.argument("command", nargs=-1)
+@site_option
+def ssh(host: str, command: tuple[str, ...], site_dir: Path | None) -> None:
+    """Log in on HOST, or run a command there.
+
+    \b
+    Example:
+      provision lab ssh db-wyse
+      provision lab ssh db-wyse -- uptime
+    """
+    from homelab_provision.process import interact
+    from homelab_provision.session import session
+
+    with session(find_site(site_dir), [host]) as opened:
+        status = interact(opened.ssh.argv(host, *command))
+    raise click.exceptions.Exit(ExitCode.FAILED if status else ExitCode.DONE)
+
+
+@lab.command()
+@click.argument("machine")
+@site_option
+def console(machine: str, site_dir: Path | None) -> None:
+    """Watch and use the serial console of a machine (leave with Ctrl-C)."""
+    from homelab_provision.process import interact
+
+    one = _lab(site_dir).machine(machine)
+    if not one.is_on():
+        raise ProvisionError(f"{machine} is off", hint=f"provision lab on {machine}")
+    interact(["nc", "-U", one.console_socket])
+
+
+@lab.command()
+@site_option
+@click.option("--remove-disks", is_flag=True, help="Throw the virtual disks away, too.")
+def down(site_dir: Path | None, remove_disks: bool) -> None:
+    """Stop all machines and remove the network."""
+    for line in _lab(site_dir).down(remove_disks=remove_disks):
+        click.echo(line, err=True)

@@ -1,0 +1,52 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from homelab_provision.errors import UsageError
+
+SITE_VARIABLE = "PROVISION_SITE"
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def find_site(given: Path | None) -> Path:
+    """The site's directory: the option, `PROVISION_SITE`, the current directory, or the clone's virtual lab."""
+    if given is None and (named := os.environ.get(SITE_VARIABLE)):
+        given = Path(named)
+    places = [given] if given else [Path.cwd(), Path.cwd() / "inventories" / "lab"]
+    for place in places:
+        if (place / "machines.yml").is_file():
+            return place.resolve()
+    raise UsageError(
+        f"no site here: {places[0] / 'machines.yml'} does not exist",
+        hint="go into the directory that describes your homelab, or name it: --site DIR",
+    )
+
+
+def site_option(command: F) -> F:
+    option = click.option("--site", "site_dir", type=click.Path(path_type=Path, file_okay=False),
+                          help=f"Directory that describes the homelab.  [default: ${SITE_VARIABLE}, or where you are]")  # fmt: skip
+    return option(command)
+
+
+def json_option(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")(command)
+
+
+def print_json(document: Any) -> None:
+    click.echo(json.dumps(document, indent=2, default=str))
+
+
+def print_table(rows: list[list[str]], header: list[str]) -> None:
+    """Aligned columns on standard output."""
+    table = [header, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    for row in table:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

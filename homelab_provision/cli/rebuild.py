@@ -1,0 +1,79 @@
+"""`provision rebuild`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from homelab_provision.cli.options import find_site, json_option, print_json, site_option
+from homelab_provision.errors import ExitCode, UsageError
+from homelab_provision.phases import ORDER, Phase
+
+if TYPE_CHECKING:
+    from homelab_provision.runs import Request
+
+
+@click.command()
+@click.argument("host")
+@site_option
+@click.option("--onto", metavar="MACHINE", help="The machine that becomes HOST.  [default: its own, or the spare that fits]")
+@click.option("--way", type=click.Choice(["usb", "netboot", "bootnext", "kexec"]), help="How it gets into the rescue.")
+@click.option("--keep-data", is_flag=True, help="Leave the data partition (/srv) untouched.")
+@click.option("--erase", metavar="SERIAL", multiple=True, help="This disk may go although it carries something foreign.")
+@click.option("--from", "first", type=click.Choice([phase.value for phase in ORDER]), help="Begin the last run again here.")
+@click.option("--resume", is_flag=True, help="Go on with the last run at its first phase that is not proven.")
+@click.option("--plan", "plan_only", is_flag=True, help="Show what would happen, and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask. Needs everything to be unambiguous.")
+@json_option
+def rebuild(host: str, site_dir: Path | None, onto: str | None, way: str | None, keep_data: bool, erase: tuple[str, ...],
+            first: str | None, resume: bool, plan_only: bool, yes: bool, as_json: bool) -> None:  # fmt: skip
+    """Turn a machine into HOST: wipe it, write the system, converge, restore the data, prove that it works.
+
+    \b
+    Examples:
+      provision rebuild db-wyse                    its own machine, or the one spare that fits
+      provision rebuild db-wyse --onto wyse-b      this spare becomes db-wyse
+      provision rebuild db-wyse --plan             what would happen
+      provision rebuild db-wyse --resume           after an interruption
+    """
+    from homelab_provision import rebuild as job
+    from homelab_provision import runs
+    from homelab_provision.cli.render import renderer
+    from homelab_provision.record import summary, write_report
+    from homelab_provision.runs import Request
+
+    site = find_site(site_dir)
+    if as_json and not yes and not plan_only:
+        raise UsageError("`--json` never asks and never changes anything by itself", hint="add --yes, or --plan")
+    if (resume or first) and (onto or way or erase or keep_data):
+        raise UsageError("a run that goes on keeps its plan: --onto, --way, --erase and --keep-data do not go with it",
+                         hint="leave them out, or start a new run without --resume and --from")  # fmt: skip
+    request = Request(command="rebuild", site=site, host=host, onto=onto, way=way, keep_data=keep_data,
+                      erase=frozenset(erase))  # fmt: skip
+    if plan_only:
+        _show_plan(request, unattended=yes or as_json, as_json=as_json)
+    run = runs.last_of(host, site) if resume or first else runs.start(request)
+    try:
+        with renderer(phases=[phase.value for phase in ORDER]) as show:
+            job.rebuild(run, emit=show, person=show, unattended=yes, first=Phase(first) if first else None)
+    finally:
+        report = write_report(run)
+    if as_json:
+        print_json(summary(run).model_dump(mode="json"))
+    click.echo(f"report: {report}", err=True)
+
+
+def _show_plan(request: Request, *, unattended: bool, as_json: bool) -> NoReturn:
+    from homelab_provision.cli.render import renderer
+    from homelab_provision.rebuild import plan_only
+
+    with renderer() as show:
+        plan = plan_only(request, emit=show, person=show, unattended=unattended)
+    if as_json:
+        print_json(plan.model_dump(mode="json"))
+    else:
+        for label, text in plan.lines().items():
+            click.echo(f"{label:<8} {text}")
+    raise click.exceptions.Exit(ExitCode.CHANGES_PENDING)

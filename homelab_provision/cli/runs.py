@@ -1,0 +1,61 @@
+"""`provision runs`: what was done."""
+
+from __future__ import annotations
+
+import click
+
+from homelab_provision.cli.options import json_option, print_json, print_table
+
+
+@click.group()
+def runs() -> None:
+    """Look at recorded runs. RUN is an id, the beginning of one, or `latest`."""
+
+
+@runs.command("list")
+@json_option
+def list_runs(as_json: bool) -> None:
+    """List the runs, oldest first."""
+    from homelab_provision import runs as store
+    from homelab_provision.record import summary
+
+    found = [summary(run) for run in store.history()]
+    if as_json:
+        print_json([one.model_dump(mode="json") for one in found])
+        return
+    rows = [[one.run, one.host, one.machine, one.result, f"{one.seconds:.0f} s"] for one in found]
+    print_table(rows, ["run", "host", "machine", "result", "time"])
+
+
+@runs.command()
+@click.argument("run", default="latest")
+@json_option
+def show(run: str, as_json: bool) -> None:
+    """Show one run: its phases, their times and proofs.
+
+    \b
+    Example:
+      provision runs show latest --json
+    """
+    from homelab_provision import runs as store
+    from homelab_provision.record import summary
+
+    one = summary(store.load(run))
+    if as_json:
+        print_json(one.model_dump(mode="json", exclude={"note"} if one.note is None else None))
+        return
+    click.echo(f"{one.run}: {one.host} on {one.machine}: {one.result}, {one.seconds:.0f} s"
+               + (f" ({one.note})" if one.note else ""))  # fmt: skip
+    rows = [[phase.name, phase.result, f"{phase.seconds:.1f} s",
+             "  ".join(f"{key}={value}" for key, value in phase.proof.items())] for phase in one.phases]  # fmt: skip
+    print_table(rows, ["phase", "result", "time", "proof"])
+
+
+@runs.command()
+@click.argument("run", default="latest")
+def report(run: str) -> None:
+    """Write the HTML report of a run and print where it lies."""
+    from homelab_provision import runs as store
+    from homelab_provision.record import write_report
+
+    click.echo(write_report(store.load(run)))

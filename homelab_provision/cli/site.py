@@ -1,0 +1,59 @@
+"""`provision machines` and `provision config`: the site as the toolkit understands it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from homelab_provision.cli.options import find_site, json_option, print_json, print_table, site_option
+
+
+@click.group()
+def machines() -> None:
+    """The physical (or virtual) boxes of the site."""
+
+
+@machines.command("list")
+@site_option
+@json_option
+def list_machines(site_dir: Path | None, as_json: bool) -> None:
+    """List the machines and who plays what."""
+    from homelab_provision.site import load_site, machine_rows
+
+    rows = machine_rows(load_site(find_site(site_dir)))
+    if as_json:
+        print_json([row.model_dump(mode="json") for row in rows])
+        return
+    table = [[row.name, row.plays or "(spare)", row.model or "", row.serial, f"{row.way}/{row.operator}",
+              f"not {', '.join(row.distrusted_as)}" if row.distrusted_as else ""] for row in rows]  # fmt: skip
+    print_table(table, ["machine", "plays", "model", "serial", "way", "trust"])
+
+
+@click.group()
+def config() -> None:
+    """The description of the site."""
+
+
+@config.command("show")
+@site_option
+@json_option
+def show_config(site_dir: Path | None, as_json: bool) -> None:
+    """Show the merged, validated site; all mistakes at once if there are any."""
+    from homelab_provision.site import describe, load_site
+
+    document = describe(load_site(find_site(site_dir)))
+    if as_json:
+        print_json(document)
+        return
+    import yaml
+
+    click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON schema of machines.yml, for editors."""
+    from homelab_provision.site import machines_schema
+
+    print_json(machines_schema())

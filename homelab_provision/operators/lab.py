@@ -1,0 +1,38 @@
+"""The lab's operator: switches virtual machines, plugs virtual sticks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from homelab_provision.lab.lab import Lab
+from homelab_provision.lab.machine import VirtualMachine
+from homelab_provision.process import tail
+from homelab_provision.site import Machine
+
+
+@dataclass(frozen=True)
+class LabOperator:
+    lab: Lab
+    console_log: Path
+    patience: float = 300.0
+
+    def start_from_stick(self, machine: Machine, stick: Path) -> None:
+        virtual = self._virtual(machine)
+        virtual.power_off()
+        virtual.power_on(stick=stick, console_log=self.console_log)
+
+    def take_stick(self, machine: Machine) -> None:
+        self._virtual(machine).remove_stick()
+
+    def start_from_disk(self, machine: Machine) -> None:
+        virtual = self._virtual(machine)
+        virtual.power_off()
+        virtual.power_on(console_log=self.console_log)
+
+    def console(self, machine: Machine) -> str:
+        log = self._virtual(machine).console_log
+        return tail(log.read_text(errors="replace")) if log.exists() else ""
+
+    def _virtual(self, machine: Machine) -> VirtualMachine:
+        return self.lab.machine(machine.name)

@@ -1,0 +1,39 @@
+"""A person beside the box, who is told what to do and waited for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from homelab_provision.events import Emit, Notice
+from homelab_provision.site import Machine
+
+
+@dataclass(frozen=True)
+class PersonOperator:
+    emit: Emit
+    patience: float = 1800.0
+
+    def start_from_stick(self, machine: Machine, stick: Path) -> None:
+        self._tell(
+            f"At {_named(machine)}: switch it off, plug in the rescue stick and a network cable, switch it on and choose "
+            "the stick in the one-time boot menu (F12 on a Dell). "
+            f"A stick is written with `provision usb write /dev/…`; its image is {stick}."
+        )
+
+    def take_stick(self, machine: Machine) -> None:
+        self._tell(f"You may pull the stick out of {_named(machine)} now; nothing depends on it.")
+
+    def start_from_disk(self, machine: Machine) -> None:
+        self._tell(f"At {_named(machine)}: pull the stick and switch the machine off and on again.")
+
+    def console(self, machine: Machine) -> str:
+        return ""
+
+    def _tell(self, text: str) -> None:
+        self.emit(Notice(text=text))
+
+
+def _named(machine: Machine) -> str:
+    what = f" ({machine.model})" if machine.model else ""
+    return f"{machine.name}{what}, serial {machine.passport.serial}"

@@ -1,0 +1,21 @@
+"""The phases of a rebuild, in order. Each is one module with one function that returns its proof."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    PREFLIGHT = "preflight"
+    BOOT = "boot"
+    IDENTIFY = "identify"
+    FLASH = "flash"
+    ARRIVE = "arrive"
+    CONVERGE = "converge"
+    RESTORE = "restore"
+    VERIFY = "verify"
+
+
+ORDER = tuple(Phase)
+# These talk to the rescue system in the machine's memory: it has to be there (again) when they begin.
+NEED_RESCUE = frozenset({Phase.IDENTIFY, Phase.FLASH})

@@ -1,0 +1,108 @@
+"""arrive: the disk boots, and what answers is this run's system, nobody else's."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from homelab_provision.errors import ProvisionError
+from homelab_provision.events import Progress, Proof, step
+from homelab_provision.injection import RELEASE
+from homelab_provision.phases.context import Rebuild
+from homelab_provision.ssh import RESCUE, Answer
+
+DEADLINE = 600.0
+
+
+class NotArrived(ProvisionError):
+    """The new system did not answer, or something else did."""
+
+
+def run(rebuild: Rebuild) -> Proof:
+    """Reboot out of the rescue, wait for the host's own pinned key, and compare the nonce."""
+    host = rebuild.plan.host
+    rebuild.ssh.forget(host)
+    if not _is_there(rebuild):
+        with step(rebuild.emit, "restart from the disk"):
+            _restart(rebuild)
+        with step(rebuild.emit, f"wait for {host}"):
+            _wait(rebuild)
+    release, boot_id = _read_release(rebuild)
+    rescue_boot = rebuild.run.proven()["boot"].proof.get("boot_id")
+    if boot_id == rescue_boot:
+        raise NotArrived(f"{host} answers from the rescue system (same boot id), not from its disk")
+    return {"address": rebuild.plan.address, "nonce": release["nonce"], "boot_id": boot_id,
+            "host_key": rebuild.identities.hosts[host].host_key.public.split()[1][-12:]}  # fmt: skip
+
+
+def _is_there(rebuild: Rebuild) -> bool:
+    return rebuild.ssh.answer(rebuild.plan.host) is Answer.OURS and _is_ours(rebuild)
+
+
+def _restart(rebuild: Rebuild) -> None:
+    if rebuild.ssh.answer(RESCUE) is Answer.OURS:
+        # The reboot cuts its own connection, so how this command ends says nothing.
+        rebuild.ssh.run(RESCUE, "sh", "-c", "sync; (sleep 0.2; reboot -f) </dev/null >/dev/null 2>&1 &", deadline=20,
+                        check=False)  # fmt: skip
+        rebuild.ssh.forget(RESCUE)
+        rebuild.operator.take_stick(rebuild.machine)
+    else:
+        rebuild.operator.start_from_disk(rebuild.machine)
+
+
+def _wait(rebuild: Rebuild) -> None:
+    """Wait for the new system; fail at once when an older one answers with the same key."""
+    host, started = rebuild.plan.host, time.monotonic()
+    while True:
+        answer = rebuild.ssh.answer(host)
+        waited = time.monotonic() - started
+        if answer is Answer.OURS:
+            if _is_ours(rebuild):
+                return
+            raise _old_system(rebuild)
+        if waited > DEADLINE:
+            raise _nobody(rebuild, answer)
+        rebuild.emit(Progress(name=f"wait for {host}", done=waited, total=DEADLINE, unit="seconds"))
+        time.sleep(1)
+
+
+def _is_ours(rebuild: Rebuild) -> bool:
+    return _read_release(rebuild)[0].get("nonce") == rebuild.plan.nonce
+
+
+def _read_release(rebuild: Rebuild) -> tuple[dict[str, str], str]:
+    shown = rebuild.ssh.run(rebuild.plan.host, "cat", f"/{RELEASE}", "/proc/sys/kernel/random/boot_id", deadline=30,
+                            check=False).stdout  # fmt: skip
+    text, _, boot_id = shown.strip().rpartition("\n")
+    try:
+        release = json.loads(text)
+    except ValueError:
+        release = {}
+    return release, boot_id
+
+
+def _old_system(rebuild: Rebuild) -> NotArrived:
+    release, _ = _read_release(rebuild)
+    whose = f"run {release['run']}" if release.get("run") else "no run of this toolkit"
+    old = [name for name, machine in rebuild.site.machines.items()
+           if machine.plays == rebuild.plan.host and name != rebuild.plan.machine]  # fmt: skip
+    return NotArrived(
+        f"an old system of {rebuild.plan.host} answers at {rebuild.plan.address}: "
+        f"it comes from {whose}, not from this run ({rebuild.run.id})",
+        hint=f"switch off the old machine{f' ({old[0]})' if old else ''}, then run again with --resume",
+    )
+
+
+def _nobody(rebuild: Rebuild, answer: Answer) -> NotArrived:
+    seen = {
+        Answer.SILENT: "nothing answers there",
+        Answer.STRANGER: "something else answers there, with another SSH host key "
+        f"({rebuild.ssh.offered_key(rebuild.plan.host)})",
+        Answer.LOCKED_OUT: "it shows the right host key but does not accept the controller's key",
+        Answer.OURS: "",
+    }[answer]
+    return NotArrived(
+        f"{rebuild.plan.host} did not come up at {rebuild.plan.address} within {DEADLINE:.0f} s: {seen}",
+        hint="look at the machine's screen; once it starts from its disk, run again with --resume",
+        evidence=rebuild.operator.console(rebuild.machine) or None,
+    )

@@ -1,0 +1,61 @@
+"""What the phases of one rebuild share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from homelab_provision.events import Emit, Notice, Progress
+from homelab_provision.identity import Identities
+from homelab_provision.operators import Operator
+from homelab_provision.phases.plan import Plan
+from homelab_provision.runs import Run
+from homelab_provision.site import Host, Machine, Site
+from homelab_provision.ssh import Answer, Ssh
+
+
+class Person(Protocol):
+    """Who watches: can be asked, on a terminal."""
+
+    def confirm(self, text: str, expected: str) -> None:
+        """Return when `expected` was typed; raise otherwise."""
+
+    def choose(self, text: str, options: Sequence[str]) -> str:
+        """Return one of `options`."""
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """A rebuild on its way: intent (run, site, plan), the way to the machine, and who is told."""
+
+    run: Run
+    site: Site
+    plan: Plan
+    identities: Identities
+    ssh: Ssh
+    operator: Operator
+    emit: Emit
+    person: Person
+    consent: bool  # --yes, or the host's name typed earlier in this run
+
+    @property
+    def host(self) -> Host:
+        return self.site.host(self.plan.host)
+
+    @property
+    def machine(self) -> Machine:
+        return self.site.machine(self.plan.machine)
+
+    def say(self, text: str) -> None:
+        self.emit(Notice(text=text))
+
+    def waiting(self, name: str, deadline: float) -> Callable[[float, Answer], None]:
+        """An `on_wait` that shows how long a wait has taken of its `deadline` (seconds)."""
+
+        def show(waited: float, answer: Answer) -> None:
+            self.emit(Progress(name=name, done=waited, total=deadline, unit="seconds"))
+
+        return show
+
+

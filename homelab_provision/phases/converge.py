@@ -1,0 +1,24 @@
+"""converge: `site.yml`, limited to the host."""
+
+from __future__ import annotations
+
+from homelab_provision import paths
+from homelab_provision.ansible import Playbook, play
+from homelab_provision.events import Proof
+from homelab_provision.phases.context import Rebuild
+
+
+def run(rebuild: Rebuild) -> Proof:
+    """Run the site's playbook against the new system."""
+    recap = play(
+        Playbook(
+            path=paths.content("playbooks") / "site.yml",
+            inventory=rebuild.site.root / "hosts.yml",
+            ssh_config=rebuild.ssh.config_file,
+            limit=rebuild.plan.host,
+            variables={"provision_mac": rebuild.machine.passport.macs[0], "provision_run": rebuild.run.id},
+        ),
+        artifacts=rebuild.run.folder("ansible"),
+        emit=rebuild.emit,
+    )
+    return recap.proof()

@@ -1,0 +1,43 @@
+"""identify: is this the machine that the plan names, and which of its disks may be written?"""
+
+from __future__ import annotations
+
+from homelab_provision.choice import Target, choose_target
+from homelab_provision.events import Proof, step
+from homelab_provision.passport import MachineFacts, require_match
+from homelab_provision.paths import PACKAGE
+from homelab_provision.phases.context import Rebuild
+from homelab_provision.sizes import format_size
+from homelab_provision.ssh import RESCUE
+
+FACTS_SCRIPT = PACKAGE / "rescue_facts.py"
+FACTS_FILE = "facts.json"
+
+
+def read_facts(rebuild: Rebuild) -> MachineFacts:
+    """Ask the rescue what machine it runs on. The answer is kept in the run's directory."""
+    shown = rebuild.ssh.run(RESCUE, "python3", "-", input=FACTS_SCRIPT.read_bytes(), deadline=120)
+    rebuild.run.write(FACTS_FILE, shown.stdout)
+    return MachineFacts.model_validate_json(shown.stdout)
+
+
+def examine(rebuild: Rebuild) -> tuple[MachineFacts, Target]:
+    """Compare the machine with its passport and choose the disk; raises `Refused` unless everything matches."""
+    facts = read_facts(rebuild)
+    require_match(rebuild.machine, facts, rebuild.site.machines.values())
+    return facts, choose_target(rebuild.machine.passport, facts, rebuild.plan.erase)
+
+
+def run(rebuild: Rebuild) -> Proof:
+    """Refuse, or ask for the last word; from here on the plan and the disk are known to belong together."""
+    with step(rebuild.emit, "read the machine"):
+        facts, target = examine(rebuild)
+    disk = f"{target.path} ({target.model or target.transport}, serial {target.serial}, {format_size(target.size_bytes)})"
+    losses = list(target.content) or ["nothing: the disk is blank"]
+    rebuild.say(f"passport matches: {rebuild.machine.name}, serial {rebuild.machine.passport.serial}")
+    rebuild.say(f"will write {disk}; this erases {'; '.join(losses)}")
+    if not rebuild.consent:
+        rebuild.person.confirm(f"Type `{rebuild.plan.host}` to write {disk} of {rebuild.machine.name}", rebuild.plan.host)
+    return {"machine": rebuild.machine.name, "serial": facts.dmi.product_serial, "disk": target.serial,
+            "path": target.path, "size_bytes": target.size_bytes, "erases": losses,
+            "allowed_by": str(target.allowed_by)}  # fmt: skip

@@ -1,0 +1,135 @@
+"""preflight: decide everything, prove that it can be done, and touch nothing.
+
+It comes before the run's shared context exists: what it decides is what that context is made of.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from homelab_provision import paths
+from homelab_provision.choice import pick_machine
+from homelab_provision.errors import Refused, UsageError
+from homelab_provision.events import Emit, Notice, Proof, step
+from homelab_provision.identity import Identities
+from homelab_provision.image.os_image import Image, Recipe, build_image, check_image, find_image
+from homelab_provision.image.rescue import build_rescue
+from homelab_provision.phases.context import Person
+from homelab_provision.phases.plan import Plan
+from homelab_provision.roles import packages_of, roles_of
+from homelab_provision.runs import Run
+from homelab_provision.site import DiskUse, Host, Machine, OperatorKind, Site, Way
+from homelab_provision.ssh import Answer, Ssh
+from homelab_provision.ways.usb import site_stick
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What preflight works with: a site whose secrets are open, and SSH to the hosts (not yet to a rescue)."""
+
+    run: Run
+    site: Site
+    identities: Identities
+    ssh: Ssh
+    emit: Emit
+    person: Person
+    unattended: bool  # nobody may be asked
+
+    @property
+    def host(self) -> Host:
+        return self.site.host(self.run.request.host)
+
+
+def decide(inspection: Inspection) -> Plan:
+    """Make the plan; raises `Refused` or `UsageError` when the rebuild cannot or must not be done."""
+    host, request = inspection.host, inspection.run.request
+    address = _address(host)
+    with step(inspection.emit, "find the machine"):
+        alive = inspection.ssh.answer(host.name)
+        machine = _pick(inspection, alive)
+        _refuse_twin(inspection, machine, alive)
+        way = _way(machine, request.way)
+    image = _image(inspection)
+    with step(inspection.emit, "check the image"):
+        check_image(image)
+    with step(inspection.emit, "find the rescue system"):
+        rescue = build_rescue(paths.cache(), inspection.emit)
+        stick = site_stick(inspection.site.name, inspection.identities.site, rescue, inspection.emit)
+    return Plan(
+        host=host.name,
+        machine=machine.name,
+        address=address,
+        way=way,
+        operator=machine.operator,
+        disk_serials=tuple(disk.serial for disk in machine.passport.disks if disk.use is DiskUse.SYSTEM),
+        erase=request.erase,
+        keep_data=request.keep_data,
+        image=image.directory,
+        image_digest=image.digest,
+        rescue_id=stick.rescue_id,
+        stick=stick.image,
+        nonce=secrets.token_hex(16),
+    )
+
+
+def proof(plan: Plan) -> Proof:
+    return {"machine": plan.machine, "disk": list(plan.disk_serials), "image": plan.image_digest,
+            "backup": plan.backup}  # fmt: skip
+
+
+def _address(host: Host) -> str:
+    if not host.provisioned:
+        raise UsageError(f"`{host.name}` cannot be rebuilt: it is not in the group `provisioned`",
+                         hint="add it to that group in hosts.yml, and its machine to machines.yml")  # fmt: skip
+    if host.address is None:
+        raise UsageError(f"`{host.name}` has no address", hint=f"set `ansible_host` of {host.name} in hosts.yml")
+    return host.address
+
+
+def _pick(inspection: Inspection, alive: Answer) -> Machine:
+    def ask(fitting: list[Machine]) -> Machine:
+        names = [machine.name for machine in fitting]
+        return inspection.site.machine(inspection.person.choose(f"Which machine becomes {inspection.host.name}?", names))
+
+    return pick_machine(
+        inspection.site,
+        inspection.host,
+        inspection.run.request.onto,
+        lambda machine: alive is Answer.OURS and machine.plays == inspection.host.name,
+        None if inspection.unattended else ask,
+    )
+
+
+def _refuse_twin(inspection: Inspection, machine: Machine, alive: Answer) -> None:
+    """Two machines must not answer to one name: the old one has to be off before the new one takes over."""
+    old = inspection.site.player_of(inspection.host.name)
+    if alive is Answer.OURS and old is not None and old.name != machine.name:
+        raise Refused(
+            f"{inspection.host.name} is alive: it answers at {inspection.host.address}, played by {old.name}",
+            hint=f"switch {old.name} off before {machine.name} becomes {inspection.host.name}",
+        )
+
+
+def _way(machine: Machine, asked: str | None) -> Way:
+    way = Way(asked) if asked else machine.way
+    if way is not Way.USB:
+        raise UsageError(f"the way `{way}` into the rescue system does not exist yet", hint="use `--way usb`")
+    if machine.operator is OperatorKind.WOL:
+        raise UsageError(f"the operator `wol` of {machine.name} does not exist yet", hint="use `operator: person`")
+    return way
+
+
+def _image(inspection: Inspection) -> Image:
+    recipe = recipe_for(roles_of(inspection.host))
+    if image := find_image(recipe, paths.cache()):
+        return image
+    inspection.emit(Notice(text="this host's image is not in the cache: building it, once (a minute or two)"))
+    with step(inspection.emit, "build the image"):
+        return build_image(recipe, paths.cache(), inspection.emit)
+
+
+def recipe_for(roles: Sequence[str]) -> Recipe:
+    """What the image of a host with these roles is made of."""
+    return Recipe(packages=packages_of(roles))

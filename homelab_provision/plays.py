@@ -1,0 +1,91 @@
+"""Playbooks and tests against hosts that are up: recorded as runs, like a rebuild."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from homelab_provision import paths, runs
+from homelab_provision.ansible import Playbook, Recap, play
+from homelab_provision.errors import ProvisionError
+from homelab_provision.events import (
+    Emit,
+    Event,
+    Outcome,
+    PhaseFinished,
+    PhaseStarted,
+    RunFinished,
+    RunResult,
+    RunStarted,
+)
+from homelab_provision.injection import mac_of
+from homelab_provision.phases import Phase
+from homelab_provision.roles import roles_of
+from homelab_provision.runs import Request
+from homelab_provision.session import Session, session
+from homelab_provision.verify import VerifyReport, verify
+
+
+def run_playbook(command: str, site_dir: Path, playbook: Path, hosts: Sequence[str], *, emit: Emit,
+                 check: bool = False) -> Recap:  # fmt: skip
+    """Run a playbook against `hosts` (none: all that are provisioned); raises `PlaybookFailed`.
+
+    The run's result is `unproven` at best: that Ansible is content proves nothing, `verify` does.
+    """
+    with session(site_dir, hosts) as opened:
+        names = [host.name for host in opened.hosts]
+        record = runs.start(Request(command=command, site=site_dir, host="+".join(hosts) or "all"))
+
+        def tell(event: Event) -> None:
+            record.append(event)
+            emit(event)
+
+        with runs.locked([f"host-{name}" for name in names], record.id):
+            started = time.monotonic()
+            tell(RunStarted(command=f"{command} {playbook.name}"))
+            tell(PhaseStarted(phase=Phase.CONVERGE))
+            try:
+                recap = _play(opened, playbook, names, record.folder("ansible"), tell, check)
+            except ProvisionError as error:
+                seconds = time.monotonic() - started
+                tell(PhaseFinished(phase=Phase.CONVERGE, result=Outcome.FAILED, seconds=seconds, error=error.message))
+                tell(RunFinished(result=RunResult.FAILED, seconds=seconds, error=error.message))
+                raise
+            seconds = time.monotonic() - started
+            tell(PhaseFinished(phase=Phase.CONVERGE, result=Outcome.OK, seconds=seconds, proof=recap.proof()))
+            tell(RunFinished(result=RunResult.UNPROVEN, seconds=seconds))
+            return recap
+
+
+def verify_hosts(site_dir: Path, hosts: Sequence[str], *, emit: Emit) -> list[VerifyReport]:
+    """Run the tests of the hosts' roles."""
+    with session(site_dir, hosts) as opened:
+        return [
+            verify(
+                host.name,
+                roles_of(host),
+                ssh_config=opened.ssh.config_file,
+                expected={"host": host.name, "address": host.address},
+                artifacts=paths.private(paths.state() / "verify" / host.name),
+                emit=emit,
+            )
+            for host in opened.hosts
+        ]
+
+
+def _play(opened: Session, playbook: Path, names: Sequence[str], artifacts: Path, tell: Emit, check: bool) -> Recap:
+    macs = {name: mac_of(opened.site, name) for name in names}
+    return play(
+        Playbook(
+            path=playbook,
+            inventory=opened.site.root / "hosts.yml",
+            ssh_config=opened.ssh.config_file,
+            limit=",".join(names),
+            check=check,
+            variables={"provision_macs": macs},
+            vault_password_file=opened.vault.password_file,
+        ),
+        artifacts=artifacts,
+        emit=tell,
+    )

@@ -1,0 +1,185 @@
+"""The main job: a machine with nothing on it becomes a host, proven.
+
+    preflight → boot → identify → flash → arrive → converge → restore → verify
+
+Every phase is journalled with the proof it leaves. A run that was killed anywhere goes on at the first
+phase that is not proven.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+from homelab_provision import network, runs
+from homelab_provision.errors import Interrupted, ProvisionError, Refused, Unproven, UsageError
+from homelab_provision.events import (
+    Emit,
+    Event,
+    Notice,
+    Outcome,
+    PhaseFinished,
+    PhaseStarted,
+    Proof,
+    RunFinished,
+    RunResult,
+    RunStarted,
+)
+from homelab_provision.identity import load as load_identities
+from homelab_provision.operators import Operator
+from homelab_provision.operators.person import PersonOperator
+from homelab_provision.phases import NEED_RESCUE, ORDER, Phase, arrive, boot, converge, flash, identify, restore, verify
+from homelab_provision.phases.context import Person, Rebuild
+from homelab_provision.phases.plan import Plan
+from homelab_provision.phases.preflight import Inspection, decide, proof
+from homelab_provision.record import plan_of
+from homelab_provision.runs import Request, Run
+from homelab_provision.site import OperatorKind, Site, load_site, record_player
+from homelab_provision.ssh import RESCUE, Answer, opened
+from homelab_provision.vault import Vault
+
+T = TypeVar("T")
+
+PHASES: Mapping[Phase, Callable[[Rebuild], Proof]] = {
+    Phase.BOOT: boot.run,
+    Phase.IDENTIFY: identify.run,
+    Phase.FLASH: flash.run,
+    Phase.ARRIVE: arrive.run,
+    Phase.CONVERGE: converge.run,
+    Phase.RESTORE: restore.run,
+    Phase.VERIFY: verify.run,
+}
+
+
+def rebuild(run: Run, *, emit: Emit, person: Person, unattended: bool, first: Phase | None = None) -> None:
+    """Carry a run to its end: a new one from its beginning, an old one from its first phase that is not proven.
+
+    `first` starts earlier or later than that; the phases before it must be proven. Raises what stopped it;
+    the run's journal then says so too.
+    """
+    site = load_site(run.request.site)
+
+    def tell(event: Event) -> None:
+        run.append(event)
+        emit(event)
+
+    with runs.locked([f"host-{run.request.host}"], run.id), _recorded(run, tell):
+        plan = plan_of(run)
+        if plan is None or Phase.PREFLIGHT not in run.proven() or first is Phase.PREFLIGHT:
+            plan = _phase(tell, Phase.PREFLIGHT, lambda: _preflight(run, site, tell, person, unattended))
+        with runs.locked([f"machine-{plan.machine}"], run.id):
+            _carry_out(run, site, plan, tell, person, unattended, first)
+        if record_needed(site, plan):
+            record_player(site.root, plan.host, plan.machine)
+            tell(Notice(text=f"machines.yml: {plan.machine} plays {plan.host} now"))
+
+
+def plan_only(request: Request, *, emit: Emit, person: Person, unattended: bool) -> Plan:
+    """What a rebuild would do. Nothing is recorded and no machine is touched; a missing image is built."""
+    with TemporaryDirectory(prefix="hlp-plan-") as folder:
+        return _preflight(Run(Path(folder), request), load_site(request.site), emit, person, unattended)[0]
+
+
+def record_needed(site: Site, plan: Plan) -> bool:
+    """Whether machines.yml still says something else than who plays the host now."""
+    player = site.player_of(plan.host)
+    return player is None or player.name != plan.machine
+
+
+@contextmanager
+def _recorded(run: Run, tell: Emit) -> Iterator[None]:
+    """Journal the beginning and the end of an attempt at the run."""
+    started = time.monotonic()
+    tell(RunStarted(command=f"{run.request.command} {run.request.host}", resumed=bool(run.events())))
+    result, error = RunResult.PROVEN, None
+    try:
+        yield
+    except ProvisionError as stopped:
+        result, error = _result(stopped), stopped.message
+        raise
+    except KeyboardInterrupt:
+        result, error = RunResult.FAILED, "interrupted"
+        raise Interrupted(f"interrupted; go on with `provision rebuild {run.request.host} --resume`") from None
+    except BaseException as bug:
+        result, error = RunResult.FAILED, repr(bug)
+        raise
+    finally:
+        tell(RunFinished(result=result, seconds=time.monotonic() - started, error=error))
+
+
+def _result(stopped: ProvisionError) -> RunResult:
+    if isinstance(stopped, Unproven):
+        return RunResult.UNPROVEN
+    return RunResult.REFUSED if isinstance(stopped, Refused) else RunResult.FAILED
+
+
+def _preflight(run: Run, site: Site, emit: Emit, person: Person, unattended: bool) -> tuple[Plan, Proof]:
+    host = site.host(run.request.host)
+    vault = Vault.of(site.root, name=site.name, create=site.lab is not None)
+    identities = load_identities(vault, host.name)
+    if site.lab:
+        network.lab_of(site, emit).up()
+    addresses = {host.name: host.address or ""}
+    with opened(identities, addresses, network.door(site)) as ssh:
+        plan = decide(Inspection(run, site, identities, ssh, emit, person, unattended))
+    run.write(run.plan_file.name, plan.model_dump_json(indent=2) + "\n")
+    return plan, proof(plan)
+
+
+def _carry_out(run: Run, site: Site, plan: Plan, emit: Emit, person: Person, unattended: bool,
+               first: Phase | None) -> None:  # fmt: skip
+    vault = Vault.of(site.root, name=site.name)
+    identities = load_identities(vault, plan.host)
+    machine = site.machine(plan.machine)
+    addresses = {plan.host: plan.address, RESCUE: network.rescue_address(site, machine)}
+    with ExitStack() as stack:
+        operator = _operator(run, site, plan, emit)
+        ssh = stack.enter_context(opened(identities, addresses, network.door(site)))
+        asked_before = "identify" in run.proven()
+        context = Rebuild(run, site, plan, identities, ssh, operator, emit, person, unattended or asked_before)
+        for phase in _remaining(run, context, first):
+            _phase(emit, phase, lambda phase=phase: (None, PHASES[phase](context)))  # type: ignore[misc]
+
+
+def _remaining(run: Run, context: Rebuild, first: Phase | None) -> tuple[Phase, ...]:
+    """The phases still to be done. A phase that needs a rescue which is gone takes `boot` with it."""
+    proven = run.proven()
+    later = ORDER[1:]
+    begin = next((phase for phase in later if phase not in proven), later[-1])
+    if first and first is not Phase.PREFLIGHT:
+        if ORDER.index(first) > ORDER.index(begin):
+            raise UsageError(f"cannot start from `{first}`: `{begin}` is not proven yet in run {run.id}",
+                             hint="`--resume` goes on at the first phase that is not proven")  # fmt: skip
+        begin = first
+    if begin is Phase.FLASH:
+        begin = Phase.IDENTIFY  # the passport is read again seconds before every write
+    if begin in NEED_RESCUE and context.ssh.answer(RESCUE) is not Answer.OURS:
+        begin = Phase.BOOT
+    return ORDER[ORDER.index(begin) :]
+
+
+def _phase(emit: Emit, phase: Phase, work: Callable[[], tuple[T, Proof]]) -> T:
+    emit(PhaseStarted(phase=phase))
+    started = time.monotonic()
+    try:
+        value, left = work()
+    except BaseException as stopped:
+        message = stopped.message if isinstance(stopped, ProvisionError) else repr(stopped)
+        emit(PhaseFinished(phase=phase, result=Outcome.FAILED, seconds=time.monotonic() - started, error=message))
+        raise
+    emit(PhaseFinished(phase=phase, result=Outcome.OK, seconds=time.monotonic() - started, proof=dict(left)))
+    return value
+
+
+def _operator(run: Run, site: Site, plan: Plan, emit: Emit) -> Operator:
+    if plan.operator == OperatorKind.LAB:
+        from homelab_provision.operators.lab import LabOperator
+
+        lab = network.lab_of(site, emit)
+        lab.up()
+        return LabOperator(lab, run.console_log)
+    return PersonOperator(emit)

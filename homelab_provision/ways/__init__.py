@@ -1,0 +1,1 @@
+"""How a machine gets into the rescue system. One module per way; each prepares what the operator uses."""

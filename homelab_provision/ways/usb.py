@@ -1,0 +1,56 @@
+"""The way `usb`: the rescue as a bootable stick.
+
+The stick belongs to the site, not to a run: written once, it can lie on the shelf until a bad evening. It
+carries the rescue's own private host key (the machine must be able to prove that it runs our rescue), so
+its image is readable by its owner only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from homelab_provision import paths
+from homelab_provision.events import Emit, step
+from homelab_provision.identity import SiteIdentity
+from homelab_provision.image.rescue import Rescue
+from homelab_provision.image.stick import build_stick, personalisation
+
+# A rescue that nobody talks to goes back to the old system after this many seconds.
+DEADMAN_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Stick:
+    """The image of a site's stick; `rescue_id` is what the rescue on it calls itself."""
+
+    image: Path
+    rescue_id: str
+
+
+def site_stick(site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) -> Stick:
+    """The stick of this site, made if the rescue or the keys have changed."""
+    seed = "\n".join([rescue.digest, identity.controller.public, identity.rescue.public, str(DEADMAN_SECONDS)])
+    rescue_id = f"{site}-{hashlib.sha256(seed.encode()).hexdigest()[:12]}"
+    folder = paths.private(paths.state() / "sticks")
+    image = folder / f"{rescue_id}.img"
+    if not image.exists():
+        with step(emit, "make the rescue stick"):
+            draft = image.with_suffix(".new")
+            build_stick(rescue, _personal(identity, rescue_id), draft)
+            draft.replace(image)
+            for old in folder.glob(f"{site}-*.img"):
+                if old != image:
+                    old.unlink()
+    return Stick(image, rescue_id)
+
+
+def _personal(identity: SiteIdentity, rescue_id: str) -> bytes:
+    return personalisation(
+        authorized_keys=f"{identity.controller.public} homelab-provision\n",
+        host_key=identity.rescue.private,
+        host_key_public=identity.rescue.public,
+        rescue_id=rescue_id,
+        deadman_seconds=DEADMAN_SECONDS,
+    )
