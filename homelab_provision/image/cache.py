@@ -1,0 +1,65 @@
+"""The cache of built things: one directory per thing, named by a digest, published whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+SHORT = 12
+
+
+def inputs_digest(inputs: Iterable[str], recipe: Iterable[Path]) -> str:
+    """The digest of all that decides what comes out: words, and the recipe's own files."""
+    digest = hashlib.sha256()
+    for word in inputs:
+        digest.update(f"{word}\0".encode())
+    for path in sorted(_files(recipe)):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(PACKAGE)} {path.stat().st_mode & 0o111:o} {content}\0".encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def building(shelf: Path, key: str) -> Iterator[Path]:
+    """An empty directory to build `key` in, while nobody else builds it. It is gone afterwards, if not published."""
+    shelf.mkdir(parents=True, exist_ok=True)
+    work = shelf / f".building-{key[:SHORT]}"
+    with (shelf / f".lock-{key[:SHORT]}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released by the kernel, also when we are killed
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def publish(work: Path, target: Path) -> Path:
+    """Give a finished directory its name. If the name is taken, that content stands already and stays."""
+    if not target.exists():
+        work.rename(target)
+    return target
+
+
+def once(shelf: Path, key: str, build: Callable[[Path], None]) -> Path:
+    """The directory of `key`, built by `build(directory)` if it is not there yet."""
+    target = shelf / key[:SHORT]
+    if not target.exists():
+        with building(shelf, key) as work:
+            if not target.exists():
+                build(work)
+                publish(work, target)
+    return target
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from (p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        else:
+            yield path

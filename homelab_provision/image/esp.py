@@ -1,0 +1,33 @@
+"""Make a FAT file system with files in it, without mounting anything (mkfs.vfat and mtools)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from homelab_provision import process
+from homelab_provision.image.mmdebstrap import SOURCE_DATE_EPOCH
+
+DEADLINE = 120.0
+# mtools takes the time of a file from here; without it the same content would give other bytes every second.
+ENVIRONMENT = {"SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"}
+
+
+def mkfs_argv(image: Path, kib: int, *, label: str, serial: str, offset_sectors: int = 0) -> list[str]:
+    """The command that formats `kib` KiB of `image` from a sector on; `serial` is the volume's id, eight hex digits."""
+    return [
+        "mkfs.vfat", "-F", "32", "-s", "1", "-n", label, "-i", serial, "--invariant",
+        f"--offset={offset_sectors}", "-h", str(offset_sectors), str(image), str(kib),
+    ]  # fmt: skip
+
+
+def fill(image: Path, files: Mapping[str, Path | bytes], *, offset_bytes: int = 0) -> None:
+    """Put files into the file system; bytes are handed over through a pipe and never lie on the disk beside it."""
+    drive = f"{image}@@{offset_bytes}"
+    folders = sorted({str(parent) for name in files for parent in PurePosixPath(name).parents} - {"."})
+    if folders:
+        process.run(["mmd", "-i", drive, *(f"::{folder}" for folder in folders)], deadline=DEADLINE, env=ENVIRONMENT)
+    for name, content in files.items():
+        source: list[str | Path] = ["-"] if isinstance(content, bytes) else [content]
+        data = content if isinstance(content, bytes) else None
+        process.run(["mcopy", "-i", drive, *source, f"::{name}"], deadline=DEADLINE, env=ENVIRONMENT, input=data)

@@ -1,0 +1,225 @@
+"""Build the rescue system: Debian's kernel and an initramfs with SSH, Python and disk tools, and nothing else.
+
+It is assembled file by file from unpacked packages (no chroot, no `depmod`), holds no secret, and is the same for
+every site; keys come in a second initramfs (`stick.personalisation`).
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from homelab_provision import process
+from homelab_provision.events import Emit, step
+from homelab_provision.image import cache as shelf
+from homelab_provision.image import cpio, elf, kernel_modules
+from homelab_provision.image.cache import PACKAGE
+from homelab_provision.image.mirror import find_mirror
+from homelab_provision.image.mmdebstrap import fetch_root, mmdebstrap_argv
+from homelab_provision.image.rescue_contents import (
+    FIRMWARE,
+    LIBRARIES,
+    LIBRARY_DIRECTORY,
+    MODULES,
+    PACKAGES,
+    PROGRAMS,
+    PYTHON_EXTENSIONS,
+    PYTHON_MODULES,
+)
+from homelab_provision.image.root_archive import RootArchive
+
+SUITE = "trixie"
+FILES = PACKAGE / "rescue_files"
+RECIPE = (FILES, *(PACKAGE / name for name in (
+    "rescue.py", "rescue_contents.py", "cpio.py", "elf.py", "kernel_modules.py", "mmdebstrap.py")))  # fmt: skip
+# Bytecode without time stamps; compiling in the machine would cost seconds of every call of Python there.
+COMPILE = 'chroot "$1" python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3.13 >&2 || true'
+COMPRESS_DEADLINE = 300.0
+
+
+@dataclass(frozen=True)
+class Rescue:
+    """A built rescue system: `release` is what `/etc/rescue/release` says in it."""
+
+    directory: Path
+    digest: str
+
+    @property
+    def kernel(self) -> Path:
+        return self.directory / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        return self.directory / "rescue.img"
+
+    @property
+    def shim(self) -> Path:
+        return self.directory / "shimx64.efi"
+
+    @property
+    def grub(self) -> Path:
+        return self.directory / "grubx64.efi"
+
+    @property
+    def mokmanager(self) -> Path:
+        return self.directory / "mmx64.efi"
+
+    @property
+    def release(self) -> str:
+        return (self.directory / "release").read_text().strip()
+
+
+def rescue_key() -> str:
+    return shelf.inputs_digest([SUITE, *PACKAGES], RECIPE)
+
+
+def find_rescue(cache: Path) -> Rescue | None:
+    """The rescue system of this version, if it has been built."""
+    directory = cache / "rescue" / rescue_key()[: shelf.SHORT]
+    return Rescue(directory, rescue_key()) if directory.exists() else None
+
+
+def build_rescue(cache: Path, emit: Emit, *, mirror: str | None = None) -> Rescue:
+    """The rescue system, built (about half a minute) unless it stands in the cache already."""
+    key = rescue_key()
+
+    def build(work: Path) -> None:
+        root = work / "root.tar"
+        with step(emit, "rescue/packages"):
+            options = [f"--extract-hook={COMPILE}", "--skip=check/empty"]
+            fetch_root(mmdebstrap_argv(SUITE, root, PACKAGES, variant="extract", options=options,
+                                       mirror=find_mirror(mirror)))  # fmt: skip
+        with step(emit, "rescue/initramfs"), RootArchive(root) as archive:
+            _assemble(archive, work, key)
+        root.unlink()
+
+    return Rescue(shelf.once(cache / "rescue", key, build), key)
+
+
+def _assemble(root: RootArchive, work: Path, key: str) -> None:
+    (kernel,) = root.names("boot/vmlinuz-*")
+    version = kernel.removeprefix("boot/vmlinuz-")
+    for target, source in (
+        ("vmlinuz", kernel),
+        ("shimx64.efi", "usr/lib/shim/shimx64.efi.signed"),
+        ("mmx64.efi", "usr/lib/shim/mmx64.efi.signed"),
+        ("grubx64.efi", "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"),
+    ):
+        (work / target).write_bytes(root.read(source))
+    release = f"homelab-provision rescue {key[: shelf.SHORT]} linux {version}"
+    (work / "release").write_text(release + "\n")
+    unpacked = work / "rescue.cpio"
+    with unpacked.open("wb") as file:
+        file.writelines(cpio.archive(_with_directories(_entries(root, version, release))))
+    process.run(["zstd", "-q", "-19", "--rm", "-T0", unpacked, "-o", work / "rescue.img"], deadline=COMPRESS_DEADLINE)
+
+
+def _entries(root: RootArchive, version: str, release: str) -> Iterator[cpio.Entry]:
+    yield from _skeleton(root)
+    yield from _programs(root)
+    yield from _python(root)
+    yield from _modules(root, version)
+    for pattern in FIRMWARE:
+        yield from (cpio.regular(name, root.read(name)) for name in sorted(root.names(pattern)))
+    yield cpio.regular("init", (FILES / "init").read_bytes(), 0o755)
+    yield cpio.regular("etc/rescue/dhcp", (FILES / "dhcp").read_bytes(), 0o755)
+    yield cpio.regular("etc/rescue/release", f"{release}\n".encode())
+    yield cpio.regular("etc/ssh/sshd_config", (FILES / "sshd_config").read_bytes())
+    yield cpio.regular("etc/ssh/sshrc", (FILES / "sshrc").read_bytes())
+
+
+def _skeleton(root: RootArchive) -> Iterator[cpio.Entry]:
+    for name in ("bin", "sbin", "lib", "lib64"):
+        yield cpio.symlink(name, f"usr/{name}")
+    yield cpio.directory("root", 0o700)
+    yield cpio.directory("tmp", 0o1777)
+    yield from (cpio.directory(name) for name in ("dev", "proc", "sys", "run", "mnt", "var"))
+    yield cpio.symlink("var/run", "/run")
+    yield cpio.character_device("dev/console", 5, 1)
+    yield cpio.character_device("dev/null", 1, 3, 0o666)
+    # `*` is no password that matches, and not `!`, which sshd takes for a locked account.
+    yield cpio.regular("etc/passwd", b"root:*:0:0:root:/root:/bin/sh\nsshd:*:100:65534::/run/sshd:/bin/false\n")
+    yield cpio.regular("etc/group", b"root:x:0:\ntty:x:5:\ndisk:x:6:\nnogroup:x:65534:\n")
+    yield cpio.regular("etc/nsswitch.conf", b"passwd: files\ngroup: files\nhosts: files dns\n")
+    yield cpio.regular("etc/hosts", b"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 rescue\n")
+    yield cpio.symlink("etc/mtab", "/proc/mounts")
+
+
+def _programs(root: RootArchive) -> Iterator[cpio.Entry]:
+    """Programs, and every library that they need, directly or not."""
+    libraries: dict[str, bytes] = {}
+    queue = list(LIBRARIES)
+    for name in PROGRAMS:
+        data = root.read(name)
+        queue += elf.needed(data)
+        yield cpio.regular(name, data, 0o755)
+    for name in PYTHON_EXTENSIONS:
+        queue += elf.needed(root.read(_only(root, name)))
+    while queue:
+        library = queue.pop()
+        if library in libraries or library.startswith("ld-linux"):
+            continue
+        libraries[library] = root.read(f"{LIBRARY_DIRECTORY}/{library}")
+        queue += elf.needed(libraries[library])
+    for library, data in sorted(libraries.items()):
+        yield cpio.regular(f"{LIBRARY_DIRECTORY}/{library}", data)
+    yield cpio.regular("usr/lib64/ld-linux-x86-64.so.2", root.read("usr/lib64/ld-linux-x86-64.so.2"), 0o755)
+    yield cpio.symlink("usr/bin/sh", "busybox")
+    yield cpio.symlink("usr/sbin/modprobe", "../bin/busybox")
+
+
+def _python(root: RootArchive) -> Iterator[cpio.Entry]:
+    """The interpreter's link, and the part of its library that our scripts import, as bytecode beside its source."""
+    interpreter = posixpath.basename(root.resolve("usr/bin/python3"))
+    yield cpio.symlink("usr/bin/python3", interpreter)
+    library = f"usr/lib/{interpreter}"
+    for module in PYTHON_MODULES:
+        for pattern in (f"{library}/{module}.py", f"{library}/{module}/*.py"):
+            for name in sorted(root.names(pattern)):
+                if name.removeprefix(f"{library}/{module}/").count("/") and "/*" in pattern:
+                    continue
+                yield cpio.regular(name, root.read(name))
+                head, tail = posixpath.split(name.removesuffix(".py"))
+                yield from (cpio.regular(pyc, root.read(pyc))
+                            for pyc in root.names(f"{head}/__pycache__/{tail}.cpython-*.pyc")
+                            if re.search(r"cpython-\d+\.pyc$", pyc))  # fmt: skip
+    for extension in PYTHON_EXTENSIONS:
+        name = _only(root, extension)
+        yield cpio.regular(name, root.read(name))
+
+
+def _modules(root: RootArchive, version: str) -> Iterator[cpio.Entry]:
+    """The drivers, unpacked (the archive as a whole is compressed), and what `modprobe` reads to find them."""
+    base = f"usr/lib/modules/{version}"
+    paths = {
+        kernel_modules.canonical(re.sub(r"\.ko(\.xz)?$", "", posixpath.basename(name))): name.removeprefix(f"{base}/")
+        for name in root.names(f"{base}/kernel/*.ko*")
+    }
+    chosen = kernel_modules.closure(MODULES, paths, lambda path: root.read(f"{base}/{path}"))
+    for module in chosen:
+        yield cpio.regular(f"{base}/{module.path}", module.data)
+    yield cpio.regular(f"{base}/modules.dep", kernel_modules.modules_dep(chosen).encode())
+    yield cpio.regular(f"{base}/modules.alias", kernel_modules.modules_alias(chosen).encode())
+    yield cpio.regular(f"{base}/modules.symbols", b"")
+
+
+def _only(root: RootArchive, pattern: str) -> str:
+    return next(iter(sorted(root.names(pattern))))
+
+
+def _with_directories(entries: Iterable[cpio.Entry]) -> Iterator[cpio.Entry]:
+    """The entries, each directory named before what lies in it, as the kernel's unpacker wants it."""
+    seen: set[str] = set()
+    for entry in entries:
+        parents = entry.name.split("/")[:-1]
+        for depth in range(1, len(parents) + 1):
+            name = "/".join(parents[:depth])
+            if name not in seen:
+                seen.add(name)
+                yield cpio.directory(name)
+        if entry.name not in seen:
+            seen.add(entry.name)
+            yield entry

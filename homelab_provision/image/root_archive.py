@@ -1,0 +1,63 @@
+"""Read single files out of a Debian root that lies in a tar archive, symlinks followed, nothing unpacked to disk."""
+
+from __future__ import annotations
+
+import posixpath
+import tarfile
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from types import TracebackType
+
+from homelab_provision.image.mmdebstrap import BuildError
+
+
+class RootArchive:
+    """A tar archive of a root file system; names are relative, like `usr/bin/zstd`."""
+
+    def __init__(self, path: Path) -> None:
+        self._tar = tarfile.open(path)  # noqa: SIM115 - closed by __exit__
+        self._members = {self._name(member.name): member for member in self._tar}
+
+    def __enter__(self) -> RootArchive:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self._tar.close()
+
+    @staticmethod
+    def _name(name: str) -> str:
+        return posixpath.normpath(name).lstrip("/")
+
+    def names(self, pattern: str) -> Iterator[str]:
+        """Names of regular files and links that match a shell pattern (`*` also matches `/`)."""
+        return (name for name, member in self._members.items() if not member.isdir() and fnmatch(name, pattern))
+
+    def link(self, name: str) -> str | None:
+        """The target of a symlink, or `None`."""
+        member = self._members.get(name)
+        return member.linkname if member and member.issym() else None
+
+    def resolve(self, name: str) -> str:
+        """The name of the file that `name` leads to. Raises `BuildError` if there is none."""
+        for _ in range(16):
+            member = self._members.get(name)
+            if member is None:
+                raise BuildError(f"the packages bring no /{name}")
+            if member.issym():
+                name = self._name(posixpath.join("/", posixpath.dirname(name), member.linkname))
+            elif member.islnk():
+                name = self._name(member.linkname)
+            else:
+                return name
+        raise BuildError(f"/{name} is a loop of links")
+
+    def mode(self, name: str) -> int:
+        return self._members[self.resolve(name)].mode
+
+    def read(self, name: str) -> bytes:
+        stream = self._tar.extractfile(self._members[self.resolve(name)])
+        if stream is None:
+            raise BuildError(f"/{name} is no regular file")
+        return stream.read()
