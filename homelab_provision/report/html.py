@@ -1,0 +1,116 @@
+"""The report of a run: one HTML file that needs nothing else, to be read years later."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import cycle
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from homelab_provision.events import Event, RunResult
+from homelab_provision.report.details import RunDetails, Tested
+from homelab_provision.report.summary import UNFINISHED, last_tries, summarise
+from homelab_provision.report.timeline import Attempt, Phase, read_attempts
+from homelab_provision.report.wording import MARKS, RESULT_MARKS, printable, scalar_text, seconds_text
+
+CONSOLE_LINES = 60
+TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
+MOST_TICKS = 8
+
+_SENTENCES = {
+    RunResult.PROVEN: "{host} was rebuilt on {machine} and proven",
+    RunResult.UNPROVEN: "{host} was rebuilt on {machine}, but it is not proven",
+    RunResult.FAILED: "{host} could not be rebuilt on {machine}",
+    RunResult.REFUSED: "{host} was not rebuilt: a safety rule refused",
+}
+
+
+def render_report(details: RunDetails, events: Sequence[Event]) -> str:
+    """Render the run as a self-contained page: no script, no font, no image from elsewhere."""
+    attempts = read_attempts(events)
+    summary = summarise(details.run, details.host, details.machine, details.site, events)
+    environment = Environment(loader=PackageLoader("homelab_provision.report", "."), autoescape=True,
+                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    environment.filters |= {"seconds": seconds_text, "scalar": scalar_text, "printable": printable,
+                            "moment": _moment, "label": _label, "prose": _prose, "roomy": _roomy}  # fmt: skip
+    return environment.get_template("report.html.j2").render(
+        details=details,
+        summary=summary,
+        sentence=_sentence(details, summary.result, summary.note),
+        attempts=attempts,
+        tries=last_tries(attempts),
+        total=max(summary.seconds, 0.001),
+        ticks=tick_marks(summary.seconds),
+        longest=_longest(last_tries(attempts)),
+        tests=_sorted_tests(details.tests),
+        counts=Counter(map(_outcome, details.tests)),
+        consoles={title: _last_lines(text) for title, text in details.consoles.items()},
+        ended=_ended(attempts),
+        marks={outcome.value: mark for outcome, mark in MARKS.items()} | {"passed": "✓", "failed": "✗", "skipped": "○"},
+        result_mark=RESULT_MARKS[summary.result],
+        test_outcome=_outcome,
+    )
+
+
+def tick_marks(total: float) -> list[int]:
+    """The seconds at which the time axis is marked: few enough to read, round enough to like."""
+    step = next((tick for tick in TICKS if total / tick <= MOST_TICKS), TICKS[-1])
+    return list(range(0, int(total) + 1, step))
+
+
+def _sentence(details: RunDetails, result: RunResult, note: str | None) -> str:
+    if note == UNFINISHED:
+        return f"The {details.command} of {details.host} did not come to its end"
+    if details.command != "rebuild":
+        return f"{details.command} on {details.host}: {result}"
+    return _SENTENCES[result].format(host=details.host, machine=details.machine)
+
+
+def _longest(phases: Sequence[Phase]) -> list[Phase]:
+    """Where the time went: the phases that took a tenth of it or more, longest first (three at most)."""
+    whole = sum(phase.seconds for phase in phases)
+    ranked = sorted(phases, key=lambda phase: -phase.seconds)
+    return [phase for phase in ranked[:3] if whole and phase.seconds >= whole / 10]
+
+
+def _outcome(test: Tested) -> str:
+    return "failed" if test.outcome in ("failed", "error") else str(test.outcome)
+
+
+def _sorted_tests(tests: Sequence[Tested]) -> list[Tested]:
+    order = {"failed": 0, "passed": 1, "skipped": 2}
+    return sorted(tests, key=lambda test: order.get(_outcome(test), 0))
+
+
+def _last_lines(text: str) -> str:
+    return "\n".join(printable(text).rstrip().splitlines()[-CONSOLE_LINES:])
+
+
+def _ended(attempts: Sequence[Attempt]) -> datetime | None:
+    return attempts[-1].at + timedelta(seconds=attempts[-1].seconds) if attempts else None
+
+
+def _moment(at: datetime) -> str:
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def _prose(text: str) -> Markup:
+    """A message, with what stands in backticks set as code."""
+    parts = printable(text).split("`")
+    if len(parts) % 2 == 0:  # an odd backtick: take them all literally
+        return escape(printable(text))
+    return Markup().join(Markup("<code>{}</code>").format(part) if odd else escape(part)
+                         for part, odd in zip(parts, cycle((False, True)), strict=False))  # fmt: skip
+
+
+def _roomy(item: object) -> bool:
+    """Whether a fact wants a line of its own."""
+    return isinstance(item, Mapping) or len(scalar_text(item)) > 30
+
+
+def _label(name: str) -> str:
+    """`host_key` as a person writes it: `host key`."""
+    return name.replace("_", " ")
