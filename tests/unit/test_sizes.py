@@ -29,7 +29,7 @@ def test_reads_what_is_printed_on_disks(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "GB", "16G", "sixteen GB", "-1 GB", "1,5 GB", "16 GB of RAM", "1e9"])
 def test_does_not_guess(text: str) -> None:
-    with pytest.raises(ValueError, match="size|unit"):
+    with pytest.raises(ValueError, match=r"size|unit"):
         parse_size(text)
 
 
