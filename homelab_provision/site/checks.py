@@ -41,7 +41,7 @@ def check_players(machines: Mapping[str, Machine], hosts: Mapping[str, Host], do
                     ("machines", machine.name, *path), f"there is no host `{name}`", at_value=True,
                     expected=f"a host of hosts.yml: {', '.join(sorted(hosts)) or '(it has none)'}",
                     suggestion=did_you_mean(name, list(hosts)))  # fmt: skip
-        if machine.plays in hosts and not hosts[machine.plays].provisioned:
+        if machine.plays is not None and machine.plays in hosts and not hosts[machine.plays].provisioned:
             yield document.problem(
                 ("machines", machine.name, "plays"), f"`{machine.plays}` is no host that may be rebuilt", at_value=True,
                 expected=f"a host of the group `{PROVISIONED_GROUP}` of hosts.yml")  # fmt: skip

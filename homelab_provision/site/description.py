@@ -32,7 +32,8 @@ def describe(site: Site) -> dict[str, JsonValue]:
         "lab": site.lab.model_dump(mode="json") if site.lab else None,
         "hosts": {name: {**host.model_dump(mode="json", exclude={"name"}), "machine": _player(site, name)}
                   for name, host in site.hosts.items()},
-        "machines": {name: machine.model_dump(mode="json", exclude={"name"}) for name, machine in site.machines.items()},
+        "machines": {name: machine.model_dump(mode="json", exclude={"name"})
+                     for name, machine in site.machines.items()},
     }  # fmt: skip
     return cast("dict[str, JsonValue]", described)
 

@@ -98,7 +98,7 @@ def _address_problems(sources: HostSources, hosts: dict[str, Host]) -> Iterator[
         for address, variable in _addresses(host).items():
             other = taken.setdefault(address, host.name)
             if other != host.name:
-                yield sources.problem(host.name, f"two hosts with one address: {address} is also the address of `{other}`",
+                yield sources.problem(host.name, f"two hosts with one address: {address} is also that of `{other}`",
                                       variable, expected="an address that no other host has")  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def _own_address(sources: HostSources, host: Host) -> Iterator[Problem]:
         return
     if host.network and host.network.address.ip != address:
         yield sources.problem(
-            host.name, f"`{NETWORK}` gives it the address {host.network.address.ip}, `{ADDRESS}` says {address}", NETWORK,
+            host.name, f"`{NETWORK}` says {host.network.address.ip}, but `{ADDRESS}` says {address}", NETWORK,
             expected="one and the same address")  # fmt: skip
 
 

@@ -53,5 +53,6 @@ def excerpt(text: str, line: int, column: int, width: int) -> str:
         marker = ">" if number == line else " "
         shown.append(f"{marker} {number:>{digits}} | {lines[number - 1]}".rstrip())
         if number == line:
-            shown.append(f"  {'':>{digits}} | {' ' * column}{'^' * max(1, min(width, len(lines[number - 1]) - column))}")
+            underline = "^" * max(1, min(width, len(lines[number - 1]) - column))
+            shown.append(f"  {'':>{digits}} | {' ' * column}{underline}")
     return "\n".join(shown)
