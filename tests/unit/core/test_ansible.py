@@ -1,0 +1,53 @@
+"""ansible-runner's JSON lines become events."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from homelab_provision.ansible import Playbook, _Listener
+from homelab_provision.events import Event, Outcome, Progress, TaskFinished
+
+
+def line(kind: str, **data: object) -> str:
+    return json.dumps({"event": kind, "event_data": {"host": "db", "play": "p", "task": "t", **data}})
+
+
+def listen(*lines: str) -> tuple[_Listener, list[Event]]:
+    seen: list[Event] = []
+    listener = _Listener(seen.append)
+    for one in lines:
+        listener.line(one)
+    return listener, seen
+
+
+def test_changed_task_is_told_apart_from_one_that_found_all_in_order() -> None:
+    listener, seen = listen(
+        line("playbook_on_task_start", name="t"),
+        line("runner_on_ok", res={"changed": True}, duration=1.5),
+        line("runner_on_ok", res={"changed": False}, duration=0.5),
+    )
+    assert isinstance(seen[0], Progress)
+    assert [event.result for event in seen if isinstance(event, TaskFinished)] == [Outcome.CHANGED, Outcome.OK]
+    assert listener.counts[Outcome.CHANGED] == 1
+    assert not listener.failures
+
+
+def test_failure_carries_its_message_unless_it_was_expected() -> None:
+    listener, seen = listen(
+        line("runner_on_failed", res={"msg": "broken"}),
+        line("runner_on_failed", res={"msg": "fine"}, ignore_errors=True),
+        line("runner_on_unreachable", res={"msg": "gone"}),
+    )
+    assert listener.failures == ["db: t: broken", "db: t: gone"]
+    assert len(seen) == 3
+
+
+def test_hidden_output_is_not_shown() -> None:
+    listener, _ = listen(line("runner_on_failed", res={"censored": "hidden"}))
+    assert listener.failures == ["db: t: failed (the task hides its output)"]
+
+
+def test_command_line_limits_and_checks() -> None:
+    playbook = Playbook(Path("p.yml"), Path("hosts.yml"), Path("cfg"), limit="db-wyse", check=True)
+    assert playbook.command_line() == "--limit db-wyse --check --diff"

@@ -1,0 +1,119 @@
+"""Keys, the vault and what is injected into a new root."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+
+import pytest
+
+from homelab_provision import identity, vault
+from homelab_provision.errors import UsageError
+from homelab_provision.identity import HostIdentity, KeyPair
+from homelab_provision.injection import RELEASE, archive, files
+from homelab_provision.network import link_local
+from homelab_provision.site import Host, Needs, Network
+from homelab_provision.ssh import Door, config
+from homelab_provision.vault import Vault
+
+
+@pytest.fixture
+def lab_vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vault:
+    monkeypatch.delenv(vault.PASSWORD_VARIABLE, raising=False)
+    return Vault.of(tmp_path, name="lab", create=True)
+
+
+@pytest.mark.processes
+def test_identities_are_made_once_and_kept_encrypted(lab_vault: Vault) -> None:
+    first = identity.load(lab_vault, "db-wyse")
+    again = identity.load(lab_vault, "db-wyse")
+    assert again == first
+    assert len(first.hosts["db-wyse"].machine_id) == 32
+    stored = "".join(path.read_text() for path in lab_vault.folder.iterdir())
+    assert stored.startswith("$ANSIBLE_VAULT;")
+    assert "PRIVATE KEY" not in stored
+    assert first.hosts["db-wyse"].machine_id not in stored
+    assert {path.stat().st_mode & 0o777 for path in lab_vault.folder.iterdir()} == {0o600}
+
+
+@pytest.mark.processes
+def test_wrong_password_is_told_without_a_traceback(lab_vault: Vault) -> None:
+    identity.load(lab_vault)
+    lab_vault.password_file.write_text("another\n")
+    with pytest.raises(UsageError, match="does not open"):
+        identity.load(lab_vault)
+
+
+@pytest.mark.processes
+def test_executable_password_file_is_run(lab_vault: Vault) -> None:
+    kept = identity.load(lab_vault)
+    password = lab_vault.password_file.read_text().strip()
+    lab_vault.password_file.write_text(f"#!/bin/sh\necho {password}\n")
+    lab_vault.password_file.chmod(0o700)
+    assert identity.load(lab_vault) == kept
+
+
+def test_password_file_that_others_can_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(vault.PASSWORD_VARIABLE, raising=False)
+    (tmp_path / ".vault-password").write_text("x")
+    (tmp_path / ".vault-password").chmod(0o644)
+    with pytest.raises(UsageError, match="others can read"):
+        Vault.of(tmp_path, name="home")
+
+
+def test_real_site_without_a_password_is_told_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(vault.PASSWORD_VARIABLE, raising=False)
+    monkeypatch.setattr(vault.shutil, "which", lambda name: None)
+    with pytest.raises(UsageError, match="no vault password"):
+        Vault.of(tmp_path, name="home")
+    assert not (tmp_path / ".vault-password").exists()
+
+
+HOST = Host(
+    name="db-wyse",
+    address="192.168.50.10",
+    network=Network(
+        address=IPv4Interface("192.168.50.10/24"), gateway=IPv4Address("192.168.50.1"), dns=(IPv4Address("192.168.50.1"),)
+    ),
+    needs=Needs(),
+    groups=("provisioned",),
+    provisioned=True,
+)
+WHO = HostIdentity(KeyPair("ssh-ed25519 AAAA", "-----PRIVATE-----"), "0123456789abcdef" * 2)
+
+
+def test_injected_files_make_the_host(tmp_path: Path) -> None:
+    made = files(HOST, WHO, controller_key="ssh-ed25519 CCCC", mac="52:54:00:00:00:01", release={"nonce": "n"})
+    with tarfile.open(fileobj=io.BytesIO(archive(made))) as tar:
+        modes = {member.name: member.mode for member in tar}
+        owners = {(member.uid, member.gid) for member in tar}
+    assert modes["etc/ssh/ssh_host_ed25519_key"] == 0o600
+    assert modes["root/.ssh"] == 0o700
+    assert modes["root/.ssh/authorized_keys"] == 0o600
+    assert owners == {(0, 0)}
+    assert list(modes).index("root/.ssh") < list(modes).index("root/.ssh/authorized_keys")
+    assert json.loads(made[RELEASE].text) == {"nonce": "n"}
+    network = made["etc/systemd/network/10-lan.network"].text
+    assert "192.168.50.10/24" in network
+    assert "52:54:00:00:00:01" in network
+    assert "192.168.50.1" in made["etc/resolv.conf"].text
+
+
+def test_host_without_a_network_asks_dhcp() -> None:
+    made = files(HOST.model_copy(update={"network": None}), WHO, controller_key="k", mac="52:54:00:00:00:01", release={})
+    assert not [path for path in made if "network" in path or "resolv" in path]
+
+
+def test_link_local_address_follows_rfc_4291() -> None:
+    assert str(link_local("34:56:78:9a:bc:de")) == "fe80::3656:78ff:fe9a:bcde"
+
+
+def test_ssh_configuration_never_relaxes_host_key_checking() -> None:
+    text = config(addresses={"rescue": "192.168.50.102"}, folder=Path("/f"), door=Door(("ip", "netns", "exec", "x")))
+    assert "StrictHostKeyChecking yes" in text
+    assert "GlobalKnownHostsFile none" in text
+    assert "ProxyCommand ip netns exec x nc %h %p" in text
+    assert "ProxyCommand" not in config(addresses={}, folder=Path("/f"), door=Door())

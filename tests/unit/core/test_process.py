@@ -1,0 +1,119 @@
+"""The door to other programs: deadlines, redaction, clean environments, no orphans."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from homelab_provision.process import REDACTED, ProcessError, background, environment, redact, run
+
+pytestmark = pytest.mark.processes
+
+
+def test_returns_both_streams() -> None:
+    done = run(["sh", "-c", "echo out; echo err >&2"], deadline=10)
+    assert (done.stdout, done.stderr, done.returncode) == ("out\n", "err\n", 0)
+
+
+def test_standard_input_is_closed_unless_given() -> None:
+    assert run(["cat"], deadline=10).stdout == ""
+    assert run(["cat"], deadline=10, input="told").stdout == "told"
+
+
+def test_large_input_and_output_do_not_block_each_other() -> None:
+    text = "x" * 3_000_000
+    assert run(["cat"], deadline=30, input=text).stdout == text
+
+
+def test_deadline_kills_the_whole_group(tmp_path: Path) -> None:
+    marker = tmp_path / "grandchild"
+    with pytest.raises(ProcessError, match="gave up after"):
+        run(["sh", "-c", f"(sleep 5; touch {marker}) & sleep 60"], deadline=0.5)
+    time.sleep(0.2)
+    assert not any(str(marker) in line for line in _command_lines())
+
+
+def test_failure_carries_the_tail_but_no_secret() -> None:
+    with pytest.raises(ProcessError) as caught:
+        run(["sh", "-c", "echo the-password >&2; exit 3", "the-password"], deadline=10, secrets=["the-password"])
+    assert caught.value.returncode == 3
+    everything = f"{caught.value.message} {caught.value.evidence} {caught.value.stderr}"
+    assert "the-password" not in everything
+    assert REDACTED in everything
+
+
+def test_missing_program_says_so() -> None:
+    with pytest.raises(ProcessError, match="is not installed"):
+        run(["no-such-program-anywhere"], deadline=1)
+
+
+def test_environment_is_rebuilt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_SECRET_OF_THE_USER", "x")
+    shown = run(["env"], deadline=10, env={"EXTRA": "1"}).stdout
+    assert "A_SECRET_OF_THE_USER" not in shown
+    assert "EXTRA=1" in shown
+    assert "LC_ALL=C.UTF-8" in shown
+
+
+def test_lines_are_seen_as_they_come() -> None:
+    seen: list[str] = []
+    run(["printf", "one\\ntwo\\rthree"], deadline=10, on_line=seen.append)
+    assert seen == ["one", "two", "three"]
+
+
+def test_child_dies_with_a_killed_parent(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    script = (
+        "from homelab_provision.process import run\n"
+        f"run(['sh', '-c', 'echo $$ > {pid_file}; exec sleep 60'], deadline=60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    for _ in range(200):
+        if pid_file.exists() and pid_file.read_text().strip():
+            break
+        time.sleep(0.05)
+    child = int(pid_file.read_text())
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        if not _lives(child):
+            return
+        time.sleep(0.05)
+    pytest.fail("the child outlived its killed parent")
+
+
+def test_background_program_ends_with_the_block() -> None:
+    with background(["sleep", "60"], ready=lambda: True) as pid:
+        assert _lives(pid)
+    assert not _lives(pid)
+
+
+def test_redaction_takes_the_longest_first() -> None:
+    assert redact("abc ab", ["ab", "abc", ""]) == f"{REDACTED} {REDACTED}"
+
+
+def test_environment_has_a_path_even_without_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PATH")
+    assert environment()["PATH"] == os.defpath
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _command_lines() -> list[str]:
+    lines = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(entry.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue
+    return [line for line in lines if line.startswith("sh -c")]
