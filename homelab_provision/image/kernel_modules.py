@@ -60,17 +60,18 @@ def closure(wanted: Iterable[str], paths: Mapping[str, str], read: Callable[[str
 
 
 def modules_dep(modules: Iterable[Module]) -> str:
-    """`modules.dep`: per module, everything to load before it."""
+    """`modules.dep`: per module, everything that it needs; `modprobe` loads that list from its end."""
     known = {module.name: module for module in modules}
 
-    def all_of(module: Module, seen: tuple[str, ...] = ()) -> list[str]:
-        found: list[str] = []
+    def load_order(module: Module, loaded: dict[str, None]) -> dict[str, None]:
         for name in module.depends:
-            if name in known and name not in seen:
-                found += [known[name].path, *all_of(known[name], (*seen, name))]
-        return list(dict.fromkeys(found))
+            if name in known and known[name].path not in loaded:
+                load_order(known[name], loaded)
+                loaded[known[name].path] = None
+        return loaded
 
-    return "".join(f"{module.path}: {' '.join(all_of(module))}".rstrip() + "\n" for module in known.values())
+    lines = ([f"{module.path}:", *reversed(load_order(module, {}))] for module in known.values())
+    return "".join(" ".join(line) + "\n" for line in lines)
 
 
 def modules_alias(modules: Iterable[Module]) -> str:

@@ -132,8 +132,8 @@ def plan_layout(
     needed = root_fs_bytes + ROOT_SPARE_BYTES
     if root_sectors * SECTOR < needed or data.sectors * SECTOR < DATA_MINIMUM_BYTES:
         raise LayoutError(
-            f"a disk of {disk_bytes / GIB:.1f} GiB is too small: root would get {max(root_sectors, 0) * SECTOR / GIB:.1f}"
-            f" GiB and needs {needed / GIB:.1f} GiB",
+            f"a disk of {disk_bytes / GIB:.1f} GiB is too small: root would get "
+            f"{max(root_sectors, 0) * SECTOR / GIB:.1f} GiB and needs {needed / GIB:.1f} GiB",
             hint="choose a machine with a larger disk, or fewer packages in the image",
         )
     return Layout(

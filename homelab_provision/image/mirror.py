@@ -97,9 +97,8 @@ def _base(sources: Iterable[Source]) -> str | None:
     updated = {s.uri for s in found if s.suite.endswith("-updates")}
 
     def likeness(source: Source) -> int:
-        return (
-            source.uri.rstrip("/").endswith("/debian") + (source.uri in updated) + ("debian-archive" in source.signed_by)
-        )
+        own_path = source.uri.rstrip("/").endswith("/debian")
+        return own_path + (source.uri in updated) + ("debian-archive" in source.signed_by)
 
     usable = [s for s in found if s.uri.startswith(("http://", "https://")) and "main" in s.components
               and re.fullmatch(r"[a-z]+", s.suite) and likeness(s)]  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from homelab_provision.image.rescue_contents import (
     FIRMWARE,
     LIBRARIES,
     LIBRARY_DIRECTORY,
+    LOADER,
     MODULES,
     PACKAGES,
     PROGRAMS,
@@ -35,9 +37,8 @@ SUITE = "trixie"
 FILES = PACKAGE / "rescue_files"
 RECIPE = (FILES, *(PACKAGE / name for name in (
     "rescue.py", "rescue_contents.py", "cpio.py", "elf.py", "kernel_modules.py", "mmdebstrap.py")))  # fmt: skip
-# Bytecode without time stamps; compiling in the machine would cost seconds of every call of Python there.
-COMPILE = 'chroot "$1" python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3.13 >&2 || true'
 COMPRESS_DEADLINE = 300.0
+COMPILE_DEADLINE = 120.0
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,7 @@ def build_rescue(cache: Path, emit: Emit, *, mirror: str | None = None) -> Rescu
     def build(work: Path) -> None:
         root = work / "root.tar"
         with step(emit, "rescue/packages"):
-            options = [f"--extract-hook={COMPILE}", "--skip=check/empty"]
-            fetch_root(mmdebstrap_argv(SUITE, root, PACKAGES, variant="extract", options=options,
-                                       mirror=find_mirror(mirror)))  # fmt: skip
+            fetch_root(mmdebstrap_argv(SUITE, root, PACKAGES, variant="extract", mirror=find_mirror(mirror)))
         with step(emit, "rescue/initramfs"), RootArchive(root) as archive:
             _assemble(archive, work, key)
         root.unlink()
@@ -113,14 +112,14 @@ def _assemble(root: RootArchive, work: Path, key: str) -> None:
     (work / "release").write_text(release + "\n")
     unpacked = work / "rescue.cpio"
     with unpacked.open("wb") as file:
-        file.writelines(cpio.archive(_with_directories(_entries(root, version, release))))
+        file.writelines(cpio.archive(_with_directories(_entries(root, work, version, release))))
     process.run(["zstd", "-q", "-19", "--rm", "-T0", unpacked, "-o", work / "rescue.img"], deadline=COMPRESS_DEADLINE)
 
 
-def _entries(root: RootArchive, version: str, release: str) -> Iterator[cpio.Entry]:
+def _entries(root: RootArchive, work: Path, version: str, release: str) -> Iterator[cpio.Entry]:
     yield from _skeleton(root)
     yield from _programs(root)
-    yield from _python(root)
+    yield from _python(root, work)
     yield from _modules(root, version)
     for pattern in FIRMWARE:
         yield from (cpio.regular(name, root.read(name)) for name in sorted(root.names(pattern)))
@@ -149,46 +148,67 @@ def _skeleton(root: RootArchive) -> Iterator[cpio.Entry]:
 
 
 def _programs(root: RootArchive) -> Iterator[cpio.Entry]:
-    """Programs, and every library that they need, directly or not."""
-    libraries: dict[str, bytes] = {}
-    queue = list(LIBRARIES)
+    """Programs, and every library that they need."""
     for name in PROGRAMS:
-        data = root.read(name)
-        queue += elf.needed(data)
-        yield cpio.regular(name, data, 0o755)
-    for name in PYTHON_EXTENSIONS:
-        queue += elf.needed(root.read(_only(root, name)))
-    while queue:
-        library = queue.pop()
-        if library in libraries or library.startswith("ld-linux"):
-            continue
-        libraries[library] = root.read(f"{LIBRARY_DIRECTORY}/{library}")
-        queue += elf.needed(libraries[library])
-    for library, data in sorted(libraries.items()):
-        yield cpio.regular(f"{LIBRARY_DIRECTORY}/{library}", data)
-    yield cpio.regular("usr/lib64/ld-linux-x86-64.so.2", root.read("usr/lib64/ld-linux-x86-64.so.2"), 0o755)
+        yield cpio.regular(name, root.read(name), 0o755)
+    extensions = [_only(root, name) for name in PYTHON_EXTENSIONS]
+    for name, data in sorted(_libraries(root, [*PROGRAMS, *extensions], LIBRARIES).items()):
+        yield cpio.regular(name, data)
+    yield cpio.regular(LOADER, root.read(LOADER), 0o755)
     yield cpio.symlink("usr/bin/sh", "busybox")
     yield cpio.symlink("usr/sbin/modprobe", "../bin/busybox")
 
 
-def _python(root: RootArchive) -> Iterator[cpio.Entry]:
+def _libraries(root: RootArchive, programs: Iterable[str], extra: Iterable[str] = ()) -> dict[str, bytes]:
+    """The shared libraries that programs need, directly or not, by file name."""
+    found: dict[str, bytes] = {}
+    queue = [*extra, *(library for name in programs for library in elf.needed(root.read(name)))]
+    while queue:
+        name = f"{LIBRARY_DIRECTORY}/{queue.pop()}"
+        if name in found or name.endswith(posixpath.basename(LOADER)):
+            continue
+        found[name] = root.read(name)
+        queue += elf.needed(found[name])
+    return found
+
+
+def _python(root: RootArchive, work: Path) -> Iterator[cpio.Entry]:
     """The interpreter's link, and the part of its library that our scripts import, as bytecode beside its source."""
     interpreter = posixpath.basename(root.resolve("usr/bin/python3"))
     yield cpio.symlink("usr/bin/python3", interpreter)
     library = f"usr/lib/{interpreter}"
-    for module in PYTHON_MODULES:
-        for pattern in (f"{library}/{module}.py", f"{library}/{module}/*.py"):
-            for name in sorted(root.names(pattern)):
-                if name.removeprefix(f"{library}/{module}/").count("/") and "/*" in pattern:
-                    continue
-                yield cpio.regular(name, root.read(name))
-                head, tail = posixpath.split(name.removesuffix(".py"))
-                yield from (cpio.regular(pyc, root.read(pyc))
-                            for pyc in root.names(f"{head}/__pycache__/{tail}.cpython-*.pyc")
-                            if re.search(r"cpython-\d+\.pyc$", pyc))  # fmt: skip
+    sources = [name for name in sorted(root.names(f"{library}/*.py"))
+               if _module(name.removeprefix(f"{library}/")) in PYTHON_MODULES]  # fmt: skip
+    for name in sources:
+        yield cpio.regular(name, root.read(name))
     for extension in PYTHON_EXTENSIONS:
         name = _only(root, extension)
         yield cpio.regular(name, root.read(name))
+    yield from _bytecode(root, work / "python", interpreter, sources)
+
+
+def _module(path: str) -> str:
+    """`json/decoder.py` belongs to `json`; of `encodings` every module is named by itself."""
+    package, _, rest = path.removesuffix(".py").partition("/")
+    return f"{package}/{rest}" if f"{package}/__init__" in PYTHON_MODULES else package
+
+
+def _bytecode(root: RootArchive, work: Path, interpreter: str, sources: Iterable[str]) -> Iterator[cpio.Entry]:
+    """Bytecode made by that very Python, run here through its own loader: compiling in the machine costs seconds."""
+    wanted = [*root.names(f"usr/lib/{interpreter}/*.py"), f"usr/bin/{interpreter}", LOADER]
+    libraries = _libraries(root, [f"usr/bin/{interpreter}"])
+    for name, data in [*((name, root.read(name)) for name in wanted), *libraries.items()]:
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_bytes(data)
+        (work / name).chmod(0o755)
+    process.run(
+        [work / LOADER, "--library-path", work / LIBRARY_DIRECTORY, work / "usr/bin" / interpreter, "-m", "compileall",
+         "-q", "--invalidation-mode", "unchecked-hash", "-s", work, "-p", "/", *(work / name for name in sources)],
+        deadline=COMPILE_DEADLINE, env={"PYTHONHOME": str(work / "usr"), "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    for bytecode in sorted(work.rglob("*.pyc")):
+        yield cpio.regular(str(bytecode.relative_to(work)), bytecode.read_bytes())
+    shutil.rmtree(work)
 
 
 def _modules(root: RootArchive, version: str) -> Iterator[cpio.Entry]:
