@@ -1,0 +1,322 @@
+#!/usr/bin/python
+"""Ansible module: a list of configuration files, brought to their state in one round trip.
+
+All files are compared and validated before the first one is replaced. What has to happen after a change
+(`then`) is noted in /run before the files move and crossed out when it succeeded, so that a run which is
+killed in between is finished by the next one. Ansible's handlers forget in that case.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import json
+import os
+import pwd
+import shlex
+import stat
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: config_files
+short_description: Write many configuration files in one task
+description:
+  - Compares, validates and replaces a list of files, links and directories, then runs what their change asks for.
+options:
+  files:
+    description: The files, in the order in which they are written; directories come first.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path: {type: path, required: true, description: Absolute path on the host.}
+      content: {type: str, description: The whole text of the file.}
+      merge: {type: dict, description: Keys to set in a JSON file whose other keys stay.}
+      link: {type: path, description: The file is a symbolic link to this existing path.}
+      state:
+        type: str
+        choices: [present, absent, directory]
+        default: present
+        description: C(directory) needs neither content nor link.
+      owner: {type: str, default: root, description: Owner.}
+      group: {type: str, default: root, description: Group.}
+      mode: {type: str, default: "0644", description: Octal mode; a directory usually wants 0755.}
+      validate: {type: str, description: "Command that must accept the new text; C(%s) is a file that holds it."}
+      then: {type: list, elements: str, default: [], description: Commands to run once when this file has changed.}
+"""
+
+EXAMPLES = r"""
+- name: Configure sshd
+  ansible.legacy.config_files:
+    files:
+      - path: /etc/ssh/sshd_config.d/10-base.conf
+        content: "{{ lookup('ansible.builtin.template', 'sshd.conf.j2') }}"
+        validate: sshd -t -f %s
+        then: [systemctl try-reload-or-restart ssh.service]
+"""
+
+RETURN = r"""
+changed_files: {description: Paths that changed (or would, in check mode)., type: list, elements: str, returned: always}
+ran: {description: Commands of C(then) that ran., type: list, elements: str, returned: always}
+"""
+
+PENDING = Path("/run/homelab-provision/pending.json")
+
+FILE = {
+    "path": {"type": "path", "required": True},
+    "content": {"type": "str"},
+    "merge": {"type": "dict"},
+    "link": {"type": "path"},
+    "state": {"type": "str", "choices": ["present", "absent", "directory"], "default": "present"},
+    "owner": {"type": "str", "default": "root"},
+    "group": {"type": "str", "default": "root"},
+    "mode": {"type": "str", "default": "0644"},
+    "validate": {"type": "str"},
+    "then": {"type": "list", "elements": "str", "default": []},
+}
+
+
+class Seen(NamedTuple):
+    """What stands at a path: `kind` is absent, file, link, directory or other; `body` the text or the link's target."""
+
+    kind: str
+    body: bytes = b""
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+
+
+class Wanted(NamedTuple):
+    """What shall stand there; a link has no mode and no owner of its own."""
+
+    path: str
+    kind: str
+    body: bytes = b""
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    validate: str | None = None
+    then: tuple[str, ...] = ()
+
+
+class Unwritable(Exception):
+    """The list of files cannot be brought to its state; the text says why."""
+
+
+def look(path: str) -> Seen:
+    """See what stands at `path`, without following a link."""
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return Seen("absent")
+    owner = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
+    if stat.S_ISLNK(found.st_mode):
+        return Seen("link", os.fsencode(os.readlink(path)), *owner)
+    if stat.S_ISDIR(found.st_mode):
+        return Seen("directory", b"", *owner)
+    if stat.S_ISREG(found.st_mode):
+        return Seen("file", Path(path).read_bytes(), *owner)
+    return Seen("other", b"", *owner)
+
+
+def merged(present: bytes, keys: dict[str, Any]) -> bytes:
+    """The JSON text `present` with `keys` set on top; the same bytes if they are all set already."""
+    try:
+        document = json.loads(present or b"{}")
+    except ValueError as error:
+        raise Unwritable(f"is not JSON, so nothing can be merged into it: {error}") from None
+    if not isinstance(document, dict):
+        raise Unwritable("is not a JSON object, so nothing can be merged into it")
+    if all(name in document and document[name] == value for name, value in keys.items()):
+        return present
+    return (json.dumps({**document, **keys}, indent=2) + "\n").encode()
+
+
+def want(spec: dict[str, Any], seen: Seen, uid: int, gid: int) -> Wanted:
+    """What one entry of the list asks for."""
+    path, then = spec["path"], tuple(spec["then"])
+    given = [name for name in ("content", "merge", "link") if spec[name] is not None]
+    if len(given) != (1 if spec["state"] == "present" else 0):
+        raise Unwritable(f"{path}: exactly one of content, merge and link belongs to a present file, none to others")
+    if spec["state"] == "absent":
+        return Wanted(path, "absent", then=then)
+    if spec["link"] is not None:
+        return Wanted(path, "link", os.fsencode(spec["link"]), then=then)
+    try:
+        mode = int(spec["mode"], 8)
+    except ValueError:
+        raise Unwritable(f"{path}: {spec['mode']!r} is no octal mode") from None
+    if spec["state"] == "directory":
+        return Wanted(path, "directory", b"", mode, uid, gid, None, then)
+    try:
+        body = spec["content"].encode() if spec["content"] is not None else merged(seen.body, spec["merge"])
+    except Unwritable as error:
+        raise Unwritable(f"{path} {error}") from None
+    return Wanted(path, "file", body, mode, uid, gid, spec["validate"], then)
+
+
+def differs(wanted: Wanted, seen: Seen) -> bool:
+    """Whether something has to be done."""
+    if wanted.kind != seen.kind:
+        return True
+    if wanted.kind in ("file", "link") and wanted.body != seen.body:
+        return True
+    return wanted.kind in ("file", "directory") and wanted[3:6] != seen[2:5]
+
+
+def diff(wanted: Wanted, seen: Seen) -> dict[str, str]:
+    """The change as Ansible's `--diff` shows it: the text, or the attributes where only those differ."""
+
+    def side(kind: str, body: bytes, attributes: tuple[int, ...]) -> str:
+        if seen.kind == wanted.kind and seen.body == wanted.body:
+            return "mode {:04o}, uid {}, gid {}\n".format(*attributes)
+        text = body.decode(errors="replace")
+        return text if kind == "file" else f"{kind} {text}".rstrip() + "\n"
+
+    return {
+        "before_header": wanted.path,
+        "after_header": wanted.path,
+        "before": "" if seen.kind == "absent" else side(seen.kind, seen.body, seen[2:5]),
+        "after": "" if wanted.kind == "absent" else side(wanted.kind, wanted.body, wanted[3:6]),
+    }
+
+
+def in_order(changes: list[Wanted]) -> list[Wanted]:
+    """Directories first (parents before children): the files may lie in them."""
+    return sorted(changes, key=lambda change: change.kind != "directory")
+
+
+def once(commands: list[str]) -> list[str]:
+    """The commands without repetition, in the order of their first mention."""
+    return list(dict.fromkeys(commands))
+
+
+def refuse(wanted: Wanted, seen: Seen) -> None:
+    """What is never replaced silently: a directory that holds something, a device, a link into nowhere."""
+    if seen.kind == "directory" and wanted.kind not in ("directory", "absent"):
+        raise Unwritable(f"{wanted.path} is a directory")
+    if seen.kind == "other":
+        raise Unwritable(f"{wanted.path} is neither a file nor a link nor a directory")
+    if wanted.kind == "link" and not (Path(wanted.path).parent / os.fsdecode(wanted.body)).exists():
+        raise Unwritable(f"{wanted.path} shall link to {os.fsdecode(wanted.body)}, which does not exist")
+
+
+def commit(wanted: Wanted) -> None:
+    """Bring one path to its state; a file or link is replaced in one step."""
+    path = wanted.path
+    if wanted.kind == "absent":
+        Path(path).rmdir() if Path(path).is_dir() and not Path(path).is_symlink() else Path(path).unlink()
+        return
+    if wanted.kind == "directory":
+        Path(path).mkdir(parents=True, exist_ok=True)
+        os.chown(path, wanted.uid, wanted.gid)
+        Path(path).chmod(wanted.mode)
+        return
+    new = f"{path}.homelab-provision-new"
+    with contextlib.suppress(FileNotFoundError):
+        Path(new).unlink()
+    if wanted.kind == "link":
+        Path(new).symlink_to(os.fsdecode(wanted.body))
+    else:
+        _write(new, wanted)
+    try:
+        Path(new).replace(path)
+    except OSError as error:
+        Path(new).unlink()
+        if error.errno != errno.EBUSY or wanted.kind != "file":
+            raise
+        # A container's /etc/hosts is a mount of its own: it can be written, not replaced.
+        Path(path).write_bytes(wanted.body)
+
+
+def _write(path: str, wanted: Wanted) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(wanted.body)
+        file.flush()
+        os.fchown(handle, wanted.uid, wanted.gid)
+        os.fchmod(handle, wanted.mode)
+        os.fsync(handle)
+
+
+def read_pending() -> list[str]:
+    """Commands that an earlier, killed run still owes."""
+    try:
+        return [str(command) for command in json.loads(PENDING.read_text())]
+    except (FileNotFoundError, ValueError):
+        return []
+
+
+def note_pending(commands: list[str]) -> None:
+    PENDING.parent.mkdir(mode=0o755, exist_ok=True)
+    new = PENDING.with_suffix(".new")
+    new.write_text(json.dumps(commands))
+    new.replace(PENDING)
+
+
+def owner_ids(module: AnsibleModule, spec: dict[str, Any]) -> tuple[int, int]:
+    try:
+        return pwd.getpwnam(spec["owner"]).pw_uid, grp.getgrnam(spec["group"]).gr_gid
+    except KeyError as error:
+        module.fail_json(msg=f"{spec['path']}: {error.args[0]}")
+
+
+def validate(module: AnsibleModule, wanted: Wanted) -> None:
+    """Let the file's own program judge the new text before it goes anywhere."""
+    if wanted.validate is None:
+        return
+    draft = Path(module.tmpdir) / "draft"
+    draft.write_bytes(wanted.body)
+    words = [word.replace("%s", str(draft)) for word in shlex.split(wanted.validate)]
+    code, out, err = module.run_command(words)
+    draft.unlink()
+    if code:
+        module.fail_json(msg=f"{wanted.path}: `{wanted.validate}` refuses the new text: {(err or out).strip()}")
+
+
+def settle(module: AnsibleModule, owed: list[str]) -> list[str]:
+    """Run what is owed, crossing out each command that succeeded."""
+    ran = []
+    while owed:
+        code, out, err = module.run_command(shlex.split(owed[0]))
+        if code:
+            module.fail_json(msg=f"`{owed[0]}` failed with status {code}: {(err or out).strip()}", owed=owed)
+        ran.append(owed.pop(0))
+        note_pending(owed)
+    return ran
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"files": {"type": "list", "elements": "dict", "required": True, "options": FILE}},
+        supports_check_mode=True,
+    )
+    changes, diffs = [], []
+    try:
+        for spec in module.params["files"]:
+            seen = look(spec["path"])
+            wanted = want(spec, seen, *owner_ids(module, spec))
+            if differs(wanted, seen):
+                refuse(wanted, seen)
+                validate(module, wanted)
+                changes.append(wanted)
+                diffs.append(diff(wanted, seen))
+        owed = once(read_pending() + [command for change in changes for command in change.then])
+        result = {"changed": bool(changes or owed), "changed_files": [change.path for change in changes], "diff": diffs}
+        if module.check_mode:
+            module.exit_json(ran=[], **result)
+        if owed:
+            note_pending(owed)
+        for change in in_order(changes):
+            commit(change)
+    except (Unwritable, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(ran=settle(module, owed), **result)
+
+
+if __name__ == "__main__":
+    main()
