@@ -143,7 +143,7 @@ def _the_one(passport: Passport, facts: MachineFacts) -> tuple[Disk, SeenDisk]:
         raise Refused(
             f"{len(pairs)} disks match the passport ({names}), expected one: {wanted}; nothing was written",
             evidence=_all_disks(facts),
-            hint="unplug the one that is not meant (USB bridges repeat serials), or mark it as `use: keep`")  # fmt: skip
+            hint="unplug the one that is not meant (USB bridges repeat serials), or mark it `use: keep`")  # fmt: skip
     disk, seen = pairs[0]
     if not disk.size.matches(seen.size_bytes):
         raise Refused(f"{seen.path} has the serial {disk.serial}, but not its size: expected {disk.size}, found "

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode, SequenceNode
 
 from homelab_provision.site.document import child, parse_document, plain
 
@@ -109,7 +109,7 @@ class _Entry:
     def _without(self, key: Node, value: Node) -> Edit:
         """Take a key with a one-line value out; a comment behind it keeps its line."""
         if _is_flow(self.body):
-            return self._cut([pair for pair in self.body.value], (key, value))
+            return self._cut(list(self.body.value), (key, value))
         return self._cut_line(_start(key), _end(value))
 
     def _append(self, items: SequenceNode, host: str) -> Edit:
@@ -157,7 +157,7 @@ class _Entry:
 
 
 def _is_flow(node: Node) -> bool:
-    return bool(node.flow_style)
+    return isinstance(node, CollectionNode) and bool(node.flow_style)
 
 
 def _start(node: Node) -> int:
