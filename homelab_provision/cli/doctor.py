@@ -1,0 +1,106 @@
+"""`provision doctor`"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from homelab_provision.cli.options import find_site, json_option, print_json, site_option
+from homelab_provision.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from homelab_provision.doctor import Finding, Surroundings
+
+
+@click.command()
+@site_option
+@json_option
+def doctor(site_dir: Path | None, as_json: bool) -> None:
+    """Check that this computer can do all of this, with the repair for what is missing.
+
+    \b
+    Exit code 7 if something is missing that a rebuild cannot do without.
+    """
+    from homelab_provision.doctor import Verdict, all_checks, examine
+
+    findings = examine(all_checks(_surroundings(site_dir)))
+    failed = any(finding.verdict is Verdict.FAIL for finding in findings)
+    if as_json:
+        print_json([finding.model_dump(mode="json") for finding in findings])
+    else:
+        click.echo(table(findings))
+    sys.exit(ExitCode.UNHEALTHY if failed else ExitCode.DONE)
+
+
+def table(findings: Sequence[Finding]) -> str:
+    """The findings as aligned columns under their groups, repairs below what they repair."""
+    from homelab_provision.doctor import Verdict, repair_packages
+
+    width = max((len(finding.name) for finding in findings), default=0)
+    lines: list[str] = []
+    group = None
+    for finding in findings:
+        if finding.group != group:
+            lines += [""] * bool(lines) + [finding.group]
+            group = finding.group
+        lines.append(f"  {finding.verdict:<4}  {finding.name:<{width}}  {finding.found}".rstrip())
+        if finding.repair and finding.verdict is not Verdict.OK:
+            lines.append(f"        {'':<{width}}  repair: {finding.repair}")
+    counts = [f"{sum(finding.verdict is verdict for finding in findings)} {verdict}" for verdict in Verdict]
+    lines += ["", ", ".join(counts)]
+    if packages := repair_packages(findings):
+        lines.append(f"all packages at once: sudo apt-get install {' '.join(packages)}")
+    return "\n".join(lines)
+
+
+def _surroundings(site_dir: Path | None) -> Surroundings:
+    from homelab_provision import paths
+    from homelab_provision.doctor import Surroundings
+
+    try:
+        site = find_site(site_dir)
+    except UsageError:
+        if site_dir:
+            raise
+        site = None  # a healthy computer need not have a site yet
+    return Surroundings(
+        cache=paths.cache(),
+        state=paths.state(),
+        accelerator=_remembered_accelerator,
+        load_site=(lambda: _describe(site)) if site else None,
+        open_vault=(lambda: _open_vault(site)) if site else None,
+    )
+
+
+def _remembered_accelerator() -> str | None:
+    from homelab_provision import paths
+    from homelab_provision.lab.accel import choose
+
+    def not_now() -> Path:
+        raise LookupError
+
+    try:
+        return str(choose(paths.cache(), not_now))
+    except LookupError:
+        return None
+
+
+def _describe(root: Path) -> str:
+    from homelab_provision.site import load_site
+
+    site = load_site(root)
+    return f"{len(site.hosts)} hosts, {len(site.machines)} machines, {len(site.spares())} spare, at {root}"
+
+
+def _open_vault(root: Path) -> str:
+    from homelab_provision.vault import Vault
+
+    sealed = sorted(path.stem for path in (root / "vault").glob("*.yml"))
+    if not sealed:
+        return "nothing sealed yet; keys are made at the first rebuild"
+    opened = Vault.of(root, name=root.name).read(sealed)
+    return f"opens: {', '.join(opened)}"

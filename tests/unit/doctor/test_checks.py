@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from homelab_provision.doctor import Finding, Verdict, all_checks
+from homelab_provision.doctor.checks import Surroundings, forwarding, images, kvm, locks, namespace, permissions, space
+from homelab_provision.doctor.tools import FILES, TOOLS, Tool, judge_tool, look_for_file, look_for_tool
+
+OK, WARN, FAIL = Verdict.OK, Verdict.WARN, Verdict.FAIL
+
+# What Debian 12's programs print.
+SAID = {
+    "ssh": "OpenSSH_9.2p1 Debian-2+deb12u10, OpenSSL 3.0.19 27 Jan 2026",
+    "nc": "OpenBSD netcat (Debian patchlevel 1.219-1)\nusage: nc [-46CDdFhklNnrStUuvZz]",
+    "setpriv": "setpriv from util-linux 2.38.1",
+    "zstd": "*** Zstandard CLI (64-bit) v1.5.4, by Yann Collet ***",
+    "mmdebstrap": "mmdebstrap 1.3.5",
+    "mkfs.ext4": "mke2fs 1.47.0 (5-Feb-2023)\n\tUsing EXT2FS Library version 1.47.0",
+    "mkfs.vfat": "Usage: mkfs.vfat [OPTIONS] TARGET [BLOCKS]",
+    "mcopy": "mcopy (GNU mtools) 4.0.32",
+    "sfdisk": "sfdisk from util-linux 2.38.1",
+    "qemu-system-x86_64": "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)",
+    "qemu-img": "qemu-img version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)",
+    "dnsmasq": "Dnsmasq version 2.90  Copyright (c) 2000-2024 Simon Kelley",
+    "ip": "ip utility, iproute2-6.1.0, libbpf 1.1.2",
+    "nft": "nftables v1.0.6 (Lester Gooch #5)",
+    "docker": "Docker version 20.10.24+dfsg1, build 297e128",
+}
+
+
+@pytest.fixture
+def around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Surroundings:
+    monkeypatch.delenv("PROVISION_LAB_ACCEL", raising=False)
+    return Surroundings(cache=tmp_path / "cache", state=tmp_path / "state", root=tmp_path)
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_the_tools_of_debian_12_are_good_enough(tool: Tool) -> None:
+    answer = judge_tool(tool, f"/usr/bin/{tool.name}", SAID[tool.name])
+    assert answer.verdict is OK, answer
+
+
+def test_an_old_tool_is_told_from_a_new_one_by_number_not_by_text() -> None:
+    qemu = next(tool for tool in TOOLS if tool.name == "qemu-system-x86_64")
+    assert judge_tool(qemu, "/usr/bin/q", "QEMU emulator version 10.0.2").verdict is OK
+    old = judge_tool(qemu, "/usr/bin/q", "QEMU emulator version 5.2.0")
+    assert (old.verdict, old.found) == (WARN, "5.2.0 is too old, 7.2 is wanted")
+
+
+def test_the_other_netcat_is_not_taken_for_ours() -> None:
+    nc = next(tool for tool in TOOLS if tool.name == "nc")
+    answer = judge_tool(nc, "/usr/bin/nc", "[v1.10-47]\nconnect to somewhere:")
+    assert (answer.verdict, answer.repair) == (FAIL, "sudo apt-get install netcat-openbsd")
+
+
+def test_a_missing_tool_names_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    answer = look_for_tool(Tool("no-such-program", "some-package"))
+    assert (answer.verdict, answer.package) == (FAIL, "some-package")
+
+
+def test_files_are_found_in_any_of_their_places(tmp_path: Path) -> None:
+    firmware = next(file for file in FILES if file.package == "ovmf")
+    assert look_for_file(firmware, tmp_path).repair == "sudo apt-get install ovmf"
+    second = tmp_path / firmware.paths[1].lstrip("/")
+    second.parent.mkdir(parents=True)
+    second.touch()
+    assert look_for_file(firmware, tmp_path).found == firmware.paths[1]
+
+
+@pytest.mark.parametrize(("answer", "verdict"), [(None, OK), ("kvm", OK), ("tcg", WARN)])
+def test_kvm_is_believed_only_from_the_probe(around: Surroundings, answer: str | None, verdict: Verdict) -> None:
+    (around.root / "dev").mkdir()
+    (around.root / "dev/kvm").touch()
+    asked = Surroundings(around.cache, around.state, root=around.root, accelerator=lambda: answer)
+    assert kvm(asked).verdict is verdict
+
+
+def test_no_kvm_is_a_warning_unless_overruled(around: Surroundings, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kvm(around).verdict is WARN
+    monkeypatch.setenv("PROVISION_LAB_ACCEL", "tcg")
+    assert kvm(around).verdict is OK
+
+
+def test_a_namespace_that_is_not_ours_is_a_clash(around: Surroundings) -> None:
+    assert namespace(around).verdict is OK
+    (around.root / "run/netns").mkdir(parents=True)
+    (around.root / "run/netns/hlp-lab").touch()
+    assert namespace(around).verdict is WARN
+    (around.state / "lab/hlp-lab").mkdir(parents=True)
+    assert namespace(around).verdict is OK
+
+
+def test_forwarding_is_read(around: Surroundings) -> None:
+    assert forwarding(around).verdict is WARN
+    switch = around.root / "proc/sys/net/ipv4/ip_forward"
+    switch.parent.mkdir(parents=True)
+    switch.write_text("1\n")
+    assert forwarding(around).found == "on"
+
+
+@pytest.mark.parametrize(("free", "verdict"), [(3 * 10**9, FAIL), (8 * 10**9, WARN), (50 * 10**9, OK)])
+def test_space_is_judged_where_the_directory_will_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, verdict: Verdict
+) -> None:
+    asked: list[Path] = []
+
+    def usage(path: Path) -> SimpleNamespace:
+        asked.append(path)
+        return SimpleNamespace(free=free)
+
+    monkeypatch.setattr("homelab_provision.doctor.checks.shutil.disk_usage", usage)
+    assert space(tmp_path / "not" / "yet").verdict is verdict
+    assert asked == [tmp_path]
+
+
+def test_state_that_others_can_read_is_found(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    assert permissions(state).verdict is OK
+    (state / "runs" / "one").mkdir(parents=True)
+    for folder in (state, state / "runs", state / "runs" / "one"):
+        folder.chmod(0o700)
+    assert permissions(state).verdict is OK
+    (state / "runs" / "one").chmod(0o750)
+    answer = permissions(state)
+    assert (answer.verdict, answer.repair) == (WARN, f"chmod -R go= {state}")
+    assert str(state / "runs" / "one") in answer.found
+
+
+@pytest.fixture
+def held_lock(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "db-wyse.lock"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    yield path
+    os.close(handle)
+
+
+def test_a_lock_of_a_living_run_is_fine(held_lock: Path) -> None:
+    held_lock.write_text(json.dumps({"run": "r1", "pid": os.getpid(), "since": "now"}))
+    answer = locks(held_lock.parent)
+    assert (answer.verdict, answer.found) == (OK, f"held by a run that is going on: db-wyse (pid {os.getpid()})")
+
+
+def test_a_lock_that_outlives_its_run_is_found(held_lock: Path) -> None:
+    dead = max(int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()) + 100_000
+    held_lock.write_text(json.dumps({"run": "r1", "pid": dead, "since": "now"}))
+    answer = locks(held_lock.parent)
+    assert answer.verdict is WARN
+    assert f"fuser -v {held_lock}" in str(answer.repair)
+
+
+def test_the_text_of_a_free_lock_means_nothing(tmp_path: Path) -> None:
+    (tmp_path / "db-wyse.lock").write_text(json.dumps({"run": "r1", "pid": 1, "since": "now"}))
+    assert locks(tmp_path).found == "none held"
+
+
+def test_images_are_counted(tmp_path: Path) -> None:
+    assert images(tmp_path, "images", "manifest.json", "image").verdict is WARN
+    for number, name in enumerate(("older", "newer")):
+        folder = tmp_path / "images" / name
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").touch()
+        os.utime(folder / "manifest.json", (number, number))
+    assert images(tmp_path, "images", "manifest.json", "image").found == "2 cached, the newest newer"
+
+
+def test_site_checks_are_made_only_with_a_site(around: Surroundings) -> None:
+    assert "site" not in {check.group for check in all_checks(around)}
+    with_site = Surroundings(around.cache, around.state, load_site=lambda: "2 hosts", open_vault=lambda: "opens")
+    assert [check.name for check in all_checks(with_site) if check.group == "site"] == ["description", "vault"]
+
+
+def test_the_table_shows_repairs_and_all_packages() -> None:
+    from homelab_provision.cli.doctor import table
+
+    shown = table([
+        Finding(group="tools", name="ssh", verdict=OK, found="9.2"),
+        Finding(group="tools", name="mmdebstrap", verdict=FAIL, found="not installed",
+                repair="sudo apt-get install mmdebstrap", package="mmdebstrap"),
+        Finding(group="lab", name="KVM", verdict=WARN, found="no /dev/kvm"),
+    ])  # fmt: skip
+    assert shown.splitlines() == [
+        "tools",
+        "  ok    ssh         9.2",
+        "  fail  mmdebstrap  not installed",
+        "                    repair: sudo apt-get install mmdebstrap",
+        "",
+        "lab",
+        "  warn  KVM         no /dev/kvm",
+        "",
+        "1 ok, 1 warn, 1 fail",
+        "all packages at once: sudo apt-get install mmdebstrap",
+    ]
