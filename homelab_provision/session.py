@@ -9,6 +9,7 @@ from pathlib import Path
 
 from homelab_provision import network
 from homelab_provision.errors import UsageError
+from homelab_provision.identity import Identities
 from homelab_provision.identity import load as load_identities
 from homelab_provision.site import Host, Site, load_site
 from homelab_provision.ssh import Ssh, opened
@@ -21,6 +22,7 @@ class Session:
     hosts: tuple[Host, ...]
     ssh: Ssh
     vault: Vault
+    identities: Identities
 
 
 @contextmanager
@@ -36,4 +38,4 @@ def session(site_dir: Path, names: Sequence[str] = ()) -> Iterator[Session]:
     vault = Vault.of(site.root, name=site.name, create=site.lab is not None)
     identities = load_identities(vault, *addresses)
     with opened(identities, addresses, network.door(site)) as ssh:
-        yield Session(site, tuple(hosts), ssh, vault)
+        yield Session(site, tuple(hosts), ssh, vault, identities)

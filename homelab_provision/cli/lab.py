@@ -69,6 +69,23 @@ def on(machine: str, site_dir: Path | None) -> None:
 @lab.command()
 @click.argument("machine")
 @site_option
+def install(machine: str, site_dir: Path | None) -> None:
+    """Put the host that MACHINE plays onto its virtual disk and switch it on: the old box of the story.
+
+    \b
+    Example:
+      provision lab install wyse-a       db-wyse lives, and can be lost
+    """
+    from homelab_provision.cli.render import renderer
+    from homelab_provision.lab.preinstalled import preinstall
+
+    with renderer() as show:
+        preinstall(find_site(site_dir), machine, show)
+
+
+@lab.command()
+@click.argument("machine")
+@site_option
 def off(machine: str, site_dir: Path | None) -> None:
     """Cut a machine's power, as if the plug were pulled."""
     _lab(site_dir).machine(machine).power_off()

@@ -1,0 +1,133 @@
+"""flash: the image goes onto the disk, is read back, becomes the host, and gets its partition table last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from homelab_provision.choice import Target
+from homelab_provision.errors import ProvisionError, Refused
+from homelab_provision.events import Notice, Progress, Proof, step
+from homelab_provision.image.layout import KeptData, Layout, kept_data, plan_layout
+from homelab_provision.image.os_image import Image, load_image
+from homelab_provision.injection import archive, files
+from homelab_provision.paths import PACKAGE
+from homelab_provision.phases.context import Rebuild
+from homelab_provision.phases.identify import FACTS_FILE, FACTS_SCRIPT, examine
+from homelab_provision.ssh import RESCUE
+
+WRITER = PACKAGE / "flash_writer.py"
+PLAN_FILE = "flash.json"
+PLACE = "/run/rescue"
+BOOT_LABEL = "homelab"
+# Slower than this many bytes a second, a disk or a network is broken.
+SLOWEST = 500_000
+
+
+class FlashFailed(ProvisionError):
+    """The disk was not written as a whole. It carries no partition table, so it does not boot half written."""
+
+
+def run(rebuild: Rebuild) -> Proof:
+    """Write, personalise, commit; the passport is checked once more in the same breath."""
+    with step(rebuild.emit, "check the passport again"):
+        _, target = examine(rebuild)
+    image = load_image(rebuild.plan.image)
+    layout = _layout(rebuild, target, image)
+    _place(rebuild, target, image, layout)
+    with step(rebuild.emit, "write the image"), image.payload.open("rb") as payload:
+        written = _writer(rebuild, "write", deadline=300 + image.content_bytes / SLOWEST, stdin=payload)
+    with step(rebuild.emit, "make it the host"):
+        _writer(rebuild, "personalise", deadline=600, input=archive(_identity(rebuild, image)))
+    with step(rebuild.emit, "write the partition table"):
+        committed = _writer(rebuild, "commit", deadline=120)
+    return {"disk": target.serial, "image": image.digest, "read_back_bytes": written["bytes"],
+            "digests": written["digests"], "table": committed["table"], "boot_entry": committed["boot_entry"]}  # fmt: skip
+
+
+def _layout(rebuild: Rebuild, target: Target, image: Image) -> Layout:
+    kept = _kept(rebuild, target) if rebuild.plan.keep_data else None
+    return plan_layout(target.size_bytes, image.root_fs_bytes, keep=kept, identity=rebuild.run.id)
+
+
+def _kept(rebuild: Rebuild, target: Target) -> KeptData:
+    """Where the data lies that has to stay. After an interrupted write only this run still knows it."""
+    earlier = rebuild.run.directory / PLAN_FILE
+    if earlier.exists():
+        plan = json.loads(earlier.read_text())
+        part = plan["layout"]["partitions"][-1]
+        if plan["keep_data"] and plan["serial"] == target.serial:
+            return KeptData(part["start"], part["sectors"], part["uuid"])
+    facts = json.loads((rebuild.run.directory / FACTS_FILE).read_text())
+    found = kept_data(next(disk for disk in facts["disks"] if disk["path"] == target.path))
+    if found is None:
+        raise Refused(
+            f"--keep-data: {target.path} carries no data partition of ours, so there is nothing to keep",
+            hint="rebuild without --keep-data; the data then comes back from the backup",
+        )
+    return found
+
+
+def _place(rebuild: Rebuild, target: Target, image: Image, layout: Layout) -> None:
+    """Put the writer and its plan beside each other into the rescue's memory; the run keeps a copy of the plan."""
+    plan = {
+        "disk": target.path,
+        "serial": target.serial,
+        "size_bytes": target.size_bytes,
+        "keep_data": rebuild.plan.keep_data,
+        "layout": layout.as_plan(),
+        "digest_algorithm": image.digest_algorithm,
+        "extents": [extent.model_dump(mode="json") for extent in image.extents],
+        "boot_label": BOOT_LABEL,
+    }
+    text = rebuild.run.write(PLAN_FILE, json.dumps(plan)).read_bytes()
+    for name, content in ((PLAN_FILE, text), (WRITER.name, WRITER.read_bytes()), (FACTS_SCRIPT.name, FACTS_SCRIPT.read_bytes())):
+        rebuild.ssh.run(RESCUE, "sh", "-c", f"cat > {PLACE}/{name}", input=content, deadline=60)
+
+
+def _identity(rebuild: Rebuild, image: Image) -> Mapping[str, Any]:
+    release = {
+        "host": rebuild.plan.host,
+        "run": rebuild.run.id,
+        "nonce": rebuild.plan.nonce,
+        "image": image.digest,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return files(
+        rebuild.host,
+        rebuild.identities.hosts[rebuild.plan.host],
+        controller_key=rebuild.identities.site.controller.public,
+        mac=rebuild.machine.passport.macs[0],
+        release=release,
+    )
+
+
+def _writer(rebuild: Rebuild, name: str, *, deadline: float, **feed: Any) -> dict[str, Any]:
+    """Run one step of the writer in the rescue; its last word is returned."""
+    last: dict[str, Any] = {}
+    argv = ("python3", f"{PLACE}/{WRITER.name}", name, f"{PLACE}/{PLAN_FILE}")
+    done = rebuild.ssh.run(RESCUE, *argv, deadline=deadline, check=False, on_line=_listener(rebuild, last), **feed)
+    if done.returncode != 0 or "result" not in last:
+        raise FlashFailed(
+            f"writing the disk of {rebuild.plan.machine} failed: {last.get('error', 'the connection to the rescue broke')}",
+            evidence=done.stderr or None,
+            hint="the disk has no partition table and does not boot half written; go on with --resume",
+        )
+    return last
+
+
+def _listener(rebuild: Rebuild, last: dict[str, Any]) -> Callable[[str], None]:
+    def hear(line: str) -> None:
+        try:
+            said = json.loads(line)
+        except ValueError:
+            return
+        last.update(said)
+        if "total" in said:
+            rebuild.emit(Progress(name="write the image", done=said["done"], total=said["total"]))
+        elif "warning" in said:
+            rebuild.emit(Notice(level="warning", text=said["warning"]))
+
+    return hear
