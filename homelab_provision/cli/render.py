@@ -22,7 +22,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from homelab_provision.cli.running import RunningPhase, RunningStep
+from homelab_provision.cli.running import COUNTED, RunningPhase, RunningStep
 from homelab_provision.errors import ProvisionError, Refused, UsageError
 from homelab_provision.events import (
     Event,
@@ -38,11 +38,12 @@ from homelab_provision.events import (
     StepStarted,
     TaskFinished,
 )
-from homelab_provision.report.wording import MARKS, RESULT_MARKS, printable, scalar_text, seconds_text
+from homelab_provision.report.wording import MARKS, RESULT_MARKS, printable, scalar_text, seconds_text, step_parts
 
 PLAIN_INTERVAL = 5.0  # seconds between two progress lines of one step
 EVIDENCE_LINES = 20
-NAME_COLUMN, TIME_COLUMN = 36, 9
+NAME_COLUMN, TIME_COLUMN, BAR_COLUMN = 36, 9, 20
+WIDTH_WITHOUT_BAR = 88  # mark, name, time, and "640 MB of 1.2 GB, 14 MB/s, 12 m 10 s left"
 STYLES = {
     Outcome.OK: "green",
     Outcome.CHANGED: "yellow",
@@ -126,7 +127,8 @@ class Renderer:
 
     def confirm(self, question: str, expected: str) -> None:
         """Ask the user to type `expected`. Anything else is a refusal."""
-        if (answer := self._ask(f"{question} ")) != expected:
+        answer = self._ask(f"{question} ")
+        if not answer or answer != expected:
             raise Refused(f"not confirmed: wanted `{expected}`, got `{answer}`", hint="nothing has been changed")
 
     def choose(self, question: str, options: Sequence[str]) -> str:
@@ -169,36 +171,33 @@ class PlainRenderer(Renderer):
                 self._line(f"{event.phase}: {event.result}, {seconds_text(event.seconds)}{_because(event.error)}")
                 self._phase = None
             case StepStarted():
-                self._line(f"{self._path(event.name)} …")
+                self._line(self._where(event.name).removesuffix(": ") + " …")
             case StepFinished():
-                self._line(f"{self._path(event.name)}: {event.result}, {seconds_text(event.seconds)}")
+                self._line(f"{self._where(event.name)}{event.result}, {seconds_text(event.seconds)}")
             case Notice():
                 self._line(f"warning: {event.text}" if event.level == "warning" else event.text)
             case RunFinished():
                 self._line(f"{event.result} after {seconds_text(event.seconds)}")
             case TaskFinished() if event.result in BAD:
-                self._line(f"{self._path('')}{event.host}: {event.task}: {event.result}{_because(event.message)}")
-        if isinstance(event, Progress | TaskFinished) and self._phase:
+                self._line(f"{self._where()}{event.host}: {event.task}: {event.result}{_because(event.message)}")
+        if isinstance(event, Progress | TaskFinished):
+            self._phase = self._phase or RunningPhase("")
             self._phase.take(event)
-            self._progress(event)
+            self._progress(self._phase, event)
 
-    def _progress(self, event: Progress | TaskFinished) -> None:
+    def _progress(self, phase: RunningPhase, event: Progress | TaskFinished) -> None:
         """Say how far it is, at most every few seconds; the first time only after as long."""
-        name = event.name if isinstance(event, Progress) else "tasks"
+        name = event.name if isinstance(event, Progress) and event.unit not in COUNTED else ""
         now = event.at.timestamp()
-        assert self._phase is not None
-        if now - self._said.setdefault(name, now) < PLAIN_INTERVAL:
-            return
-        self._said[name] = now
-        if isinstance(event, TaskFinished):
-            self._line(f"{self._phase.name}: {self._phase.tasks_text()}, {event.task}")
-        else:
-            self._line(f"{self._path(event.name)}: {self._phase.progress_text(event.name)}")
+        if now - self._said.setdefault(name, now) >= PLAIN_INTERVAL:
+            self._said[name] = now
+            self._line(self._where(name) + (phase.progress_text(name) if name else phase.counted_text()))
 
-    def _path(self, name: str) -> str:
+    def _where(self, name: str = "") -> str:
+        """What a line is about: `flash: write the image: `."""
         phase = self._phase.name if self._phase else ""
-        inside = name.removeprefix(f"{phase}/").replace("/", ": ")
-        return ": ".join(filter(None, (phase, inside if inside != phase else ""))) + ("" if name else ": ")
+        steps = step_parts(name, phase) if name and name != phase else ()
+        return "".join(f"{word}: " for word in (phase, *steps) if word)
 
     def _line(self, text: str) -> None:
         _say(self._console, Text(_ascii(printable(text)) if self._ascii else printable(text)))
@@ -223,9 +222,12 @@ class LiveRenderer(Renderer):
                  trace: TracebackType | None) -> None:  # fmt: skip
         with self._lock:
             self._live.stop()
-            if self._phase:  # interrupted: let what was at work stay visible
-                self._console.print(self._tree(self._phase, None))
-                self._phase = None
+            self._leave()  # what was at work when it was interrupted stays visible
+
+    def _leave(self) -> None:
+        if self._phase:
+            self._console.print(self._tree(self._phase, None))
+        self._phase = None
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
@@ -243,6 +245,7 @@ class LiveRenderer(Renderer):
                 verb = "resuming" if event.resumed else "running"
                 _say(self._console, Text.assemble((verb, "dim"), " ", (event.command, "bold")))
             case PhaseStarted():
+                self._leave()
                 self._phase = RunningPhase(event.phase)
                 if event.phase in self._to_come:
                     del self._to_come[: self._to_come.index(event.phase) + 1]
@@ -257,8 +260,11 @@ class LiveRenderer(Renderer):
             case TaskFinished() if event.result in BAD:
                 line = f"{event.host}: {event.task}{_because(event.message)}"
                 _say(self._console, Text.assemble("    ", self._label(event.result), " ", printable(line)))
-        if self._phase and isinstance(event, StepStarted | StepFinished | Progress | TaskFinished):
+        if isinstance(event, StepStarted | StepFinished | Progress | TaskFinished):
+            self._phase = self._phase or RunningPhase("")
             self._phase.take(event)
+            if isinstance(event, StepFinished) and not self._phase.name and not self._phase.at_work():
+                self._leave()
 
     def _phase_finished(self, event: PhaseFinished) -> None:
         phase = self._phase if self._phase and self._phase.name == event.phase else RunningPhase(event.phase)
@@ -289,16 +295,17 @@ class LiveRenderer(Renderer):
         table.add_column(no_wrap=True, overflow="ellipsis", width=min(NAME_COLUMN, self._console.width // 2))
         table.add_column(justify="right", width=TIME_COLUMN, no_wrap=True)
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        mark = self._label(end.result) if end else self._spinner
-        saying = _ending(end) if end else Text(phase.saying(phase.name), style="cyan")
-        table.add_row(mark, Text(phase.name, style="bold"), _time(phase.elapsed(), end), saying)
+        if phase.name:
+            mark = self._label(end.result) if end else self._spinner
+            saying = _ending(end) if end else Text(phase.saying(phase.name), style="cyan")
+            table.add_row(mark, Text(phase.name, style="bold"), _time(phase.elapsed(), end), saying)
         steps = phase.steps if end else phase.steps_that_fit(max(self._console.height - 6, 4))
         for step in steps:
             table.add_row(*self._step_row(phase, step, done=end is not None))
         return table
 
     def _step_row(self, phase: RunningPhase, step: RunningStep, *, done: bool) -> tuple[RenderableType, ...]:
-        indent = "  " * len(step.path)
+        indent = "  " * (len(step.path) if phase.name else len(step.path) - 1)
         if step.result or done:
             name = Text.assemble(indent, self._label(step.result or Outcome.FAILED), f" {printable(step.path[-1])}")
             return ("", name, Text(seconds_text(step.elapsed()), style="dim"), "")
@@ -309,12 +316,13 @@ class LiveRenderer(Renderer):
     def _moving(self, phase: RunningPhase, step: RunningStep) -> RenderableType:
         text = Text(phase.saying("/".join(step.path)), style="cyan")
         share = phase.share("/".join(step.path))
-        if share is None:
+        width = max(min(self._console.width - WIDTH_WITHOUT_BAR, BAR_COLUMN), 0)
+        if share is None or width < 5:
             return text
         bar = Table.grid(padding=(0, 1))
-        bar.add_column(width=20)
+        bar.add_column(width=width)
         bar.add_column(no_wrap=True, overflow="ellipsis")
-        bar.add_row(ProgressBar(total=1.0, completed=share, width=20), text)
+        bar.add_row(ProgressBar(total=1.0, completed=share, width=width), text)
         return bar
 
 

@@ -66,8 +66,11 @@ class Gauge:
         return ", ".join(parts)
 
 
+COUNTED = ("tasks", "tests")  # units of progress whose name is the thing at work, not a step
+
+
 class RunningPhase:
-    """The phase at work."""
+    """The phase at work; without a name: steps outside of any phase."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -75,6 +78,7 @@ class RunningPhase:
         self.seconds: float | None = None
         self._started = monotonic()
         self._gauges: dict[tuple[str, ...], Gauge] = {}
+        self._counted: Progress | None = None
         self._tasks = self._changed = 0
         self._task = ""
 
@@ -88,6 +92,8 @@ class RunningPhase:
                 self.steps.append(RunningStep(step_parts(event.name, self.name)))
             case StepFinished():
                 self._finish(event)
+            case Progress() if event.unit in COUNTED:
+                self._counted = event
             case Progress():
                 self._gauges.setdefault(step_parts(event.name, self.name), Gauge()).take(event)
             case TaskFinished():
@@ -119,8 +125,18 @@ class RunningPhase:
         gauge = self._gauges.get(step_parts(name, self.name))
         return gauge.share() if gauge else None
 
-    def tasks_text(self) -> str:
-        return f"{self._tasks} tasks" + (f", {self._changed} changed" if self._changed else "")
+    def counted_text(self) -> str:
+        """How many tasks or tests are done, and the name of the last: `12 tasks, 3 changed, base : Install`."""
+        if self._counted is None and not self._tasks:
+            return ""
+        counted = self._counted or Progress(name=self._task, done=self._tasks, unit="tasks")
+        changed = f"{self._changed} changed" if self._changed else ""
+        count = quantity_text(counted.done, counted.total, counted.unit)
+        return ", ".join(filter(None, (count, changed, printable(counted.name))))
+
+    def at_work(self) -> bool:
+        """Whether a step has not ended yet."""
+        return any(step.result is None for step in self.steps)
 
     def saying(self, name: str) -> str:
         """What to say about the phase or a step of it right now."""
@@ -130,5 +146,5 @@ class RunningPhase:
             steps = {step.path for step in self.steps}
             said += [f"{'/'.join(at)}: {gauge.text()}" for at, gauge in self._gauges.items()
                      if at != path and at not in steps]  # fmt: skip
-            said += [self.tasks_text(), self._task] if self._tasks else []
+            said.append(self.counted_text())
         return " · ".join(filter(None, said))
