@@ -38,7 +38,7 @@ options:
 
 EXAMPLES = r"""
 - name: Let Ada in
-  ansible.legacy.accounts:
+  accounts:
     keys_directory: /etc/ssh/authorized_keys.d
     users:
       - {name: ada, sudo: true, keys: ["ssh-ed25519 AAAA… ada@laptop"]}

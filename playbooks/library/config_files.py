@@ -51,7 +51,7 @@ options:
 
 EXAMPLES = r"""
 - name: Configure sshd
-  ansible.legacy.config_files:
+  config_files:
     files:
       - path: /etc/ssh/sshd_config.d/10-base.conf
         content: "{{ lookup('ansible.builtin.template', 'sshd.conf.j2') }}"
@@ -103,7 +103,7 @@ class Wanted(NamedTuple):
     then: tuple[str, ...] = ()
 
 
-class Unwritable(Exception):
+class UnwritableError(Exception):
     """The list of files cannot be brought to its state; the text says why."""
 
 
@@ -115,7 +115,7 @@ def look(path: str) -> Seen:
         return Seen("absent")
     owner = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
     if stat.S_ISLNK(found.st_mode):
-        return Seen("link", os.fsencode(os.readlink(path)), *owner)
+        return Seen("link", os.fsencode(Path(path).readlink()), *owner)
     if stat.S_ISDIR(found.st_mode):
         return Seen("directory", b"", *owner)
     if stat.S_ISREG(found.st_mode):
@@ -128,9 +128,9 @@ def merged(present: bytes, keys: dict[str, Any]) -> bytes:
     try:
         document = json.loads(present or b"{}")
     except ValueError as error:
-        raise Unwritable(f"is not JSON, so nothing can be merged into it: {error}") from None
+        raise UnwritableError(f"is not JSON, so nothing can be merged into it: {error}") from None
     if not isinstance(document, dict):
-        raise Unwritable("is not a JSON object, so nothing can be merged into it")
+        raise UnwritableError("is not a JSON object, so nothing can be merged into it")
     if all(name in document and document[name] == value for name, value in keys.items()):
         return present
     return (json.dumps({**document, **keys}, indent=2) + "\n").encode()
@@ -141,7 +141,7 @@ def want(spec: dict[str, Any], seen: Seen, uid: int, gid: int) -> Wanted:
     path, then = spec["path"], tuple(spec["then"])
     given = [name for name in ("content", "merge", "link") if spec[name] is not None]
     if len(given) != (1 if spec["state"] == "present" else 0):
-        raise Unwritable(f"{path}: exactly one of content, merge and link belongs to a present file, none to others")
+        raise UnwritableError(f"{path}: a present file has one of content, merge and link, every other state none")
     if spec["state"] == "absent":
         return Wanted(path, "absent", then=then)
     if spec["link"] is not None:
@@ -149,13 +149,13 @@ def want(spec: dict[str, Any], seen: Seen, uid: int, gid: int) -> Wanted:
     try:
         mode = int(spec["mode"], 8)
     except ValueError:
-        raise Unwritable(f"{path}: {spec['mode']!r} is no octal mode") from None
+        raise UnwritableError(f"{path}: {spec['mode']!r} is no octal mode") from None
     if spec["state"] == "directory":
         return Wanted(path, "directory", b"", mode, uid, gid, None, then)
     try:
         body = spec["content"].encode() if spec["content"] is not None else merged(seen.body, spec["merge"])
-    except Unwritable as error:
-        raise Unwritable(f"{path} {error}") from None
+    except UnwritableError as error:
+        raise UnwritableError(f"{path} {error}") from None
     return Wanted(path, "file", body, mode, uid, gid, spec["validate"], then)
 
 
@@ -198,11 +198,11 @@ def once(commands: list[str]) -> list[str]:
 def refuse(wanted: Wanted, seen: Seen) -> None:
     """What is never replaced silently: a directory that holds something, a device, a link into nowhere."""
     if seen.kind == "directory" and wanted.kind not in ("directory", "absent"):
-        raise Unwritable(f"{wanted.path} is a directory")
+        raise UnwritableError(f"{wanted.path} is a directory")
     if seen.kind == "other":
-        raise Unwritable(f"{wanted.path} is neither a file nor a link nor a directory")
+        raise UnwritableError(f"{wanted.path} is neither a file nor a link nor a directory")
     if wanted.kind == "link" and not (Path(wanted.path).parent / os.fsdecode(wanted.body)).exists():
-        raise Unwritable(f"{wanted.path} shall link to {os.fsdecode(wanted.body)}, which does not exist")
+        raise UnwritableError(f"{wanted.path} shall link to {os.fsdecode(wanted.body)}, which does not exist")
 
 
 def commit(wanted: Wanted) -> None:
@@ -258,11 +258,11 @@ def note_pending(commands: list[str]) -> None:
     new.replace(PENDING)
 
 
-def owner_ids(module: AnsibleModule, spec: dict[str, Any]) -> tuple[int, int]:
+def owner_ids(spec: dict[str, Any]) -> tuple[int, int]:
     try:
         return pwd.getpwnam(spec["owner"]).pw_uid, grp.getgrnam(spec["group"]).gr_gid
     except KeyError as error:
-        module.fail_json(msg=f"{spec['path']}: {error.args[0]}")
+        raise UnwritableError(f"{spec['path']}: {error.args[0]}") from None
 
 
 def validate(module: AnsibleModule, wanted: Wanted) -> None:
@@ -299,7 +299,7 @@ def main() -> None:
     try:
         for spec in module.params["files"]:
             seen = look(spec["path"])
-            wanted = want(spec, seen, *owner_ids(module, spec))
+            wanted = want(spec, seen, *owner_ids(spec))
             if differs(wanted, seen):
                 refuse(wanted, seen)
                 validate(module, wanted)
@@ -313,7 +313,7 @@ def main() -> None:
             note_pending(owed)
         for change in in_order(changes):
             commit(change)
-    except (Unwritable, OSError) as error:
+    except (UnwritableError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(ran=settle(module, owed), **result)
 

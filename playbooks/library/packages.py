@@ -20,7 +20,7 @@ options:
 
 EXAMPLES = r"""
 - name: Install what the role needs
-  ansible.legacy.packages:
+  packages:
     names: [chrony, nftables]
 """
 

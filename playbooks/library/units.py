@@ -27,13 +27,13 @@ options:
 
 EXAMPLES = r"""
 - name: Keep the time
-  ansible.legacy.units:
+  units:
     units:
       - {name: chrony.service, enabled: true, active: true}
 """
 
 RETURN = r"""
-actions: {description: What was done (or would be), as arguments of systemctl., type: list, elements: list, returned: always}
+actions: {description: Calls of systemctl that were made (or would be)., type: list, elements: list, returned: always}
 conditions: {description: Units that systemd skips here., type: list, elements: str, returned: always}
 """
 

@@ -1,0 +1,215 @@
+"""What a host shows when the role `base` has done its work."""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+import pytest
+
+# A port that the firewall has no rule for, and how long something listens there (seconds).
+CLOSED_PORT = 47808
+GREETING = 30
+
+# Where services keep state if nobody moves it to /srv.
+STATE = "/var/lib/postgresql /var/lib/docker /var/lib/containerd /var/lib/mysql /var/lib/redis /var/lib/pgbackrest"
+
+# An index of every archive, fetched and its signature checked, beside the lists that the host uses.
+FETCH = """
+mkdir lists && apt-get -q update -o Dir::State::lists=$PWD/lists/ \
+    -o Acquire::IndexTargets::deb::Packages::DefaultEnabled=false \
+    -o Acquire::IndexTargets::deb::Translations::DefaultEnabled=false -o APT::Update::Error-Mode=any \
+    -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Update::Post-Invoke-Success= && ls lists
+"""
+
+QUESTIONS = {
+    "hostname": "hostname; getent hosts $(hostname)",
+    "failed": "systemctl --failed --plain --no-legend",
+    "units": "systemctl show --property=Id,ActiveState,UnitFileState ssh.service chrony.service nftables.service"
+    " apt-daily.timer apt-daily-upgrade.timer",
+    "timers": "systemctl show --property=Persistent,RandomizedDelayUSec apt-daily.timer apt-daily-upgrade.timer",
+    "sshd": "sshd -T",
+    "firewall": "nft --json list ruleset",
+    "firewall_stop": "systemctl show --property=ExecStop nftables.service",
+    "time": "chronyc -n tracking",
+    "locale": ". /etc/locale.conf && LC_ALL= LANG=$LANG locale charmap",
+    "apt": "apt-config dump",
+    "fetch": FETCH,
+    "sites": "apt-get indextargets --format '$(REPO_URI)'",
+    "journal": "systemd-analyze cat-config systemd/journald.conf | grep ^SystemMaxUse= | tail -n1;"
+    " journalctl --quiet --output=cat _SYSTEMD_UNIT=systemd-journald.service | grep '^System Journal' | tail -n1",
+    "srv": "findmnt --noheadings --output=LABEL,FSTYPE --mountpoint /srv"
+    " && file=$(mktemp /srv/.verify.XXXXXX) && echo written >$file && cat $file && rm $file",
+    "state": f"for path in {STATE}; do [ -e $path ] && echo $path $(findmnt -no TARGET --target $(realpath $path));"
+    " done; true",
+    "keys": "stat --format='%a %U %n' /etc/ssh/ssh_host_*_key /root/.ssh/authorized_keys /etc/sudoers.d/* 2>/dev/null",
+    "release": "cat /etc/homelab-provision/release.json",
+    "addresses": "hostname -I",
+    "pending": "cat /run/homelab-provision/pending.json 2>/dev/null || echo []",
+}
+
+
+class Probes(NamedTuple):
+    """What is tried from outside while the host answers the questions."""
+
+    heard_inside: bool
+    open_port: Future[Any]
+    closed_port: Future[Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def probes(host: Any, outside: Any, aside: Any, greeter: Any) -> Probes:
+    heard = greeter(host, CLOSED_PORT, GREETING)
+    password = ("-o", "PubkeyAuthentication=no", "-o", "PreferredAuthentications=password,keyboard-interactive")
+    return Probes(heard, aside.submit(outside.knock, *password), aside.submit(outside.greeting, CLOSED_PORT))
+
+
+def fields(text: str) -> list[dict[str, str]]:
+    """The blocks that `systemctl show` prints."""
+    return [dict(line.split("=", 1) for line in block.splitlines()) for block in text.split("\n\n")]
+
+
+def test_host_knows_its_name(answers: Any, expected: Any) -> None:
+    name, resolved = answers["hostname"].text.splitlines()
+    assert name == expected["host"]
+    assert name in resolved.split()
+
+
+def test_host_has_its_address(answers: Any, expected: Any) -> None:
+    assert expected["address"] in answers["addresses"].text.split()
+
+
+def test_nothing_failed_to_start(answers: Any) -> None:
+    assert answers["failed"] == (0, "")
+
+
+def test_no_change_waits_to_take_effect(answers: Any) -> None:
+    assert json.loads(answers["pending"].text) == []
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "ssh.service",
+        pytest.param("chrony.service", marks=pytest.mark.machine("its clock is the host's")),
+        "nftables.service",
+        "apt-daily.timer",
+        "apt-daily-upgrade.timer",
+    ],
+)
+def test_unit_runs_and_comes_with_the_boot(answers: Any, unit: str) -> None:
+    shown = {block["Id"]: block for block in fields(answers["units"].text)}[unit]
+    assert (shown["ActiveState"], shown["UnitFileState"]) == ("active", "enabled")
+
+
+@pytest.mark.negative
+def test_sshd_lets_nobody_in_by_password(answers: Any) -> None:
+    settings = dict(line.split(" ", 1) for line in answers["sshd"].text.lower().splitlines() if " " in line)
+    assert settings["passwordauthentication"] == "no"
+    assert settings["kbdinteractiveauthentication"] == "no"
+    assert settings["permitrootlogin"] == "without-password"
+    assert settings["permitemptypasswords"] == "no"
+    assert settings["x11forwarding"] == "no"
+
+
+def test_firewall_drops_what_nobody_asked_for(answers: Any) -> None:
+    chains = [entry["chain"] for entry in json.loads(answers["firewall"].text)["nftables"] if "chain" in entry]
+    own = {chain["name"]: chain for chain in chains if chain["table"] == "homelab"}
+    assert own["input"]["hook"] == "input"
+    assert own["input"]["policy"] == "drop"
+    assert "services" in own
+
+
+@pytest.mark.negative
+def test_stopping_the_firewall_leaves_other_tables_alone(answers: Any) -> None:
+    stops = re.findall(r"argv\[\]=([^;]+?) ;", answers["firewall_stop"].text)
+    assert stops == ["/usr/sbin/nft delete table inet homelab"]
+
+
+@pytest.mark.machine("its clock is the host's")
+def test_time_is_kept(answers: Any) -> None:
+    assert answers["time"].status == 0
+    assert "Leap status" in answers["time"].text
+
+
+def test_locale_exists_and_is_utf8(answers: Any) -> None:
+    assert answers["locale"] == (0, "UTF-8")
+
+
+def test_security_upgrades_come_by_themselves(answers: Any) -> None:
+    settings = re.findall(r'^(\S+) "(.*)";$', answers["apt"].text, re.MULTILINE)
+    assert ("APT::Periodic::Unattended-Upgrade", "1") in settings
+    origins = [value for name, value in settings if name == "Unattended-Upgrade::Origins-Pattern::"]
+    assert origins == ["origin=Debian,codename=${distro_codename}-security,label=Debian-Security"]
+
+
+def test_upgrades_do_not_run_at_boot(answers: Any) -> None:
+    for timer in fields(answers["timers"].text):
+        assert timer["Persistent"] == "no"
+        assert timer["RandomizedDelayUSec"] != "0"
+
+
+def test_apt_fetches_and_trusts_every_archive(answers: Any) -> None:
+    assert answers["fetch"].status == 0, answers["fetch"].text
+    assert "_InRelease" in answers["fetch"].text
+
+
+def test_apt_asks_the_mirror_that_the_image_came_from(answers: Any, expected: Any) -> None:
+    mirror = expected["mirror"].rstrip("/")
+    assert mirror in {site.rstrip("/") for site in answers["sites"].text.splitlines()}
+
+
+def test_journal_is_on_disk_and_limited(answers: Any) -> None:
+    configured, in_effect = answers["journal"].text.splitlines()
+    assert in_effect.startswith("System Journal (/var/log/journal/")
+    assert f"max {configured.split('=')[1]}," in in_effect
+
+
+@pytest.mark.machine("it has no disk of its own")
+def test_srv_is_the_data_partition_and_can_be_written(answers: Any) -> None:
+    assert answers["srv"].status == 0, answers["srv"].text
+    mounted, written = answers["srv"].text.splitlines()
+    assert mounted.split() == ["hlp-srv", "ext4"]
+    assert written == "written"
+
+
+@pytest.mark.negative
+def test_no_service_keeps_state_outside_of_srv(answers: Any) -> None:
+    astray = [line for line in answers["state"].text.splitlines() if not line.split()[1].startswith("/srv")]
+    assert not astray
+
+
+@pytest.mark.negative
+def test_keys_are_nobody_elses_business(answers: Any) -> None:
+    seen = [line.split() for line in answers["keys"].text.splitlines()]
+    assert any(path == "/etc/ssh/ssh_host_ed25519_key" for _, _, path in seen)
+    assert not [path for mode, owner, path in seen if owner != "root" or int(mode, 8) & 0o027]
+
+
+def test_release_file_names_this_rebuild(answers: Any, expected: Any) -> None:
+    release = json.loads(answers["release"].text)
+    assert release["nonce"] == expected["nonce"]
+    assert release["converged"]["run"] == expected["run"]
+
+
+@pytest.mark.negative
+def test_password_is_not_even_asked_for(probes: Probes) -> None:
+    tried = probes.open_port.result()
+    assert "remote software version OpenSSH" in tried.text, tried.text
+    assert tried.status == 255
+    assert "Permission denied (publickey)." in tried.text
+
+
+def test_key_opens_its_account_and_sudo_asks_nothing(outside: Any, expected: Any) -> None:
+    own_key = ("-i", expected["identity"], "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none")
+    came_in = outside.knock("-l", expected["login"], *own_key, command="sudo -n id -un")
+    assert came_in.status == 0, came_in.text
+    assert "root" in came_in.text.splitlines()
+
+
+@pytest.mark.negative
+def test_port_without_a_rule_is_silent(probes: Probes) -> None:
+    assert probes.heard_inside, "nothing listened on the host, so silence proves nothing"
+    assert probes.closed_port.result() is None
