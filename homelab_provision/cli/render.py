@@ -38,7 +38,15 @@ from homelab_provision.events import (
     StepStarted,
     TaskFinished,
 )
-from homelab_provision.report.wording import MARKS, RESULT_MARKS, printable, scalar_text, seconds_text, step_parts
+from homelab_provision.report.wording import (
+    MARKS,
+    RESULT_MARKS,
+    place_of,
+    printable,
+    scalar_text,
+    seconds_text,
+    step_parts,
+)
 
 PLAIN_INTERVAL = 5.0  # seconds between two progress lines of one step
 EVIDENCE_LINES = 20
@@ -225,8 +233,10 @@ class LiveRenderer(Renderer):
             self._leave()  # what was at work when it was interrupted stays visible
 
     def _leave(self) -> None:
-        if self._phase:
-            self._console.print(self._tree(self._phase, None))
+        """Write down a phase that will not be told to have ended, or steps that belong to none."""
+        if phase := self._phase:
+            end = PhaseFinished(phase=phase.name, result=Outcome.FAILED, seconds=phase.elapsed(), error="not finished")
+            self._console.print(self._tree(phase, end))
         self._phase = None
 
     @contextmanager
@@ -290,11 +300,13 @@ class LiveRenderer(Renderer):
 
     def _tree(self, phase: RunningPhase, end: PhaseFinished | None) -> Table:
         """A phase and its steps as rows: mark, name, seconds, and what is to be said about it."""
+        mark_column, name_column = 7 if self._ascii else 1, min(NAME_COLUMN, self._console.width // 2)
+        rest = self._console.width - mark_column - name_column - TIME_COLUMN - 3
         table = Table.grid(padding=(0, 1))
-        table.add_column(width=7 if self._ascii else 1)
-        table.add_column(no_wrap=True, overflow="ellipsis", width=min(NAME_COLUMN, self._console.width // 2))
+        table.add_column(width=mark_column)
+        table.add_column(no_wrap=True, overflow="ellipsis", width=name_column)
         table.add_column(justify="right", width=TIME_COLUMN, no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(rest, 1))
         if phase.name:
             mark = self._label(end.result) if end else self._spinner
             saying = _ending(end) if end else Text(phase.saying(phase.name), style="cyan")
@@ -305,12 +317,13 @@ class LiveRenderer(Renderer):
         return table
 
     def _step_row(self, phase: RunningPhase, step: RunningStep, *, done: bool) -> tuple[RenderableType, ...]:
-        indent = "  " * (len(step.path) if phase.name else len(step.path) - 1)
+        depth, label = place_of(step.path, {other.path for other in phase.steps})
+        indent = "  " * (depth + bool(phase.name))
         if step.result or done:
-            name = Text.assemble(indent, self._label(step.result or Outcome.FAILED), f" {printable(step.path[-1])}")
+            name = Text.assemble(indent, self._label(step.result or Outcome.FAILED), f" {printable(label)}")
             return ("", name, Text(seconds_text(step.elapsed()), style="dim"), "")
         bullet = "> " if self._ascii else "• "
-        name = Text.assemble(indent, (bullet, "cyan"), printable(step.path[-1]))
+        name = Text.assemble(indent, (bullet, "cyan"), printable(label))
         return ("", name, Text(seconds_text(step.elapsed())), self._moving(phase, step))
 
     def _moving(self, phase: RunningPhase, step: RunningStep) -> RenderableType:

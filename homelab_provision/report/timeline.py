@@ -26,25 +26,19 @@ from homelab_provision.events import (
     StepStarted,
     TaskFinished,
 )
-from homelab_provision.report.wording import step_parts
+from homelab_provision.report.wording import place_of, step_parts
 
 
 @dataclass
 class Step:
-    """A named part of a phase; `result` is `None` if it never ended."""
+    """A named part of a phase; `result` is `None` if it never ended. `depth` counts the steps that it is part of."""
 
     path: tuple[str, ...]
+    depth: int
+    name: str
     start: float
     seconds: float = 0.0
     result: Outcome | None = None
-
-    @property
-    def name(self) -> str:
-        return self.path[-1]
-
-    @property
-    def depth(self) -> int:
-        return len(self.path) - 1
 
 
 @dataclass
@@ -105,7 +99,7 @@ def _add(attempt: Attempt, event: Event) -> None:
         case Notice():
             (phase.notices if phase else attempt.notices).append(event)
         case StepStarted() if phase:
-            phase.steps.append(Step(step_parts(event.name, phase.name), now))
+            _begin_step(phase, step_parts(event.name, phase.name), now)
         case StepFinished() if phase:
             _finish_step(phase, event, now)
         case TaskFinished() if phase:
@@ -133,10 +127,15 @@ def _finish_phase(attempt: Attempt, event: PhaseFinished, now: float) -> None:
     phase.proof, phase.error = event.proof, event.error
 
 
+def _begin_step(phase: Phase, path: tuple[str, ...], start: float) -> Step:
+    depth, name = place_of(path, {step.path for step in phase.steps})
+    phase.steps.append(Step(path, depth, name, start))
+    return phase.steps[-1]
+
+
 def _finish_step(phase: Phase, event: StepFinished, now: float) -> None:
     path = step_parts(event.name, phase.name)
     step = next((s for s in reversed(phase.steps) if s.path == path and s.result is None), None)
     if step is None:
-        step = Step(path, max(now - event.seconds, phase.start))
-        phase.steps.append(step)
+        step = _begin_step(phase, path, max(now - event.seconds, phase.start))
     step.result, step.seconds = event.result, event.seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Container
 
 from homelab_provision.events import Outcome, RunResult
 
@@ -66,6 +67,15 @@ def step_parts(name: str, phase: str | None) -> tuple[str, ...]:
     """The path of a step below its phase: `flash/stream/verify` in `flash` is (`stream`, `verify`)."""
     parts = tuple(filter(None, name.split("/")))
     return parts[1:] if len(parts) > 1 and parts[0] == phase else parts or (name,)
+
+
+def place_of(path: tuple[str, ...], known: Container[tuple[str, ...]]) -> tuple[int, str]:
+    """Where a step belongs in the tree of the `known` ones: its depth, and what is left to call it.
+
+    `rescue/packages` is `packages` one deeper than `rescue`, but `rescue: packages` where nothing is called `rescue`.
+    """
+    parents = [length for length in range(1, len(path)) if path[:length] in known]
+    return len(parents), ": ".join(path[parents[-1] if parents else 0 :])
 
 
 def scalar_text(value: object) -> str:

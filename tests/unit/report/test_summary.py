@@ -124,8 +124,8 @@ def test_attempts_are_laid_end_to_end() -> None:
     first, second = read_attempts(journal.events)
     assert (first.seconds, second.start, second.seconds) == (4.0, 4.0, 5.0)
     (phase,) = second.phases
-    assert [(step.path, step.start, step.seconds, step.depth) for step in phase.steps] == [
-        (("stream", "read back"), 4.0, 3.0, 1)
+    assert [(step.name, step.start, step.seconds, step.depth) for step in phase.steps] == [
+        ("stream: read back", 4.0, 3.0, 0)
     ]
     assert [(start, task.task) for start, task in phase.tasks] == [(7.0, "base : Install")]
     assert [notice.text for notice in phase.notices] == ["in the phase"]

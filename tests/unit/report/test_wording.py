@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from homelab_provision.report.wording import bytes_text, printable, quantity_text, scalar_text, seconds_text, step_parts
+from homelab_provision.report.wording import (
+    bytes_text,
+    place_of,
+    printable,
+    quantity_text,
+    scalar_text,
+    seconds_text,
+    step_parts,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,3 +51,9 @@ def test_steps_lose_the_name_of_their_phase_once() -> None:
 
 def test_proofs_on_one_line() -> None:
     assert scalar_text({"a": [1, 2.50, None], "b": True, "c": []}) == "a: 1, 2.5, none, b: yes, c: none"
+
+
+def test_a_step_is_called_by_what_its_parents_do_not_say() -> None:
+    assert place_of(("a", "b", "c"), {("a",), ("a", "b", "c")}) == (1, "b: c")
+    assert place_of(("a", "b"), {("a",), ("a", "b")}) == (1, "b")
+    assert place_of(("a", "b"), set()) == (0, "a: b")
