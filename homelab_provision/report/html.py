@@ -58,7 +58,7 @@ def render_report(details: RunDetails, events: Sequence[Event]) -> str:
 def tick_marks(total: float) -> list[int]:
     """The seconds at which the time axis is marked: few enough to read, round enough to like."""
     step = next((tick for tick in TICKS if total / tick <= MOST_TICKS), TICKS[-1])
-    return list(range(0, int(total) + 1, step))
+    return [mark for mark in range(0, int(total) + 1, step) if mark <= 0.95 * total]  # its label has to fit, too
 
 
 def _sentence(details: RunDetails, result: RunResult, note: str | None) -> str:
