@@ -24,7 +24,7 @@ from pathlib import Path
 from homelab_provision.errors import ProvisionError, UsageError
 from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.lab.model import LabMachine, LabNetwork
-from homelab_provision.lab.network import dnsmasq_config, link_local, parse_leases, tap_name
+from homelab_provision.lab.network import dnsmasq_config, parse_leases, tap_name
 from homelab_provision.lab.privilege import Argv, Privilege
 from homelab_provision.lab.processes import Daemon, kill, program
 from homelab_provision.lab.qemu import Accel
@@ -108,10 +108,6 @@ class Lab:
     def proxy_command(self) -> str:
         """`proxy_argv` as the value of `ProxyCommand` in an ssh_config."""
         return shlex.join(self.proxy_argv())
-
-    def link_local(self, name: str) -> str:
-        """The IPv6 address that a machine's Linux gives itself from its MAC alone, with its zone."""
-        return f"{link_local(self._hardware[name].mac)}%{self.network.bridge}"
 
     def _status(self, machine: VirtualMachine) -> MachineStatus:
         pid, mac = machine.pid, machine.hardware.mac

@@ -32,8 +32,8 @@ from homelab_provision.lab.qemu import (
     Launch,
     block_node,
     build_argv,
-    device,
     find_firmware,
+    node,
     stick_device,
 )
 from homelab_provision.lab.qmp import Qmp, QmpError
@@ -119,9 +119,9 @@ class VirtualMachine:
         if not self.is_on():
             return None
         with self._qmp() as qmp:
-            for node in qmp.execute("query-named-block-nodes", {"flat": True}):
-                if node.get("node-name") == STICK:
-                    return Path(node["file"])
+            for block in qmp.execute("query-named-block-nodes", {"flat": True}):
+                if block.get("node-name") == STICK:
+                    return Path(block["file"])
         return None
 
     def insert_stick(self, stick: Path) -> None:
@@ -239,6 +239,6 @@ class VirtualMachine:
 
 def _bytes_written(qmp: Qmp, disk: str) -> int:
     for entry in qmp.execute("query-blockstats"):
-        if f"/{device(disk)}" in f"{entry.get('qdev', '')}/":
+        if entry.get("node-name") == node(disk):
             return int(entry["stats"]["wr_bytes"])
     raise ProvisionError(f"the running machine has no disk {disk!r}")

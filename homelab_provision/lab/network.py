@@ -16,7 +16,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from homelab_provision.errors import ProvisionError
@@ -25,6 +25,7 @@ from homelab_provision.lab.privilege import Argv, Privilege
 
 INNER = "up0"
 OUTER_PREFIX = "hlpv"
+BRIDGE_ALIAS = "homelab-provision lab"
 # Set aside for benchmarks of network gear (RFC 2544): no home, no VPN and no provider uses it.
 _LINKS = IPv4Network("198.18.0.0/15")
 _LEASE = "1h"
@@ -107,6 +108,7 @@ def up_commands(network: LabNetwork, taps: Iterable[str], present: Present, who:
         commands.append(inside("link", "add", bridge, *options))
     commands += [
         inside("addr", "replace", str(network.router), "dev", bridge),
+        inside("link", "set", bridge, "alias", BRIDGE_ALIAS),
         inside("link", "set", bridge, "up"),
     ]
     for tap in taps:
@@ -172,7 +174,7 @@ def outer_rules(network: LabNetwork, uplink: Uplink) -> str:
     """nftables for the host, in a table of the lab's own: the lab gets out, nobody gets in."""
     table, outer = table_name(network), outer_name(network)
     # A host that forwarded nothing from its uplink still forwards nothing new; what Docker publishes is left alone.
-    closed = f'iifname "{uplink.interface}" ct state new ct status and dnat == 0 drop'
+    closed = f'iifname "{uplink.interface}" ct state new ct status & dnat == 0 drop'
     return f"""\
 table ip {table}
 delete table ip {table}
@@ -235,9 +237,3 @@ def parse_leases(lines: Iterable[str]) -> dict[str, IPv4Address]:
     """MAC to address, from dnsmasq's file of leases (`expiry mac address name client-id` in a line)."""
     words = [line.split() for line in lines]
     return {word[1]: IPv4Address(word[2]) for word in words if len(word) == 5 and word[2].count(".") == 3}
-
-
-def link_local(mac: str) -> IPv6Address:
-    """The address that Linux by default makes from a NIC's MAC (RFC 4291, modified EUI-64)."""
-    octets = bytes.fromhex(mac.replace(":", ""))
-    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:])

@@ -139,7 +139,7 @@ def smbios(strings: Smbios) -> Argv:
 
 
 def _network(machine: LabMachine, launch: Launch) -> Argv:
-    boot = ",bootindex=1" if launch.boot_from_network else ",romfile="
+    boot = ",bootindex=2" if launch.boot_from_network else ",romfile="
     # Behind a root port without hotplug slot the NIC is 01:00.0 and called enp1s0, as on the Wyse.
     return (
         "-netdev", f"tap,id=net,ifname={launch.tap},script=no,downscript=no",
@@ -183,7 +183,7 @@ def _disk_devices(disk: LabDisk, ports: Any, bootindex: int) -> list[str]:
 def stick_device() -> dict[str, str]:
     """The USB stick as a device, for the command line and for plugging it in later; the firmware prefers it."""
     return {"driver": "usb-storage", "id": STICK, "drive": STICK, "bus": "usb.0", "serial": "RESCUESTICK",
-            "removable": "on", "bootindex": "0"}  # fmt: skip
+            "removable": "on", "bootindex": "1"}  # fmt: skip
 
 
 def block_node(name: str, path: Path, *, read_only: bool = False) -> dict[str, Any]:

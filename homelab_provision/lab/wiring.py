@@ -12,6 +12,7 @@ from typing import Any
 
 from homelab_provision.lab.model import LabNetwork
 from homelab_provision.lab.network import (
+    BRIDGE_ALIAS,
     OUTER_PREFIX,
     Present,
     Uplink,
@@ -98,12 +99,22 @@ def processes_inside(network: LabNetwork, who: Privilege) -> list[int]:
     return [int(pid) for pid in _do(who.root("ip", "netns", "pids", network.namespace)).stdout.split()]
 
 
+def running_namespaces(who: Privilege) -> tuple[str, ...]:
+    """The namespaces that hold a lab, of whatever site."""
+    names = sorted(path.name for path in _NAMESPACES.glob("*") if namespace_exists(path.name))
+    return tuple(name for name in names if any(link.get("ifalias") == BRIDGE_ALIAS for link in _links_in(name, who)))
+
+
+def _links_in(namespace: str, who: Privilege) -> list[dict[str, Any]]:
+    return _json(*who.root("ip", "-j", "-n", namespace, "link", "show"))
+
+
 def _present(network: LabNetwork, who: Privilege) -> Present:
     outside = frozenset(link["ifname"] for link in _json("ip", "-j", "link", "show"))
     if not namespace_exists(network.namespace):
         return Present(outside=outside)
-    inside = json.loads(_do(who.root("ip", "-j", "-n", network.namespace, "link", "show")).stdout)
-    return Present(True, frozenset(link["ifname"] for link in inside), outside)
+    inside = frozenset(link["ifname"] for link in _links_in(network.namespace, who))
+    return Present(True, inside, outside)
 
 
 def _disconnect(network: LabNetwork, who: Privilege) -> list[str]:
@@ -188,7 +199,7 @@ def _environment() -> dict[str, str]:
 
 def _json(*argv: str) -> list[dict[str, Any]]:
     text = _do(argv).stdout.strip()
-    # `ip -j` prints an empty object for a thing that is not shown, such as a deleted neighbour.
+    # `ip -j` prints empty objects for what it decided not to show.
     return [entry for entry in json.loads(text or "[]") if entry]
 
 
