@@ -47,7 +47,9 @@ def table(findings: Sequence[Finding]) -> str:
         if finding.group != group:
             lines += [""] * bool(lines) + [finding.group]
             group = finding.group
-        lines.append(f"  {finding.verdict:<4}  {finding.name:<{width}}  {finding.found}".rstrip())
+        first, *more = finding.found.splitlines() or [""]
+        lines.append(f"  {finding.verdict:<4}  {finding.name:<{width}}  {first}".rstrip())
+        lines += [f"        {'':<{width}}  {line}".rstrip() for line in more]
         if finding.repair and finding.verdict is not Verdict.OK:
             lines.append(f"        {'':<{width}}  repair: {finding.repair}")
     counts = [f"{sum(finding.verdict is verdict for finding in findings)} {verdict}" for verdict in Verdict]
@@ -93,7 +95,7 @@ def _describe(root: Path) -> str:
     from homelab_provision.site import load_site
 
     site = load_site(root)
-    return f"{len(site.hosts)} hosts, {len(site.machines)} machines, {len(site.spares())} spare, at {root}"
+    return f"hosts: {len(site.hosts)}, machines: {len(site.machines)}, spares: {len(site.spares())}, at {root}"
 
 
 def _open_vault(root: Path) -> str:

@@ -185,7 +185,7 @@ def test_the_table_shows_repairs_and_all_packages() -> None:
         Finding(group="tools", name="ssh", verdict=OK, found="9.2"),
         Finding(group="tools", name="mmdebstrap", verdict=FAIL, found="not installed",
                 repair="sudo apt-get install mmdebstrap", package="mmdebstrap"),
-        Finding(group="lab", name="KVM", verdict=WARN, found="no /dev/kvm"),
+        Finding(group="lab", name="KVM", verdict=WARN, found="no /dev/kvm\nat all"),
     ])  # fmt: skip
     assert shown.splitlines() == [
         "tools",
@@ -195,6 +195,7 @@ def test_the_table_shows_repairs_and_all_packages() -> None:
         "",
         "lab",
         "  warn  KVM         no /dev/kvm",
+        "                    at all",
         "",
         "1 ok, 1 warn, 1 fail",
         "all packages at once: sudo apt-get install mmdebstrap",
