@@ -65,7 +65,7 @@ def choose_target(
     wanted, seen = _the_one(passport, facts)
     _refuse_unfit(wanted, seen, minimum_bytes)
     _refuse_stray_erase(wanted, facts, erase)
-    own, foreign = is_own_layout(seen), tuple(content(seen))
+    own, foreign = is_own_layout(seen), tuple(dict.fromkeys(content(seen)))
     if own:
         allowed = Allowance.OWN_LAYOUT
     elif not foreign:
@@ -98,7 +98,10 @@ def is_own_layout(disk: SeenDisk) -> bool:
 
 
 def content(disk: SeenDisk) -> Iterator[str]:
-    """What stands on a disk, a line each; nothing for a blank one (or one with an empty partition table)."""
+    """What stands on a disk, a line each; nothing for a blank one (or one with an empty partition table).
+
+    Some things show twice (a FAT has two marks), and so do their lines.
+    """
     tables = [signature for signature in disk.signatures if signature.type.lower() in _TABLES]
     for signature in disk.signatures:
         if signature not in tables:

@@ -39,7 +39,7 @@ class Cpu(_Facts):
 
 class Nic(_Facts):
     name: str
-    mac: str
+    mac: str | None = None
     driver: str | None = None
 
 
@@ -170,7 +170,7 @@ def _box(passport: Passport, facts: MachineFacts) -> Iterator[Mismatch]:
         yield Mismatch("serial", passport.serial, serial or "none")
     if passport.product is not None and facts.dmi.product_name != passport.product:
         yield Mismatch("product", f"`{passport.product}`", f"`{facts.dmi.product_name}`")
-    seen = {nic.mac.lower() for nic in facts.nics}
+    seen = {nic.mac.lower() for nic in facts.nics if nic.mac}
     for mac in passport.macs:
         if mac not in seen:
             yield Mismatch("network card", mac, ", ".join(sorted(seen)) or "none")

@@ -1,5 +1,6 @@
 """A site: a directory that describes one homelab, loaded and validated into frozen models."""
 
+from homelab_provision.site.contradictions import lab_contradictions
 from homelab_provision.site.description import MachineRow, describe, machine_rows
 from homelab_provision.site.loading import load_site
 from homelab_provision.site.machines import machines_schema
@@ -22,6 +23,6 @@ from homelab_provision.site.values import Size, same_serial, written_size
 
 __all__ = [
     "Disk", "DiskUse", "Firmware", "Host", "Machine", "MachineRow", "Needs", "Network", "OperatorKind", "Passport",
-    "Problem", "Site", "SiteError", "Size", "Way", "describe", "load_site", "machine_rows", "machines_schema",
-    "record_player", "same_serial", "written_size",
+    "Problem", "Site", "SiteError", "Size", "Way", "describe", "lab_contradictions", "load_site", "machine_rows",
+    "machines_schema", "record_player", "same_serial", "written_size",
 ]  # fmt: skip

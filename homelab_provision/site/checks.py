@@ -1,94 +1,129 @@
-"""What must hold between the parts of a site: no host twice, no identity twice."""
+"""What must hold between the parts of a site: no host twice, no identity twice.
+
+These rules read the text of the file and not the models, so that a mistake elsewhere in a machine hides none of them.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from homelab_provision.lab.model import MMC_SERIAL
-from homelab_provision.site.document import Document, KeyPath
-from homelab_provision.site.models import PROVISIONED_GROUP, Host, Machine
+from homelab_provision.site.document import Document, KeyPath, at, plain
+from homelab_provision.site.models import PROVISIONED_GROUP, DiskUse, Host
 from homelab_provision.site.problems import Problem
 from homelab_provision.site.validation import did_you_mean
-from homelab_provision.site.values import serial_key
-
-Where = tuple[str, KeyPath]
+from homelab_provision.site.values import mac_key, serial_key
 
 
-def check_machines(machines: Mapping[str, Machine], document: Document) -> Iterator[Problem]:
+@dataclass(frozen=True)
+class Written:
+    """A text of one machine, and where it stands."""
+
+    machine: str
+    text: str
+    path: KeyPath
+
+
+def check_machines(document: Document) -> Iterator[Problem]:
     """Mistakes that machines.yml shows by itself."""
-    yield from _host_on_two_machines(machines, document)
-    yield from _same_identity(_macs(machines), "MAC address", document)
-    yield from _same_identity(_serials(machines), "serial", document)
-    yield from _same_identity(_disk_serials(machines), "disk serial", document)
-    yield from _same_identity(_rescue_addresses(machines), "address of the rescue system", document)
-    for machine in machines.values():
-        if not machine.passport.system_disks:
-            yield document.problem(("machines", machine.name, "passport", "disks"), "no disk may be flashed",
-                                   expected="one disk with `use: system`")  # fmt: skip
+    machines = _machines(document)
+    yield from _unique(document, _at(document, machines, "plays"), str.strip,
+                       "a host on two machines: {text} is also played by `{first}` (line {line})",
+                       "one machine for a host; a spare plays nothing")  # fmt: skip
+    macs = _below(document, machines, "passport", "macs")
+    yield from _unique(document, macs, mac_key, "one MAC address twice: {text} is also that of `{first}` (line {line})",
+                       "an address that no other network card has")  # fmt: skip
+    yield from _unique(document, _at(document, machines, "passport", "serial"), serial_key,
+                       "one serial twice: {text} is also that of `{first}` (line {line})",
+                       "a serial that no other machine has")  # fmt: skip
+    # Every virtual eMMC says the same serial: it is wired into QEMU.
+    disks = [disk for disk in _disk_serials(document, machines) if disk.text != MMC_SERIAL]
+    yield from _unique(document, disks, serial_key,
+                       "one disk serial twice: {text} is also that of a disk of `{first}` (line {line})",
+                       "a serial that no other disk has")  # fmt: skip
+    yield from _unique(document, _at(document, machines, "address"), str.strip,
+                       "two machines with one address: {text} is also that of `{first}` (line {line})",
+                       "an address that no other machine's rescue system has")  # fmt: skip
+    yield from _no_system_disk(document, machines)
 
 
-def check_players(machines: Mapping[str, Machine], hosts: Mapping[str, Host], document: Document) -> Iterator[Problem]:
-    """Machines that play (or played) hosts which the inventory does not know, or which nobody may rebuild."""
-    for machine in machines.values():
-        named: list[tuple[KeyPath, str]] = [(("distrusted_as", index), name)
-                                            for index, name in enumerate(machine.distrusted_as)]  # fmt: skip
-        if machine.plays is not None:
-            named.insert(0, (("plays",), machine.plays))
-        for path, name in named:
-            if name not in hosts:
-                yield document.problem(
-                    ("machines", machine.name, *path), f"there is no host `{name}`", at_value=True,
-                    expected=f"a host of hosts.yml: {', '.join(sorted(hosts)) or '(it has none)'}",
-                    suggestion=did_you_mean(name, list(hosts)))  # fmt: skip
-        if machine.plays is not None and machine.plays in hosts and not hosts[machine.plays].provisioned:
+def check_players(hosts: Mapping[str, Host], document: Document) -> Iterator[Problem]:
+    """Machines that play (or played) a host which the inventory does not know, or which nobody may rebuild."""
+    machines = _machines(document)
+    players = _at(document, machines, "plays")
+    for named in [*players, *_below(document, machines, "distrusted_as")]:
+        if named.text not in hosts:
             yield document.problem(
-                ("machines", machine.name, "plays"), f"`{machine.plays}` is no host that may be rebuilt", at_value=True,
+                named.path, f"there is no host `{named.text}`", at_value=True,
+                expected=f"a host of hosts.yml: {', '.join(sorted(hosts)) or '(it has none)'}",
+                suggestion=did_you_mean(named.text, hosts))  # fmt: skip
+    for named in players:
+        if named.text in hosts and not hosts[named.text].provisioned:
+            yield document.problem(
+                named.path, f"`{named.text}` is no host that may be rebuilt", at_value=True,
                 expected=f"a host of the group `{PROVISIONED_GROUP}` of hosts.yml")  # fmt: skip
 
 
-def _host_on_two_machines(machines: Mapping[str, Machine], document: Document) -> Iterator[Problem]:
-    players: dict[str, str] = {}
-    for machine in machines.values():
-        if machine.plays is not None and players.setdefault(machine.plays, machine.name) != machine.name:
-            yield document.problem(
-                ("machines", machine.name, "plays"), at_value=True,
-                message=f"a host on two machines: `{players[machine.plays]}` plays `{machine.plays}`, too",
-                expected="one machine for a host; a spare plays nothing")  # fmt: skip
+def _unique(document: Document, found: list[Written], key: Callable[[str], str], message: str,
+            expected: str) -> Iterator[Problem]:  # fmt: skip
+    places: dict[str, list[Written]] = defaultdict(list)
+    for written in found:
+        places[key(written.text)].append(written)
+    for first, *others in places.values():
+        line = document.place(first.path, at_value=True).line
+        for other in others:
+            said = message.format(text=other.text, first=first.machine, line=line)
+            yield document.problem(other.path, said, expected=expected, at_value=True)
 
 
-def _same_identity(found: Iterator[tuple[str, Where]], kind: str, document: Document) -> Iterator[Problem]:
-    by_value: dict[str, list[Where]] = defaultdict(list)
-    for value, where in found:
-        by_value[value].append(where)
-    for value, places in by_value.items():
-        (first, first_path), *others = places
-        line = document.place(first_path, at_value=True).line
-        for _, path in others:
-            yield document.problem(path, f"one {kind} twice: {value} is also that of `{first}` (line {line})",
-                                   expected=f"a {kind} that nothing else has", at_value=True)  # fmt: skip
+def _no_system_disk(document: Document, machines: list[str]) -> Iterator[Problem]:
+    for machine in machines:
+        path: KeyPath = ("machines", machine, "passport", "disks")
+        disks = plain(at(document.root, path))
+        if isinstance(disks, list) and disks and all(isinstance(disk, dict) and disk.get("use") == DiskUse.KEEP
+                                                     for disk in disks):  # fmt: skip
+            yield document.problem(path, "no disk may be flashed", expected="one disk with `use: system`")
 
 
-def _macs(machines: Mapping[str, Machine]) -> Iterator[tuple[str, Where]]:
-    for name, machine in machines.items():
-        for index, mac in enumerate(machine.passport.macs):
-            yield mac, (name, ("machines", name, "passport", "macs", index))
+def _machines(document: Document) -> list[str]:
+    node = at(document.root, ("machines",))
+    return list(dict.fromkeys(str(key.value) for key, _ in node.value)) if isinstance(node, MappingNode) else []
 
 
-def _serials(machines: Mapping[str, Machine]) -> Iterator[tuple[str, Where]]:
-    for name, machine in machines.items():
-        yield serial_key(machine.passport.serial), (name, ("machines", name, "passport", "serial"))
+def _at(document: Document, machines: list[str], *below: str) -> list[Written]:
+    """The text at one place of every machine that has it."""
+    paths: list[tuple[str, KeyPath]] = [(machine, ("machines", machine, *below)) for machine in machines]
+    return [Written(machine, text, path) for machine, path in paths if (text := _text(at(document.root, path)))]
 
 
-def _disk_serials(machines: Mapping[str, Machine]) -> Iterator[tuple[str, Where]]:
-    for name, machine in machines.items():
-        for index, disk in enumerate(machine.passport.disks):
-            # Every virtual eMMC says the same serial; it is wired into QEMU.
-            if not (machine.lab and disk.serial == MMC_SERIAL):
-                yield serial_key(disk.serial), (name, ("machines", name, "passport", "disks", index, "serial"))
+def _below(document: Document, machines: list[str], *below: str) -> list[Written]:
+    """The texts of one list of every machine that has it."""
+    found = []
+    for machine in machines:
+        path: KeyPath = ("machines", machine, *below)
+        items = at(document.root, path)
+        for index, item in enumerate(items.value if isinstance(items, SequenceNode) else ()):
+            if text := _text(item):
+                found.append(Written(machine, text, (*path, index)))
+    return found
 
 
-def _rescue_addresses(machines: Mapping[str, Machine]) -> Iterator[tuple[str, Where]]:
-    for name, machine in machines.items():
-        if machine.address is not None:
-            yield str(machine.address), (name, ("machines", name, "address"))
+def _disk_serials(document: Document, machines: list[str]) -> list[Written]:
+    found = []
+    for machine in machines:
+        path: KeyPath = ("machines", machine, "passport", "disks")
+        disks = at(document.root, path)
+        for index in range(len(disks.value) if isinstance(disks, SequenceNode) else 0):
+            here = (*path, index, "serial")
+            if text := _text(at(document.root, here)):
+                found.append(Written(machine, text, here))
+    return found
+
+
+def _text(node: Node | None) -> str | None:
+    text = plain(node) if isinstance(node, ScalarNode) else None
+    return text if isinstance(text, str) else None

@@ -7,6 +7,7 @@ from typing import cast
 from pydantic import JsonValue
 
 from homelab_provision.site.models import Frozen, Machine, Site
+from homelab_provision.sizes import format_size
 
 
 class MachineRow(Frozen):
@@ -44,7 +45,7 @@ def machine_rows(site: Site) -> list[MachineRow]:
 
 
 def _row(machine: Machine) -> MachineRow:
-    disks = ", ".join(f"{disk.size} ({disk.serial})" for disk in machine.passport.system_disks)
+    disks = ", ".join(f"{format_size(disk.size_bytes)} ({disk.serial})" for disk in machine.passport.system_disks)
     return MachineRow(
         name=machine.name,
         model=machine.model,

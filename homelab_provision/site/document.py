@@ -123,7 +123,9 @@ def plain(node: Node | None) -> object:
                     inherited = plain(source)
                     if isinstance(inherited, dict):
                         merged = {**inherited, **merged}
-        own = {str(key.value): plain(value) for key, value in node.value if key.tag != _MERGE}
+        # Of a key that is there twice (an error), the first one counts, as it does for `child`.
+        own = {str(key.value): plain(value) for key, value in reversed(node.value) if key.tag != _MERGE}
+        own = dict(reversed(own.items()))
         return {**merged, **{key: value for key, value in own.items() if value is not None}}
     if isinstance(node, SequenceNode):
         return [plain(item) for item in node.value]

@@ -58,17 +58,14 @@ class HostSources:
 
 
 def read_hosts(sources: HostSources) -> tuple[dict[str, Host], list[Problem]]:
-    """Every host of the inventory that could be read, and what is wrong with the others."""
+    """Every host of the inventory (without what could not be read of it), and everything that is wrong."""
     hosts: dict[str, Host] = {}
     problems: list[Problem] = []
     for name in sources.inventory.hosts():
         variables = sources.inventory.variables(name)
         problems += _misspelt(sources, name, variables)
-        before = len(problems)
         network = _model(Network, NETWORK, sources, name, variables, problems)
         needs = _model(Needs, NEEDS, sources, name, variables, problems) or _NO_NEEDS
-        if len(problems) > before:
-            continue
         groups = tuple(sorted(set(sources.inventory.groups_of(name)) - {"all", "ungrouped"}))
         address = variables.get(ADDRESS)
         hosts[name] = Host(name=name, address=None if address is None else str(address), network=network, needs=needs,

@@ -95,4 +95,3 @@ def parse_export(data: Mapping[str, Any]) -> Inventory:
     groups = {name: Group(tuple(group.get("hosts", ())), tuple(group.get("children", ())), group.get("vars", {}))
               for name, group in data.items() if name != "_meta"}  # fmt: skip
     return Inventory(groups, data.get("_meta", {}).get("hostvars", {}))
-

@@ -27,9 +27,9 @@ def load_site(root: Path) -> Site:
 def assemble(root: Path, hosts: Mapping[str, Host] | None, document: Document, problems: list[Problem]) -> Site:
     """Join hosts (None if the inventory cannot be read) with a machines.yml. Raises SiteError."""
     read = read_machines(document)
-    problems = [*problems, *read.problems, *check_machines(read.machines, document)]
+    problems = [*problems, *read.problems, *check_machines(document)]
     if hosts is not None:
-        problems += check_players(read.machines, hosts, document)
+        problems += check_players(hosts, document)
     if problems:
         raise SiteError(str(root), sorted(problems, key=lambda problem: (problem.file, problem.line)))
     return Site(root=root, name=root.name, hosts=MappingProxyType(dict(hosts or {})),
@@ -45,7 +45,4 @@ def _hosts(root: Path) -> tuple[Mapping[str, Host] | None, list[Problem]]:
     if isinstance(inventory, Problem):
         return None, [*document.problems, inventory]
     hosts, problems = read_hosts(HostSources(root, document, inventory))
-    if any(problem.file for problem in problems):
-        # A host that could not be read is still a host: do not also call it unknown.
-        hosts = {name: hosts.get(name, Host(name=name, provisioned=True)) for name in inventory.hosts()}
     return hosts, [*document.problems, *problems]

@@ -53,10 +53,10 @@ def read_machines(document: Document) -> Machines:
                                          suggestion=did_you_mean(key, known)))  # fmt: skip
     lab = validate(LabNetwork, data["lab"], document, ("lab",), problems) if "lab" in data else None
     machines = {}
-    for key, _ in names.value if isinstance(names, MappingNode) else ():
+    described = data.get("machines") or {}
+    for name in dict.fromkeys(str(key.value) for key, _ in names.value) if isinstance(names, MappingNode) else ():
         # A name with nothing below it is a machine that somebody began to describe: say what it lacks.
-        name = str(key.value)
-        machine = validate(Machine, data["machines"].get(name, {}), document, ("machines", name), problems,
+        machine = validate(Machine, described.get(name, {}), document, ("machines", name), problems,
                            computed={"name": name})  # fmt: skip
         if machine is not None:
             machines[name] = machine

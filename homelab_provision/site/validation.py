@@ -15,6 +15,7 @@ from homelab_provision.site.values import EXPECTATION
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_UNKNOWN_KEY = "unknown key"
 # What belongs where a key is missing, where the name of the key alone does not say it.
 _MEANING = {
     "passport": "the identity of the box: `serial`, `macs` and `disks`; it is compared before anything is written",
@@ -46,9 +47,22 @@ def validate(model: type[Model], data: object, document: Document, path: KeyPath
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        for details in error.errors(include_url=False):
-            problems.append(_problem(model, document, path, details, hidden))
+        every = error.errors(include_url=False)
+    found = [(details, _problem(model, document, path, details, hidden)) for details in every
+             if not _follows(details, every)]  # fmt: skip
+    meant = {(details["loc"][:-1], problem.suggestion) for details, problem in found if problem.message == _UNKNOWN_KEY}
+    for details, problem in found:
+        # A misspelt key is one mistake, not also a missing one.
+        if details["type"] != "missing" or (details["loc"][:-1], _suggest(str(details["loc"][-1]))) not in meant:
+            problems.append(problem)
     return None
+
+
+def _follows(details: ErrorDetails, every: list[ErrorDetails]) -> bool:
+    """A list is also "too short" when its items are wrong; that says nothing new."""
+    place = details["loc"]
+    return details["type"] == "too_short" and any(
+        other["loc"][: len(place)] == place and len(other["loc"]) > len(place) for other in every)  # fmt: skip
 
 
 def _problem(model: type[BaseModel], document: Document, base: KeyPath, details: ErrorDetails,
@@ -60,28 +74,47 @@ def _problem(model: type[BaseModel], document: Document, base: KeyPath, details:
     if kind == "missing":
         key = str(path[-1])
         return document.problem(path[:-1], f"missing key `{key}`", expected=_MEANING.get(key))
-    shown = f"`{details['input']}` does not fit" if isinstance(details["input"], str) else "does not fit"
-    if kind == EXPECTATION:
-        return document.problem(path, shown, expected=details["msg"], at_value=True)
     if kind == "enum":
         words = [word.strip("' ") for word in details["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        return document.problem(path, shown, expected=_one_of(words), at_value=True,
+        return document.problem(path, _bad(details), expected=_one_of(words), at_value=True,
                                 suggestion=did_you_mean(str(details["input"]), words))  # fmt: skip
-    if kind in _KINDS:
-        return document.problem(path, shown, expected=_KINDS[kind], at_value=True)
+    if kind == "too_short":
+        return document.problem(path, "the list is empty", expected=_MEANING.get(str(path[-1]), "at least one"))
+    if expected := _expected(details):
+        return document.problem(path, _bad(details), expected=expected, at_value=True)
     message = details["msg"].removeprefix("Value error, ")
     return document.problem(path, message[:1].lower() + message[1:], at_value=isinstance(details["input"], str))
 
 
+def _expected(details: ErrorDetails) -> str | None:
+    """What belongs there, where the error is about one value."""
+    kind, message = details["type"], details["msg"]
+    if kind == EXPECTATION:
+        return message
+    if kind == "string_pattern_mismatch":
+        return f"a text of the form {details['ctx']['pattern']}"
+    if kind not in _KINDS and message.startswith("Input should be "):
+        return message.removeprefix("Input should be ")
+    return _KINDS.get(kind)
+
+
+def _bad(details: ErrorDetails) -> str:
+    return f"`{details['input']}` does not fit" if isinstance(details["input"], (str, int, float)) else "does not fit"
+
+
 def _unknown_key(owner: type[BaseModel] | None, document: Document, path: KeyPath, hidden: frozenset[str]) -> Problem:
     known = [name for name in owner.model_fields if name not in hidden] if owner else []
-    return document.problem(path, "unknown key", expected=_one_of(known),
+    return document.problem(path, _UNKNOWN_KEY, expected=_one_of(known),
                             suggestion=did_you_mean(str(path[-1]), known))  # fmt: skip
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
-    return f"did you mean `{close[0]}`?" if close else None
+    return _suggest(close[0]) if close else None
+
+
+def _suggest(word: str) -> str:
+    return f"did you mean `{word}`?"
 
 
 def _one_of(words: list[str]) -> str | None:

@@ -12,12 +12,12 @@ from pydantic_core import PydanticCustomError
 from homelab_provision.sizes import parse_size
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_SIZE = re.compile(r"(\d+)(?:\.(\d+))?\s*([A-Za-z]*)")
+_SIZE = re.compile(r"\d+(?:\.(\d+))?\s*([A-Za-z]*)")
 _SIZE_EXPECTED = 'a size in bytes, or with a unit as in "256 GB" (10^9) or "14.7 GiB" (2^30)'
 # What firmware and USB bridges say when nobody gave them a serial: it is on thousands of boxes.
 _PLACEHOLDERS = frozenset({
     "to be filled by o.e.m.", "default string", "system serial number", "not specified", "not applicable",
-    "serial number", "none", "unknown", "n/a", "oem", "0123456789", "123456789", "1234567890", "0123456789abcdef",
+    "serial number", "none", "0", "unknown", "n/a", "oem", "0123456789", "123456789", "1234567890", "0123456789abcdef",
 })  # fmt: skip
 # "1 TB" may be 1000 or 1024 GB, "16 GB" of eMMC are 15.8: a rounder number than that is no measurement.
 ROUNDEST = 0.03
@@ -41,8 +41,12 @@ def serial_key(serial: str) -> str:
     return " ".join(serial.split()).casefold()
 
 
+def mac_key(text: str) -> str:
+    return text.strip().lower().replace("-", ":")
+
+
 def _mac(text: str) -> str:
-    mac = text.strip().lower().replace("-", ":")
+    mac = mac_key(text)
     if not _MAC.fullmatch(mac):
         raise expected("a MAC address: six pairs of hex digits, as in 52:54:00:50:70:0b")
     if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
@@ -54,7 +58,7 @@ def _serial(text: str) -> str:
     key = serial_key(text)
     if not key:
         raise expected("a serial, as the rescue or `dmidecode` shows it")
-    if key in _PLACEHOLDERS or len(set(key)) == 1:
+    if key in _PLACEHOLDERS or (len(key) > 3 and len(set(key)) == 1):
         raise expected("a serial that only this device has (this is a maker's placeholder)")
     return " ".join(text.split())
 
@@ -86,14 +90,15 @@ def written_size(value: object) -> Size:
     found = _SIZE.fullmatch(text)
     if isinstance(value, bool) or not found:
         raise expected(_SIZE_EXPECTED)
-    whole, decimals, unit = found.group(1), found.group(2) or "", found.group(3)
+    decimals, unit = found.group(1) or "", found.group(2)
     try:
-        size_bytes = int(whole) if unit in ("", "B") and not decimals else parse_size(text)
+        size_bytes = parse_size(text)
     except ValueError:
         raise expected(_SIZE_EXPECTED) from None
-    if size_bytes <= 0:
+    exact = unit in ("", "B")
+    if size_bytes <= 0 or (exact and decimals):
         raise expected(_SIZE_EXPECTED)
-    if unit in ("", "B"):
+    if exact:
         return Size(text, size_bytes, 0)
     last_digit = parse_size(f"1 {unit}") / 10 ** len(decimals)
     return Size(text, size_bytes, int(min(last_digit / 2, size_bytes * ROUNDEST)))

@@ -1,0 +1,149 @@
+"""Which machine shall play a host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homelab_provision.choice import fits, pick_machine
+from homelab_provision.errors import ExitCode, ProvisionError, Refused, UsageError
+from homelab_provision.site import Host, Machine, Needs, Passport, Site
+
+DB = Host(name="db", provisioned=True, needs=Needs(disk_gb=200, memory_mib=8000, cores=4, cpu_flags=("aes",)))
+NAS = Host(name="nas")
+
+
+def passport(name: str, **changed: Any) -> Passport:
+    papers = {"serial": f"{name}-serial", "macs": ["52:54:00:00:00:01"], "memory_mib": 8192, "cores": 4,
+              "cpu_flags": ["aes"], "disks": [{"serial": f"{name}-disk", "size": "256 GB"}], **changed}  # fmt: skip
+    return Passport.model_validate(papers)
+
+
+def machine(name: str, plays: str | None = None, distrusted_as: tuple[str, ...] = (), **changed: Any) -> Machine:
+    return Machine(name=name, plays=plays, distrusted_as=distrusted_as, passport=passport(name, **changed))
+
+
+def site(*machines: Machine) -> Site:
+    hosts: Mapping[str, Host] = {host.name: host for host in (DB, NAS, Host(name="web", provisioned=True))}
+    return Site(Path("/srv/lab"), "lab", hosts, {machine.name: machine for machine in machines})
+
+
+def pick(machines: list[Machine], onto: str | None = None, *, reachable: tuple[str, ...] = (), host: Host = DB,
+         answer: str | None = None) -> str:  # fmt: skip
+    def ask(offered: list[Machine]) -> Machine:
+        return next(machine for machine in offered if machine.name == answer)
+
+    return pick_machine(site(*machines), host, onto, lambda machine: machine.name in reachable,
+                        ask if answer else None).name  # fmt: skip
+
+
+A, B, C = machine("a", plays="db"), machine("b"), machine("c")
+SMALL = machine("small", memory_mib=4096, disks=[{"serial": "e", "size": "14.7 GiB"}])
+
+
+def test_its_own_machine_if_it_can_be_reached() -> None:
+    assert pick([A, B], reachable=("a", "b")) == "a"
+
+
+def test_else_the_one_spare_that_fits() -> None:
+    assert pick([A, B, SMALL]) == "b"
+    assert pick([B]) == "b"
+
+
+def test_a_spare_need_not_be_reachable_and_the_player_of_another_host_is_none() -> None:
+    assert pick([A, B, machine("w", plays="web")], reachable=("w",)) == "b"
+
+
+def test_where_several_fit_somebody_is_asked() -> None:
+    assert pick([A, B, C, SMALL], answer="c") == "c"
+
+
+@pytest.mark.negative
+def test_nobody_to_ask() -> None:
+    with pytest.raises(Refused, match="several spares could play `db`: b, c") as caught:
+        pick([A, B, C, SMALL])
+    assert caught.value.hint == "choose one: `--onto b`"
+
+
+@pytest.mark.negative
+def test_none_fits() -> None:
+    distrusted = machine("old", distrusted_as=("db",))
+    with pytest.raises(Refused, match="no machine can play `db`") as caught:
+        pick([A, SMALL, distrusted, machine("w", plays="web")])
+    assert caught.value.exit_code == ExitCode.REFUSED
+    assert caught.value.evidence == (
+        "`a` plays it, but cannot be reached\n"
+        "`small` does not fit: disk: 15.8 GB, needs 200 GB; memory: 4096 MiB, needs 8000 MiB\n"
+        "`old` was `db` once and is not trusted with it again"
+    )
+    assert caught.value.hint is not None
+    assert "`--onto a` if it is only switched off" in caught.value.hint
+
+
+@pytest.mark.negative
+def test_no_spares_at_all() -> None:
+    with pytest.raises(Refused) as caught:
+        pick([machine("w", plays="web")])
+    assert caught.value.evidence == "there are no spares"
+
+
+def test_a_machine_that_is_distrusted_as_one_host_may_play_another() -> None:
+    assert pick([machine("old", distrusted_as=("web",))]) == "old"
+
+
+def test_the_users_word_counts() -> None:
+    assert pick([A, B, C], "c", reachable=("a",)) == "c"
+    assert pick([A, B], "a") == "a"
+    assert pick([A, machine("old", distrusted_as=("db",))], "old") == "old"
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize(
+    ("onto", "error", "said"),
+    [
+        ("w", Refused, "`w` plays `web`: it cannot become `db`"),
+        ("small", Refused, "`small` does not fit `db`: disk: 15.8 GB"),
+        ("aa", UsageError, "has no machine `aa`"),
+    ],
+)
+def test_but_not_for_everything(onto: str, error: type[ProvisionError], said: str) -> None:
+    with pytest.raises(error, match=said):
+        pick([A, B, SMALL, machine("w", plays="web")], onto)
+
+
+@pytest.mark.negative
+def test_a_host_that_may_not_be_rebuilt() -> None:
+    with pytest.raises(Refused, match="not in the group `provisioned`"):
+        pick([A, B], "b", host=NAS)
+
+
+@pytest.mark.parametrize(
+    ("needs", "reasons"),
+    [
+        (Needs(), []),
+        (Needs(disk_gb=256, memory_mib=8192, cores=4, cpu_flags=("aes",)), []),
+        (Needs(disk_gb=256.1), ["disk: 256 GB, needs 256.1 GB"]),
+        (Needs(memory_mib=8193), ["memory: 8192 MiB, needs 8193 MiB"]),
+        (Needs(cores=8), ["cores: 4, needs 8"]),
+        (Needs(cpu_flags=("aes", "avx", "avx2")), ["CPU: its passport names no avx, avx2"]),
+    ],
+)
+def test_fits(needs: Needs, reasons: list[str]) -> None:
+    assert fits(needs, B) == reasons
+
+
+def test_what_a_passport_leaves_out_is_not_assumed() -> None:
+    bare = machine("bare", memory_mib=None, cores=None, cpu_flags=[])
+    assert fits(Needs(memory_mib=1, cores=1), bare) == [
+        "memory: not in its passport, needs 1 MiB",
+        "cores: not in its passport, needs 1",
+    ]
+
+
+def test_only_disks_that_may_be_flashed_count_and_only_uefi_boots() -> None:
+    keeper = machine("k", firmware="bios", disks=[{"serial": "x1", "size": "16 GB"},
+                                                  {"serial": "x2", "size": "1 TB", "use": "keep"}])  # fmt: skip
+    assert fits(Needs(disk_gb=100), keeper) == ["disk: 16 GB, needs 100 GB", "firmware: bios, needs uefi"]

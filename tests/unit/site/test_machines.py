@@ -1,0 +1,134 @@
+"""machines.yml: what a good one means, and how every mistake in a bad one is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sites import MACHINES, WYSE_A, WYSE_B, problems_of, site_of
+
+from homelab_provision.errors import ExitCode
+from homelab_provision.site import DiskUse, Firmware, OperatorKind, SiteError, Way
+
+MISTAKES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "mistakes.yml").read_text())
+
+
+def test_a_good_site() -> None:
+    site = site_of()
+    assert site.name == "lab"
+    wyse_a, wyse_b = site.machine("wyse-a"), site.machine("wyse-b")
+    assert (wyse_a.plays, wyse_b.plays) == ("db-wyse", None)
+    assert site.player_of("db-wyse") is wyse_a
+    assert site.player_of("web-wyse") is None
+    assert site.spares() == (wyse_b,)
+    assert wyse_b.passport.disks[0].size_bytes == 256 * 10**9
+    assert (wyse_b.passport.disks[0].use, wyse_b.passport.disks[0].erase) == (DiskUse.SYSTEM, False)
+    assert (wyse_b.passport.firmware, wyse_b.way, wyse_b.operator) == (Firmware.UEFI, Way.USB, OperatorKind.PERSON)
+
+
+def test_anchors_save_typing() -> None:
+    site = site_of(
+        "machines:\n  wyse-a: &wyse\n    model: wyse5070\n    way: netboot\n"
+        "    passport: &p {serial: A, macs: ['52:54:00:50:70:0a'], disks: [{serial: SA, size: 1 TB}], cores: 4}\n"
+        "  wyse-b:\n    <<: *wyse\n    passport:\n      <<: *p\n      serial: B\n"
+        "      macs: ['52:54:00:50:70:0b']\n      disks: [{serial: SB, size: 1 TB}]\n"
+    )
+    assert site.machine("wyse-b").way is Way.NETBOOT
+    assert site.machine("wyse-b").passport.cores == 4
+
+
+@pytest.mark.negative
+def test_an_unknown_key_is_shown_in_the_users_own_yaml() -> None:
+    assert (
+        problems_of(MACHINES.replace("serial: BBB0001", "serail: BBB0001"))
+        == """\
+the site /srv/sites/lab has 1 problem:
+
+machines.yml:12: machines.wyse-b.passport.serail: unknown key
+      10 |   wyse-b:  # the spare
+      11 |     passport:
+    > 12 |       serail: BBB0001
+         |       ^^^^^^
+      13 |       macs: ["52:54:00:50:70:0b"]
+  expected one of: cores, cpu_flags, disks, firmware, macs, memory_mib, product, serial
+  did you mean `serial`?"""
+    )
+
+
+@pytest.mark.negative
+def test_a_missing_passport() -> None:
+    for below in ("    model: wyse5070\n", "    passport:\n", "    passport: ~\n", ""):
+        text = problems_of(f"machines:\n{WYSE_A}  wyse-b:\n{below}")
+        assert "has 1 problem:\n\nmachines.yml:9: machines.wyse-b: missing key `passport`" in text
+        assert "expected the identity of the box" in text
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize("case", MISTAKES, ids=lambda case: case["new"].strip() or case["old"].strip())
+def test_mistakes(case: dict[str, Any]) -> None:
+    assert case["old"] in MACHINES
+    text = problems_of(MACHINES.replace(case["old"], case["new"], 1))
+    assert "has 1 problem:" in text
+    for words in case["said"]:
+        assert words in text
+
+
+@pytest.mark.negative
+def test_a_host_on_two_machines() -> None:
+    text = problems_of(f"machines:\n{WYSE_A}\n{WYSE_B}    plays: db-wyse\n")
+    assert "machines.yml:18: machines.wyse-b.plays: a host on two machines: db-wyse is also played by `wyse-a`" in text
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "machines.yml:1: machines: there are no machines"),
+        ("# nothing\n", "machines.yml:1: machines: there are no machines"),
+        ("- a\n", "machines.yml:1: machines: there are no machines"),
+        ("machines: [a]\n", "machines.yml:1: machines: there are no machines"),
+        ("lab: {}\n", "machines.yml:1: machines: there are no machines"),
+        ("machines: {wyse-a: [}\n", "machines.yml:1: not YAML"),
+    ],
+)
+def test_files_that_are_no_list_of_machines(text: str, said: str) -> None:
+    assert said in problems_of(text)
+
+
+def test_a_site_may_have_no_machines_yet() -> None:
+    assert site_of("machines:\n").machines == {}
+
+
+@pytest.mark.negative
+def test_all_mistakes_are_shown_at_once() -> None:
+    bad = MACHINES.replace("db-wyse", "db-wise").replace("serial: AAA0001", "serail: AAA0001")
+    bad = bad.replace("size: 256 GB}", "size: lots}").replace("52:54:00:50:70:0b", "52:54:00:50:70:0a")
+    with pytest.raises(SiteError) as caught:
+        site_of(bad)
+    assert caught.value.exit_code == ExitCode.USAGE
+    assert [(problem.line, problem.path) for problem in caught.value.problems] == [
+        (3, "machines.wyse-a.plays"),
+        (5, "machines.wyse-a.passport.serail"),
+        (8, "machines.wyse-a.passport.disks[0].size"),
+        (13, "machines.wyse-b.passport.macs[0]"),
+    ]
+
+
+@pytest.mark.negative
+def test_mistakes_in_virtual_hardware() -> None:
+    hardware = "    lab: {smbios: {serial: B, vendr: x}, mac: '52:54:00:50:70:0b', disks: [{name: d, bus: sata}]}\n"
+    text = problems_of(f"machines:\n{WYSE_A}\n{WYSE_B}{hardware}")
+    assert "machines.wyse-b.lab.smbios.vendr: unknown key" in text
+    assert "did you mean `vendor`?" in text
+    assert "machines.wyse-b.lab.disks[0]: missing key `size_bytes`" in text
+
+
+def test_names_that_a_site_does_not_have() -> None:
+    with pytest.raises(Exception, match="no host `db-wise`") as caught:
+        site_of().host("db-wise")
+    assert (caught.value.hint, caught.value.exit_code) == ("did you mean `db-wyse`?", ExitCode.USAGE)  # type: ignore[attr-defined]
+    with pytest.raises(Exception, match="no machine `tower`") as caught:
+        site_of().machine("tower")
+    assert caught.value.hint == "machines of this site: wyse-a, wyse-b"  # type: ignore[attr-defined]
