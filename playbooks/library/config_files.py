@@ -47,6 +47,9 @@ options:
       mode: {type: str, default: "0644", description: Octal mode; a directory usually wants 0755.}
       validate: {type: str, description: "Command that must accept the new text; C(%s) is a file that holds it."}
       then: {type: list, elements: str, default: [], description: Commands to run once when this file has changed.}
+      in_effect:
+        type: str
+        description: Command that succeeds while the host follows the file; if it fails, C(then) runs without a change.
 """
 
 EXAMPLES = r"""
@@ -77,6 +80,7 @@ FILE = {
     "mode": {"type": "str", "default": "0644"},
     "validate": {"type": "str"},
     "then": {"type": "list", "elements": "str", "default": []},
+    "in_effect": {"type": "str"},
 }
 
 
@@ -101,6 +105,7 @@ class Wanted(NamedTuple):
     gid: int = 0
     validate: str | None = None
     then: tuple[str, ...] = ()
+    in_effect: str | None = None
 
 
 class UnwritableError(Exception):
@@ -156,7 +161,7 @@ def want(spec: dict[str, Any], seen: Seen, uid: int, gid: int) -> Wanted:
         body = spec["content"].encode() if spec["content"] is not None else merged(seen.body, spec["merge"])
     except UnwritableError as error:
         raise UnwritableError(f"{path} {error}") from None
-    return Wanted(path, "file", body, mode, uid, gid, spec["validate"], then)
+    return Wanted(path, "file", body, mode, uid, gid, spec["validate"], then, spec["in_effect"])
 
 
 def differs(wanted: Wanted, seen: Seen) -> bool:
@@ -278,6 +283,11 @@ def validate(module: AnsibleModule, wanted: Wanted) -> None:
         module.fail_json(msg=f"{wanted.path}: `{wanted.validate}` refuses the new text: {(err or out).strip()}")
 
 
+def ignored(module: AnsibleModule, wanted: Wanted) -> bool:
+    """Whether the host runs on something else than the file says, although the file is right."""
+    return wanted.in_effect is not None and module.run_command(shlex.split(wanted.in_effect))[0] != 0
+
+
 def settle(module: AnsibleModule, owed: list[str]) -> list[str]:
     """Run what is owed, crossing out each command that succeeded."""
     ran = []
@@ -295,7 +305,7 @@ def main() -> None:
         argument_spec={"files": {"type": "list", "elements": "dict", "required": True, "options": FILE}},
         supports_check_mode=True,
     )
-    changes, diffs = [], []
+    changes, diffs, unheeded = [], [], []
     try:
         for spec in module.params["files"]:
             seen = look(spec["path"])
@@ -305,7 +315,9 @@ def main() -> None:
                 validate(module, wanted)
                 changes.append(wanted)
                 diffs.append(diff(wanted, seen))
-        owed = once(read_pending() + [command for change in changes for command in change.then])
+            elif ignored(module, wanted):
+                unheeded.append(wanted)
+        owed = once(read_pending() + [command for change in changes + unheeded for command in change.then])
         result = {"changed": bool(changes or owed), "changed_files": [change.path for change in changes], "diff": diffs}
         if module.check_mode:
             module.exit_json(ran=[], **result)

@@ -1,0 +1,80 @@
+"""The modules `accounts` and `packages`: which programs they would call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import modules
+import pytest
+
+accounts = modules.load("accounts")
+packages = modules.load("packages")
+
+
+def user(**given: Any) -> dict[str, Any]:
+    return {"name": "ada", "comment": "Ada", "shell": "/bin/bash", "groups": [], "sudo": False, "keys": [],
+            "state": "present", **given}  # fmt: skip
+
+
+def seen(*groups: str, shell: str = "/bin/bash") -> Any:
+    return accounts.Account("Ada", shell, frozenset(groups))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "present", "programs"),
+    [
+        (user(), seen(), []),
+        (user(sudo=True), seen("sudo"), []),
+        (user(sudo=True, groups=["docker"]), seen(), [["usermod", "--append", "--groups", "docker,sudo", "--", "ada"]]),
+        # groups of other roles stay, sudo does not
+        (user(), seen("docker", "sudo"), [["gpasswd", "--delete", "ada", "sudo"]]),
+        (user(), seen(shell="/bin/sh"), [["usermod", "--comment", "Ada", "--shell", "/bin/bash", "--", "ada"]]),
+        (user(state="absent"), None, []),
+        (user(state="absent"), seen(), [["userdel", "ada"]]),
+    ],
+)
+def test_programs_follow_from_the_difference(wanted: Any, present: Any, programs: list[list[str]]) -> None:
+    assert accounts.commands(wanted, present) == programs
+
+
+def test_a_new_account_is_made_in_one_call() -> None:
+    (made,) = accounts.commands(user(sudo=True), None)
+    assert made[0] == "useradd"
+    assert made[-4:] == ["--groups", "sudo", "--", "ada"]
+
+
+def test_only_present_accounts_have_keys() -> None:
+    users = [user(keys=[" key one ", "key two"]), user(name="bob"), user(name="eve", keys=["x"], state="absent")]
+    assert accounts.key_files(users) == {"ada": "key one\nkey two\n"}
+
+
+@pytest.mark.processes
+@pytest.mark.negative
+def test_keys_of_those_who_left_the_list_are_removed(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(accounts, "look", lambda name: seen())
+    keys = tmp_path / "keys"
+    arguments = {"keys_directory": str(keys), "users": [user(keys=["one"])]}
+    assert modules.play(accounts, arguments, tmp_path, capsys)["actions"] == ["write the keys of ada"]
+    (keys / "left").write_text("old key\n")
+    assert modules.play(accounts, arguments, tmp_path, capsys, check=True)["actions"] == ["remove the keys of left"]
+    assert (keys / "left").exists()
+    assert modules.play(accounts, arguments, tmp_path, capsys)["changed"]
+    assert [file.name for file in keys.iterdir()] == ["ada"]
+    assert not modules.play(accounts, arguments, tmp_path, capsys)["changed"]
+
+
+@pytest.mark.processes
+@pytest.mark.negative
+def test_root_is_no_account_of_the_list(tmp_path: Path, capsys: Any) -> None:
+    refused = modules.play(accounts, {"keys_directory": str(tmp_path), "users": [user(name="root")]}, tmp_path, capsys)
+    assert refused["failed"]
+
+
+def test_missing_packages_are_those_that_dpkg_does_not_show_as_installed() -> None:
+    shown = "chrony installed\nnftables not-installed\nsudo config-files\n"
+    assert packages.missing(["chrony", "nftables", "sudo", "unheard-of", "sudo"], shown) == [
+        "nftables",
+        "sudo",
+        "unheard-of",
+    ]
