@@ -40,11 +40,14 @@ def _fill_decoy(disk: LabDisk, path: Path) -> None:
     layout = decoy_layout(disk)
     run(["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", path], input=layout, deadline=60, env=tools)
     with tempfile.TemporaryDirectory() as scratch:
-        _write_keepsakes(disk, Path(scratch))
+        names = _write_keepsakes(disk, Path(scratch))
         command = ["mkfs.ext4", "-q", "-F", "-L", "keepsakes", "-U", str(_id(disk, "filesystem")),
                    "-E", f"offset={_MIB},root_owner=0:0,hash_seed={_id(disk, 'hash')}",
                    "-d", scratch, str(path), str(decoy_partition_bytes(disk) // 1024)]  # fmt: skip
         run(command, deadline=300, env={**tools, "E2FSPROGS_FAKE_TIME": str(_MADE_AT)})
+    # mkfs copies the one time stamp of a file that nobody can set.
+    clock = [f"set_current_time @{_MADE_AT}", *(f"set_inode_field /{name} ctime @{_MADE_AT}" for name in names)]
+    run(["debugfs", "-w", "-f", "-", f"{path}?offset={_MIB}"], deadline=60, input="\n".join(clock) + "\n", env=tools)
 
 
 def decoy_partition_bytes(disk: LabDisk) -> int:
@@ -61,7 +64,8 @@ def decoy_layout(disk: LabDisk) -> str:
     )
 
 
-def _write_keepsakes(disk: LabDisk, folder: Path) -> None:
+def _write_keepsakes(disk: LabDisk, folder: Path) -> list[str]:
+    """Files worth keeping, below `folder`; returns their names and those of the folders."""
     chance = random.Random(disk.serial)
     files = {
         "README": b"Everything on this disk is missed by somebody. No rebuild may ever touch it.\n",
@@ -73,8 +77,10 @@ def _write_keepsakes(disk: LabDisk, folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
-    for path in [folder, *folder.rglob("*")]:
+    everything = [folder, *sorted(folder.rglob("*"))]
+    for path in everything:
         os.utime(path, (_MADE_AT, _MADE_AT))
+    return [str(path.relative_to(folder)) for path in everything]
 
 
 def _id(disk: LabDisk, purpose: str) -> uuid.UUID:

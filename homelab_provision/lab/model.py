@@ -18,6 +18,7 @@ from homelab_provision.sizes import Size, format_size
 SECTOR = 512
 # QEMU's SD card is the nearest thing to an eMMC that every QEMU in use has; its CID is wired in.
 MMC_SERIAL = "0xdeadbeef"
+SMALLEST_DECOY = 32 * 2**20
 _SERIAL_LIMIT = 20  # ATA, NVMe and virtio all stop there
 
 
@@ -95,6 +96,8 @@ class LabDisk(_Frozen):
             raise ValueError(f"`wwn` is for sata disks only, not for {self.bus}")
         if self.removable and self.bus is not Bus.USB:
             raise ValueError(f"`removable` is for usb disks only, not for {self.bus}")
+        if self.content is Content.DECOY and self.size_bytes < SMALLEST_DECOY:
+            raise ValueError(f"a decoy has at least {format_size(SMALLEST_DECOY)}, or its files do not fit")
         return self
 
     @property
