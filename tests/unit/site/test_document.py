@@ -64,6 +64,7 @@ def test_a_key_that_is_there_twice() -> None:
     (problem,) = document.problems
     assert (problem.line, problem.path, problem.message) == (4, "a.b", "key is there twice")
     assert problem.expected == "each key once; the first one is in line 2"
+    assert plain(document.root) == {"a": {"b": "1", "c": "2"}}, "the first one counts, as for `place`"
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

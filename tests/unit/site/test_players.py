@@ -78,9 +78,18 @@ def test_a_wrong_site_is_not_rewritten(root: Path) -> None:
 
 
 @pytest.mark.negative
-def test_what_cannot_be_rewritten_stays_and_is_said(root: Path) -> None:
-    """`plays` that is merged into a machine cannot be taken away from it."""
-    text = MACHINES.replace("    plays: db-wyse\n", "    <<: {plays: db-wyse}\n")
+@pytest.mark.parametrize(
+    "text",
+    [
+        # `plays` that is merged into a machine cannot be taken away from it: two machines would play the host.
+        MACHINES.replace("    plays: db-wyse\n", "    <<: {plays: db-wyse}\n"),
+        # A list that two machines share: the new player would still be distrusted.
+        MACHINES.replace("    plays: db-wyse\n", "    plays: db-wyse\n    distrusted_as: &old [db-wyse]\n")
+        + "    distrusted_as: *old\n",
+    ],
+    ids=["merged", "shared list"],
+)
+def test_what_cannot_be_rewritten_stays_and_is_said(root: Path, text: str) -> None:
     (root / "machines.yml").write_text(text)
     with pytest.raises(ProvisionError, match="it is as it was") as caught:
         record_player(root, "db-wyse", "wyse-b")

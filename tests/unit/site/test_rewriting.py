@@ -125,6 +125,11 @@ def test_what_comes_from_an_alias_is_left_alone() -> None:
     assert rewrite(before, "db", "b") == before.replace("b: {", "b: {plays: db, ")
 
 
+def test_a_value_that_comes_from_an_alias_is_left_alone() -> None:
+    before = "x: &h db\ny: &l [db]\nmachines:\n  a: {plays: *h, p: 1}\n  b: {distrusted_as: *l, p: 1}\n"
+    assert rewrite(before, "db", "b") == before.replace("b: {", "b: {plays: db, ")
+
+
 def test_the_rest_of_the_file_means_the_same() -> None:
     before = "machines:\n  a: {plays: db, p: [1, {q: 2}]}\n  b:\n    p:\n      - q: |\n          plays: db\n      - r\n"
     read = YAML(typ="safe", pure=True).load(rewrite(before, "db", "b"))
