@@ -13,10 +13,11 @@ DEADLINE = 120.0
 ENVIRONMENT = {"SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"}
 
 
-def mkfs_argv(image: Path, kib: int, *, label: str, serial: str, offset_sectors: int = 0) -> list[str]:
+def mkfs_argv(image: Path, kib: int, *, label: str, serial: str, offset_sectors: int = 0,
+              sectors_per_cluster: int = 1) -> list[str]:  # fmt: skip
     """The command that formats `kib` KiB of `image` from a sector on; `serial` is the volume's id, eight hex digits."""
     return [
-        "mkfs.vfat", "-F", "32", "-s", "1", "-n", label, "-i", serial, "--invariant",
+        "mkfs.vfat", "-F", "32", "-s", str(sectors_per_cluster), "-n", label, "-i", serial, "--invariant",
         f"--offset={offset_sectors}", "-h", str(offset_sectors), str(image), str(kib),
     ]  # fmt: skip
 

@@ -23,17 +23,17 @@ LIBRARIES = ("libgcc_s.so.1", "libnss_dns.so.2", "libnss_files.so.2")
 
 PYTHON_MODULES = (
     "__future__", "_collections_abc", "_compat_pickle", "_compression", "_sitebuiltins", "_weakrefset", "abc",
-    "argparse", "ast", "base64", "bisect", "bz2", "codecs", "collections", "contextlib", "copy", "copyreg", "dataclasses",
-    "datetime", "_pydatetime", "dis", "encodings/__init__", "encodings/aliases", "encodings/ascii", "encodings/idna",
-    "encodings/latin_1", "encodings/utf_8", "enum", "errno", "fnmatch", "functools", "genericpath", "gettext", "glob",
-    "hashlib", "heapq", "importlib", "inspect", "io", "json", "keyword", "linecache", "locale", "lzma", "ntpath",
+    "argparse", "ast", "base64", "bisect", "bz2", "codecs", "collections", "contextlib", "copy", "copyreg",
+    "dataclasses", "datetime", "_pydatetime", "dis", "encodings/__init__", "encodings/aliases", "encodings/ascii",
+    "encodings/idna", "encodings/latin_1", "encodings/utf_8", "enum", "errno", "fnmatch", "functools", "genericpath",
+    "gettext", "glob", "hashlib", "heapq", "importlib", "inspect", "io", "json", "keyword", "linecache", "locale", "lzma", "ntpath",
     "opcode", "_opcode_metadata", "operator", "os", "pathlib", "posixpath", "queue", "random", "re", "reprlib",
     "runpy", "selectors", "shlex", "shutil", "signal", "site", "socket", "stat", "string", "struct", "subprocess",
     "tarfile", "tempfile", "textwrap", "threading", "token", "tokenize", "traceback", "types", "typing",
     "urllib", "uuid", "warnings", "weakref", "zipimport", "concurrent",
     "logging", "platform", "_colorize", "_strptime", "calendar", "ipaddress",
 )  # fmt: skip
-PYTHON_EXTENSIONS = ("usr/lib/python3*/lib-dynload/_hashlib.*.so",)
+PYTHON_EXTENSIONS = ("usr/lib/python3*/lib-dynload/_hashlib.*.so", "usr/lib/python3*/lib-dynload/mmap.*.so")
 
 FIRMWARE = ("usr/lib/firmware/rtl_nic/*",)
 

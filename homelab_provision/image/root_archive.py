@@ -34,6 +34,10 @@ class RootArchive:
         """Names of regular files and links that match a shell pattern (`*` also matches `/`)."""
         return (name for name, member in self._members.items() if not member.isdir() and fnmatch(name, pattern))
 
+    def sizes(self) -> Iterator[int]:
+        """The size of every file in bytes, and of every directory what it will at least take."""
+        return (1 if member.isdir() else member.size for member in self._members.values())
+
     def link(self, name: str) -> str | None:
         """The target of a symlink, or `None`."""
         member = self._members.get(name)
