@@ -129,7 +129,7 @@ def _called(signature: Signature) -> str:
 
 def _at_the_start(table: Signature) -> bool:
     """A partition table counts from one of the first sectors; its backup copy stands in the last one."""
-    offset = int(table.offset, 0) if isinstance(table.offset, str) else table.offset
+    offset = int(table.offset or "0", 0) if isinstance(table.offset, str) else table.offset
     return offset is None or offset <= 4096
 
 
@@ -168,6 +168,13 @@ def _refuse_unfit(wanted: Disk, seen: SeenDisk, minimum_bytes: int) -> None:
     if seen.holds_rescue:
         raise Refused(f"{seen.path} ({_about(seen)}) holds the rescue system that is running; nothing was written",
                       hint="boot the rescue from the stick")  # fmt: skip
+    if seen.error:
+        raise Refused(f"{seen.path} ({_about(seen)}) could not be examined, so nobody knows what is on it; "
+                      "nothing was written", evidence=seen.error,
+                      hint="is the disk broken? its log is in `dmesg` of the rescue system")  # fmt: skip
+    if seen.read_only:
+        raise Refused(f"{seen.path} ({_about(seen)}) is write-protected",
+                      hint="a failing disk locks itself; an SD card has a switch")  # fmt: skip
     if seen.size_bytes < minimum_bytes:
         raise Refused(f"{seen.path} ({_about(seen)}) is too small: at least {format_size(minimum_bytes)} are needed; "
                       "nothing was written", hint="give the machine a larger system disk")  # fmt: skip

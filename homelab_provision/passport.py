@@ -18,6 +18,8 @@ VISIBLE_MEMORY = 0.8
 
 
 class _Facts(BaseModel):
+    """What is missing may also be an empty text."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
@@ -76,6 +78,9 @@ class SeenDisk(_Facts):
     removable: bool = False
     boot_area: bool = False
     holds_rescue: bool = False
+    read_only: bool = False
+    error: str | None = None
+    """Why its content could not be examined: such a disk shows no signatures, and is not blank for that."""
     signatures: tuple[Signature, ...] = ()
     partitions: tuple[SeenPartition, ...] = ()
 
@@ -194,8 +199,8 @@ def _disks(passport: Passport, facts: MachineFacts) -> Iterator[Mismatch]:
     for disk in passport.disks:
         what, seen = f"disk {disk.serial}", facts.disks_like(disk)
         if not seen:
-            others = [str(other) for other in facts.disks if not other.boot_area]
-            yield Mismatch(what, f"a disk of {disk.size} with this serial", "; ".join(others) or "no disk at all")
+            others = [f"{other.serial or 'no serial'} ({other.name})" for other in facts.disks if not other.boot_area]
+            yield Mismatch(what, f"a disk of {disk.size} with this serial", ", ".join(others) or "no disk at all")
         elif len(seen) > 1:
             yield Mismatch(what, "one disk with this serial", "; ".join(map(str, seen)))
         elif not disk.size.matches(seen[0].size_bytes):

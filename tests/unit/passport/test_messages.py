@@ -44,8 +44,7 @@ the box in the rescue system does not match the passport of `other`; nothing was
   network card       expected 00:00:5e:00:53:77
                      found    00:00:5e:00:53:01
   disk OTHER-SATA-1  expected a disk of 256 GB with this serial
-                     found    sda  sata  256.1 GB  Micron_1100_MTFDDAV256TBN  serial BENCH-SATA-1; \
-sdb  usb  8 GB  USB DISK 2.0  serial DOC-STICK"""
+                     found    BENCH-SATA-1 (sda), DOC-STICK (sdb)"""
     )
     assert caught.value.hint == "this box is `bench`: go to `other`, or say `--onto bench`"
     assert (
