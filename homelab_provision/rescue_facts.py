@@ -1,195 +1,166 @@
-"""What a machine is, as seen from the rescue system: prints one JSON object.
+"""What machine is this? Runs in the rescue system (`ssh rescue python3 - < rescue_facts.py`) and prints JSON.
 
-Streamed to the machine (`ssh … python3 - < rescue_facts.py`), so it needs nothing but Python's library. There is no
-udev: everything comes from /sys, `blkid` and `sfdisk`. Nothing is written.
-
-Where serial numbers come from: SATA from the "unit serial number" page (vpd_pg80) that the kernel keeps, NVMe and eMMC
-from their own attribute, virtio from the block device, USB from the device descriptor (the bridge's, as udev has it).
+Standard library only, and no udev: everything comes from /sys, `wipefs` and `sfdisk`. Nothing is written.
+The transport of a disk is read from its place in the device tree, because it is the only thing that tells a
+USB disk for sure: some say that they are not removable, and the first disk of an eMMC-only box is a USB one.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-DMI_FIELDS = (
-    "sys_vendor", "product_name", "product_serial", "product_sku", "product_family", "product_uuid",
-    "board_name", "board_vendor", "board_serial", "bios_version", "bios_date", "chassis_type",
-)  # fmt: skip
-# Not disks: RAM, loops, device mapper, RAID, CD, floppy, network blocks, zram.
-NO_DISK = re.compile(r"(ram|loop|dm-|md|sr|fd|nbd|zram)\d")
-BOOT_AREA = re.compile(r"mmcblk\d+(boot\d+|rpmb|gp\d+)$")
-TRANSPORTS = (
-    ("usb", r"/usb\d"), ("nvme", r"/nvme\d"), ("mmc", r"/mmc_host/"), ("virtio", r"/virtio\d"), ("sata", r"/ata\d"),
-)  # fmt: skip
-RESCUE_PARTITION = "hlp-rescue"
+DMI = ("sys_vendor", "product_name", "product_serial", "product_sku", "product_family", "board_vendor", "board_name",
+       "chassis_type", "bios_vendor", "bios_version", "bios_date")  # fmt: skip
 SECTOR = 512
-SECURE_BOOT = "firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
-TIMEOUT = 30
+SECURE_BOOT = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+# The file system label of the stick's ESP.
+STICK_LABEL = "HLP-RESCUE"
+NOT_DISKS = ("loop", "ram", "zram", "sr", "fd", "dm-", "md", "nbd")
 
 
-def text(path: Path) -> str:
-    """A file of sysfs, or nothing."""
+def read(path: Path) -> str | None:
+    """The text of a file of /sys, or `None` if it is not there or says nothing."""
     try:
-        return path.read_bytes().decode(errors="replace").strip("\0 \t\r\n")
+        return path.read_text(errors="replace").strip() or None
     except OSError:
-        return ""
+        return None
 
 
-def number(path: Path) -> int:
-    value = text(path)
-    return int(value) if value.isdigit() else 0
+def output(*argv: str) -> dict[str, Any]:
+    """The JSON that a tool prints; empty if it found nothing to say."""
+    done = subprocess.run(argv, capture_output=True, timeout=60, check=False)
+    try:
+        found = json.loads(done.stdout)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def transport(block: Path) -> str:
-    """How a disk is attached, told by the chain of devices that it hangs from.
+def transport(device: str) -> str:
+    """How a disk is attached, from its path in the device tree."""
+    parts = device.split("/")
+    if any(part.startswith("usb") for part in parts):
+        return "usb"
+    if any(part.startswith("mmc_host") for part in parts):
+        return "mmc"
+    if any(part.startswith("nvme") for part in parts[:-1]):
+        return "nvme"
+    if any(part.startswith("ata") and part[3:].isdigit() for part in parts):
+        return "sata"
+    if any(part.startswith("virtio") for part in parts):
+        return "virtio"
+    return "unknown"
 
-    USB wins over everything, and a disk on USB need not say that it is removable.
-    """
-    chain = f"{block.resolve()}/"
-    return next((kind for kind, pattern in TRANSPORTS if re.search(pattern, chain)), "unknown")
 
-
-def serial(block: Path) -> str:
-    """The serial number of a disk."""
-    for name in ("device/serial", "serial"):  # NVMe and eMMC, virtio
-        if value := text(block / name):
-            return value
-    if transport(block) == "usb":
+def serial(block: Path, kind: str) -> str | None:
+    """The serial number of a disk, as its label shows it."""
+    if kind == "usb":
+        # The bridge's own serial: the nearest ancestor that has one (the USB device).
         for folder in block.resolve().parents:
             if (folder / "idVendor").exists():
-                return text(folder / "serial")
-    page = block / "device/vpd_pg80"
+                return read(folder / "serial")
+    for name in ("device/serial", "serial"):
+        if found := read(block / name):
+            return found
     try:
-        raw = page.read_bytes()
+        page = (block / "device/vpd_pg80").read_bytes()
     except OSError:
-        return ""
-    return raw[4 : 4 + int.from_bytes(raw[2:4], "big")].decode(errors="replace").strip("\0 ")
+        return None
+    # SCSI Primary Commands, "Unit Serial Number" page: the text follows a header of four bytes.
+    return page[4:].decode("ascii", errors="replace").strip("\0 ") or None
 
 
-def wwn(block: Path) -> str:
-    return (text(block / "wwid") or text(block / "device/wwid") or text(block / "device/cid")).removeprefix("naa.")
-
-
-def model(block: Path) -> str:
-    return text(block / "device/model") or text(block / "device/name")
-
-
-def tool(*argv: str) -> str:
-    """What a program prints; nothing if it fails (a disk without a table is no error)."""
-    try:
-        return subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT, check=False).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-
-
-def signatures(node: str) -> list[dict[str, str]]:
-    """All signatures on a device: file systems, RAID, LVM, LUKS, ZFS, partition tables."""
-    printed = tool("wipefs", "--json", "--no-act", node)
-    if not printed.strip():
-        return []
-    keys = ("offset", "type", "label", "uuid", "usage")
-    found = json.loads(printed).get("signatures", [])
-    return [{"node": node, **{key: found_one.get(key) or "" for key in keys}} for found_one in found]
-
-
-def partitions(block: Path, node: str, root: Path) -> list[dict[str, Any]]:
-    """The partitions of a disk, from its table."""
-    printed = tool("sfdisk", "--json", node)
-    table = json.loads(printed)["partitiontable"] if printed.strip() else {}
-    size = int(table.get("sectorsize", SECTOR))
-    found = []
-    for entry in table.get("partitions", []):
-        name = entry["node"].removeprefix("/dev/")
-        number_there = number(root / "class/block" / name / "partition")
-        found.append({
-            "number": number_there or int(re.sub(r".*\D", "", name)),
-            "name": entry.get("name", ""),
-            "type_guid": entry.get("type", ""),
-            "uuid": entry.get("uuid", ""),
-            "start": entry["start"] * size // SECTOR,
-            "size_bytes": entry["size"] * size,
-            "signatures": signatures(entry["node"]),
-        })  # fmt: skip
-    return found
-
-
-def disk(block: Path, root: Path) -> dict[str, Any]:
-    """One disk; `start` of a partition is in sectors of 512 bytes."""
+def disk(block: Path) -> dict[str, Any]:
+    """One disk with its partitions and every signature on it."""
     name = block.name
-    node = f"/dev/{name.replace('!', '/')}"
-    area = bool(BOOT_AREA.search(name))
-    parts = [] if area else partitions(block, node, root)
+    kind = transport(str(block.resolve()))
+    path = f"/dev/{name}"
+    table = output("sfdisk", "--json", path).get("partitiontable", {})
+    listed = {entry["node"]: entry for entry in table.get("partitions", [])}
+    partitions = [partition(part, listed.get(f"/dev/{part.name}", {})) for part in block.iterdir()
+                  if (part / "partition").exists()]  # fmt: skip
+    labels = [mark["label"] for part in partitions for mark in part["signatures"]]
     return {
         "name": name,
-        "path": node,
-        "transport": transport(block),
-        "model": model(block),
-        "serial": serial(block),
-        "wwn": wwn(block),
-        "size_bytes": number(block / "size") * SECTOR,
-        "logical_sector": number(block / "queue/logical_block_size") or SECTOR,
-        "removable": number(block / "removable") == 1,
-        "read_only": number(block / "ro") == 1,
-        "boot_area": area,
-        "holds_rescue": any(part["name"] == RESCUE_PARTITION for part in parts),
-        "signatures": [] if area else signatures(node),
-        "partitions": parts,
+        "path": path,
+        "transport": kind,
+        "model": read(block / "device/model") or read(block / "device/name"),
+        "serial": serial(block, kind),
+        "wwn": read(block / "device/wwid") or read(block / "wwid"),
+        "size_bytes": int(read(block / "size") or 0) * SECTOR,
+        "removable": read(block / "removable") == "1",
+        "boot_area": kind == "mmc" and ("boot" in name or "rpmb" in name),
+        "holds_rescue": STICK_LABEL in labels,
+        "signatures": signatures(path),
+        "partitions": sorted(partitions, key=lambda part: part["number"]),
     }
 
 
-def disks(root: Path) -> list[dict[str, Any]]:
-    blocks = sorted((root / "block").glob("*"))
-    return [disk(block, root) for block in blocks
-            if not NO_DISK.match(block.name) and number(block / "size") and (block / "device").exists()]  # fmt: skip
+def partition(part: Path, listed: dict[str, Any]) -> dict[str, Any]:
+    """One partition: `start` in sectors of 512 bytes."""
+    return {
+        "number": int(read(part / "partition") or 0),
+        "name": listed.get("name"),
+        "type_guid": listed.get("type"),
+        "uuid": listed.get("uuid"),
+        "start": int(read(part / "start") or 0),
+        "size_bytes": int(read(part / "size") or 0) * SECTOR,
+        "signatures": signatures(f"/dev/{part.name}"),
+    }
 
 
-def nics(root: Path) -> list[dict[str, str]]:
-    """Network cards that are devices (no bridges, no loopback)."""
-    return [
-        {"name": path.name, "mac": text(path / "address"), "driver": (path / "device/driver").resolve().name}
-        for path in sorted((root / "class/net").glob("*"))
-        if (path / "device").exists()
-    ]
+def signatures(node: str) -> list[dict[str, Any]]:
+    """File systems, volumes, RAID members and partition tables on a node."""
+    columns = "DEVICE,OFFSET,TYPE,UUID,LABEL,USAGE"
+    found = output("wipefs", "--json", "--output", columns, node).get("signatures", [])
+    return [{"node": node, "offset": mark["offset"], "type": mark["type"], "label": mark.get("label"),
+             "uuid": mark.get("uuid"), "usage": mark.get("usage")} for mark in found]  # fmt: skip
 
 
-def secure_boot(root: Path) -> bool | None:
-    """The last byte of the firmware's variable; `None` if there is none."""
+def nic(folder: Path) -> dict[str, Any]:
+    driver = folder / "device/driver"
+    return {"name": folder.name, "mac": read(folder / "address"),
+            "driver": driver.resolve().name if driver.exists() else None}  # fmt: skip
+
+
+def cpu(text: str) -> dict[str, Any]:
+    """From /proc/cpuinfo."""
+    fields = [line.partition(":")[::2] for line in text.splitlines()]
+    first = {key.strip(): value.strip() for key, value in reversed(fields)}
+    cores = sum(key.strip() == "processor" for key, _ in fields)
+    return {"model": first.get("model name"), "cores": cores, "flags": first.get("flags", "").split()}
+
+
+def secure_boot(firmware: Path) -> bool | None:
+    """Whether Secure Boot is on: the last byte of the firmware variable; `None`: it cannot be read."""
     try:
-        return (root / SECURE_BOOT).read_bytes()[-1] == 1
+        return (firmware / "efivars" / SECURE_BOOT).read_bytes()[-1] == 1
     except (OSError, IndexError):
         return None
 
 
-def cpu(proc: Path) -> dict[str, Any]:
-    info = text(proc / "cpuinfo")
-    first = dict(line.split(":", 1) for line in info.split("\n\n")[0].splitlines() if ":" in line)
-    fields = {key.strip(): value.strip() for key, value in first.items()}
+def collect(root: Path = Path("/")) -> dict[str, Any]:
+    """Everything about this machine; `root` is for tests."""
+    system, proc = root / "sys", root / "proc"
+    memory = next((line.split()[1] for line in (read(proc / "meminfo") or "").splitlines()
+                   if line.startswith("MemTotal:")), "0")  # fmt: skip
+    blocks = [block for block in (system / "block").iterdir()
+              if not block.name.startswith(NOT_DISKS) and (read(block / "size") or "0") != "0"]  # fmt: skip
+    firmware = system / "firmware/efi"
     return {
-        "model": fields.get("model name", ""),
-        "cores": len(re.findall(r"^processor\s*:", info, re.MULTILINE)),
-        "flags": fields.get("flags", "").split(),
-    }
-
-
-def facts(root: Path = Path("/sys"), proc: Path = Path("/proc")) -> dict[str, Any]:
-    """Everything, as `identify` compares it with the passport."""
-    memory = re.search(r"MemTotal:\s+(\d+)", text(proc / "meminfo"))
-    return {
-        "dmi": {name: text(root / "class/dmi/id" / name) for name in DMI_FIELDS},
-        "firmware": "uefi" if (root / "firmware/efi").exists() else "bios",
-        "secure_boot": secure_boot(root),
-        "memory_mib": int(memory[1]) // 1024 if memory else 0,
-        "cpu": cpu(proc),
-        "nics": nics(root),
-        "disks": disks(root),
-        "boot_id": text(proc / "sys/kernel/random/boot_id"),
+        "dmi": {name: read(system / "class/dmi/id" / name) for name in DMI},
+        "firmware": "uefi" if firmware.exists() else "bios",
+        "secure_boot": secure_boot(firmware),
+        "memory_mib": int(memory) // 1024,
+        "cpu": cpu(read(proc / "cpuinfo") or ""),
+        "nics": [nic(folder) for folder in sorted((system / "class/net").iterdir()) if (folder / "device").exists()],
+        "disks": [disk(block) for block in sorted(blocks)],
+        "boot_id": read(proc / "sys/kernel/random/boot_id"),
     }
 
 
 if __name__ == "__main__":
-    json.dump(facts(), sys.stdout)
+    print(json.dumps(collect()))
