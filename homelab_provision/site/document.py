@@ -109,6 +109,9 @@ def parse_document(name: str, text: str) -> Document:
         document.note_syntax(error)
     except YAMLError as error:
         document.problems.append(Problem(name, 1, "", f"not YAML: {str(error).splitlines()[0]}"))
+    if _contains_itself(document.root, ()):
+        document.problems.append(Problem(name, 0, "", "an alias (`*name`) inside of what it stands for"))
+        document.root = None
     document.note_duplicates()
     return document
 
@@ -167,6 +170,15 @@ def dotted(path: KeyPath) -> str:
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}"
     return text.lstrip(".")
+
+
+def _contains_itself(node: Node | None, above: tuple[Node, ...]) -> bool:
+    if not isinstance(node, (MappingNode, SequenceNode)):
+        return False
+    if any(node is other for other in above):
+        return True
+    below = [part for pair in node.value for part in pair] if isinstance(node, MappingNode) else node.value
+    return any(_contains_itself(part, (*above, node)) for part in below)
 
 
 def _mappings(node: Node | None, path: KeyPath) -> Iterator[tuple[KeyPath, MappingNode]]:

@@ -36,6 +36,21 @@ def assemble(root: Path, hosts: Mapping[str, Host] | None, document: Document, p
                 machines=MappingProxyType(dict(read.machines)), lab=read.lab)  # fmt: skip
 
 
+def _broken_variables(root: Path) -> list[Problem]:
+    """Why Ansible cannot read the variables: it says what is wrong, but not always where."""
+    problems: list[Problem] = []
+    files = [file for folder in ("group_vars", "host_vars") for file in sorted((root / folder).rglob("*"))]
+    for file in files:
+        if file.is_file() and not file.name.startswith("."):
+            document = read_document(root, str(file.relative_to(root)))
+            if document.text.startswith("$ANSIBLE_VAULT"):
+                problems.append(Problem(document.name, 1, "", "an encrypted file among the variables",
+                                        "secrets in files of vault/, which only playbooks read"))  # fmt: skip
+            else:
+                problems += document.problems
+    return problems
+
+
 def _hosts(root: Path) -> tuple[Mapping[str, Host] | None, list[Problem]]:
     """The hosts (None if the inventory cannot be read at all) and the problems with them."""
     document = read_document(root, HOSTS_FILE)
@@ -43,6 +58,6 @@ def _hosts(root: Path) -> tuple[Mapping[str, Host] | None, list[Problem]]:
         return None, document.problems
     inventory = read_inventory(root)
     if isinstance(inventory, Problem):
-        return None, [*document.problems, inventory]
+        return None, [*document.problems, *(_broken_variables(root) or [inventory])]
     hosts, problems = read_hosts(HostSources(root, document, inventory))
     return hosts, [*document.problems, *problems]

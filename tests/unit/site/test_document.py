@@ -54,6 +54,12 @@ def test_what_is_not_yaml_is_shown_with_its_line(text: str, line: int, words: st
     assert words in problem.message
 
 
+def test_an_alias_that_contains_itself() -> None:
+    document = parse_document("x.yml", "a: &a\n  b: [*a]\n")
+    assert [problem.message for problem in document.problems] == ["an alias (`*name`) inside of what it stands for"]
+    assert parse_document("x.yml", "a: &a {b: 1}\nc: [*a, *a]\n").problems == []
+
+
 def test_control_characters_are_not_yaml() -> None:
     (problem,) = parse_document("x.yml", "a: \x01\n").problems
     assert "not YAML" in problem.message

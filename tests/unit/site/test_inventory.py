@@ -100,6 +100,24 @@ def test_what_ansible_refuses_is_passed_on(tmp_path: Path) -> None:
     assert "Traceback" not in caught.value.message
 
 
+@pytest.mark.processes
+@pytest.mark.negative
+def test_variables_that_cannot_be_read_are_shown_where_they_stand(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text(HOSTS)
+    (tmp_path / "machines.yml").write_text(MACHINES)
+    (tmp_path / "group_vars/all").mkdir(parents=True)
+    (tmp_path / "group_vars/all/good.yml").write_text("a: 1\n")
+    (tmp_path / "group_vars/all/secret.yml").write_text("$ANSIBLE_VAULT;1.1;AES256\n3030\n")
+    (tmp_path / "group_vars/provisioned.yml").write_text("a: {b: 1\nc: 2\n")
+    with pytest.raises(SiteError) as caught:
+        load_site(tmp_path)
+    assert [(problem.file, problem.line) for problem in caught.value.problems] == [
+        ("group_vars/all/secret.yml", 1),
+        ("group_vars/provisioned.yml", 2),
+    ]
+    assert "secrets in files of vault/" in caught.value.message
+
+
 @pytest.mark.negative
 def test_a_hosts_file_that_is_no_yaml_is_not_given_to_ansible(tmp_path: Path) -> None:
     (tmp_path / "hosts.yml").write_text("all:\n  hosts: [\n")
