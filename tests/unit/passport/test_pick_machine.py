@@ -77,7 +77,7 @@ def test_none_fits() -> None:
     assert caught.value.evidence == (
         "`a` plays it, but cannot be reached\n"
         "`small` does not fit: disk: 15.8 GB, needs 200 GB; memory: 4096 MiB, needs 8000 MiB\n"
-        "`old` was `db` once and is not trusted with it again"
+        "`old` was `db` once and is taken for it only by name: `--onto old`"
     )
     assert caught.value.hint is not None
     assert "`--onto a` if it is only switched off" in caught.value.hint
