@@ -264,7 +264,8 @@ def _nobody(site: Site, host: Host, own: Machine | None) -> Refused:
     lines = [f"`{own.name}` plays it, but cannot be reached"] if own else []
     for machine in site.spares():
         if host.name in machine.distrusted_as:
-            lines.append(f"`{machine.name}` was `{host.name}` once and is taken for it only by name: `--onto {machine.name}`")
+            lines.append(f"`{machine.name}` was `{host.name}` once and is taken for it only by name: "
+                         f"`--onto {machine.name}`")  # fmt: skip
         else:
             lines.append(f"`{machine.name}` does not fit: {'; '.join(fits(host.needs, machine))}")
     return Refused(
