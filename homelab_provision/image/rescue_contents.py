@@ -21,17 +21,18 @@ LIBRARY_DIRECTORY = "usr/lib/x86_64-linux-gnu"
 # Opened at run time, not linked.
 LIBRARIES = ("libgcc_s.so.1", "libnss_dns.so.2", "libnss_files.so.2")
 
+# What `rescue_facts`, `flash_writer` and their imports need, and what makes a Python prompt useful in a repair.
 PYTHON_MODULES = (
-    "__future__", "_collections_abc", "_compat_pickle", "_compression", "_sitebuiltins", "_weakrefset", "abc",
-    "argparse", "ast", "base64", "bisect", "bz2", "codecs", "collections", "contextlib", "copy", "copyreg",
-    "dataclasses", "datetime", "_pydatetime", "dis", "encodings/__init__", "encodings/aliases", "encodings/ascii",
-    "encodings/idna", "encodings/latin_1", "encodings/utf_8", "enum", "errno", "fnmatch", "functools", "genericpath",
-    "gettext", "glob", "hashlib", "heapq", "importlib", "inspect", "io", "json", "keyword", "linecache", "locale", "lzma", "ntpath",
-    "opcode", "_opcode_metadata", "operator", "os", "pathlib", "posixpath", "queue", "random", "re", "reprlib",
-    "runpy", "selectors", "shlex", "shutil", "signal", "site", "socket", "stat", "string", "struct", "subprocess",
-    "tarfile", "tempfile", "textwrap", "threading", "token", "tokenize", "traceback", "types", "typing",
-    "urllib", "uuid", "warnings", "weakref", "zipimport", "concurrent",
-    "logging", "platform", "_colorize", "_strptime", "calendar", "ipaddress",
+    "__future__", "_collections_abc", "_colorize", "_compat_pickle", "_compression", "_opcode_metadata",
+    "_pydatetime", "_sitebuiltins", "_strptime", "_weakrefset", "abc", "argparse", "ast", "base64", "bisect",
+    "bz2", "calendar", "codecs", "collections", "concurrent", "contextlib", "copy", "copyreg", "dataclasses",
+    "datetime", "dis", "encodings/__init__", "encodings/aliases", "encodings/ascii", "encodings/idna",
+    "encodings/latin_1", "encodings/utf_8", "enum", "errno", "fnmatch", "functools", "genericpath", "gettext",
+    "glob", "hashlib", "heapq", "importlib", "inspect", "io", "ipaddress", "json", "keyword", "linecache",
+    "locale", "logging", "lzma", "ntpath", "opcode", "operator", "os", "pathlib", "platform", "posixpath",
+    "queue", "random", "re", "reprlib", "runpy", "selectors", "shlex", "shutil", "signal", "site", "socket",
+    "stat", "string", "struct", "subprocess", "tarfile", "tempfile", "textwrap", "threading", "token", "tokenize",
+    "traceback", "types", "typing", "urllib", "uuid", "warnings", "weakref", "zipimport",
 )  # fmt: skip
 PYTHON_EXTENSIONS = ("usr/lib/python3*/lib-dynload/_hashlib.*.so", "usr/lib/python3*/lib-dynload/mmap.*.so")
 
