@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from homelab_provision.image.image import MANIFEST, SHORT, Image, load_image
+
 PACKAGE = Path(__file__).parent
-SHORT = 12
 
 
 def inputs_digest(inputs: Iterable[str], recipe: Iterable[Path]) -> str:
@@ -55,6 +56,12 @@ def once(shelf: Path, key: str, build: Callable[[Path], None]) -> Path:
                 build(work)
                 publish(work, target)
     return target
+
+
+def list_images(cache: Path) -> tuple[Image, ...]:
+    """All images of the cache, newest first."""
+    found = [load_image(path.parent) for path in (cache / "images").glob(f"[0-9a-f]*/{MANIFEST}")]
+    return tuple(sorted(found, key=lambda image: image.created, reverse=True))
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:

@@ -12,11 +12,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from homelab_provision.errors import ProvisionError
-from homelab_provision.image.cache import SHORT
 from homelab_provision.image.layout import ESP, ROOT
 
 MANIFEST, PAYLOAD = "manifest.json", "payload.zst"
 FORMAT = 1
+# So much of a digest names a directory, and an image in a sentence.
+SHORT = 12
 # Measured in the rescue under emulation, MiB/s: crc32 605, md5 460, sha512 140, blake2b 70, sha256 22. The readback
 # guards against media and transport inside the machine; who made the bytes is proven by `payload_sha256` and SSH.
 DIGEST_ALGORITHM = "crc32"
@@ -129,9 +130,3 @@ def check_image(image: Image) -> None:
             f"its manifest says {image.payload_sha256[:12]}…",
             hint="delete that directory and build the image again",
         )
-
-
-def list_images(cache: Path) -> tuple[Image, ...]:
-    """All images of the cache, newest first."""
-    found = [load_image(path.parent) for path in (cache / "images").glob(f"[0-9a-f]*/{MANIFEST}")]
-    return tuple(sorted(found, key=lambda image: image.created, reverse=True))

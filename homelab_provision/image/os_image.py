@@ -26,13 +26,13 @@ from homelab_provision.image.image import (
     DIGEST_ALGORITHM,
     MANIFEST,
     PAYLOAD,
+    SHORT,
     Extent,
     Image,
     ImageError,
     ImagePartition,
     check_image,
     content_digest,
-    list_images,
     load_image,
 )
 from homelab_provision.image.layout import ESP, ESP_BYTES, ESP_TYPE, MIB, ROOT, ROOT_TYPE
@@ -42,7 +42,7 @@ from homelab_provision.image.root_archive import RootArchive
 from homelab_provision.image.toolbox import Toolbox, toolbox
 
 __all__ = ["Extent", "Image", "ImageError", "ImagePartition", "Recipe", "build_image", "check_image", "find_image",
-           "image_key", "list_images", "load_image"]  # fmt: skip
+           "image_key", "load_image"]  # fmt: skip
 
 PACKAGES = (
     "linux-image-amd64", "initramfs-tools", "busybox", "zstd", "shim-signed", "grub-efi-amd64-signed", "efibootmgr",
@@ -86,7 +86,7 @@ def image_key(recipe: Recipe) -> str:
 
 def find_image(recipe: Recipe, cache: Path) -> Image | None:
     """The image of this recipe, if the cache has it."""
-    pointer = cache / "images" / "by-inputs" / image_key(recipe)[: shelf.SHORT]
+    pointer = cache / "images" / "by-inputs" / image_key(recipe)[: SHORT]
     return load_image(pointer.resolve()) if pointer.exists() else None
 
 
@@ -111,7 +111,7 @@ def build_image(recipe: Recipe, cache: Path, emit: Emit) -> Image:
         with step(emit, "image/payload"):
             image = _pack(recipe, key, installed, work, tools)
         target = shelf.publish(_only_finished(work), images / image.short)
-        _point(images / "by-inputs" / key[: shelf.SHORT], target)
+        _point(images / "by-inputs" / key[: SHORT], target)
     return load_image(target)
 
 
