@@ -3,7 +3,7 @@
 PYTEST = .venv/bin/python -m pytest
 
 demo: setup
-	.venv/bin/python tests/demo.py
+	tools/demo
 
 test: setup
 	$(MAKE) --no-print-directory check

@@ -54,7 +54,7 @@ class PhaseStarted(_Event):
 
 
 class PhaseFinished(_Event):
-    """`proof` is what the phase leaves behind to be believed; `error` the message if it failed."""
+    """`proof` is what the phase leaves behind to be believed; `error`, `evidence` and `hint` say why it failed."""
 
     kind: Literal["phase_finished"] = "phase_finished"
     phase: str
@@ -62,6 +62,8 @@ class PhaseFinished(_Event):
     seconds: float
     proof: dict[str, JsonValue] = {}
     error: str | None = None
+    evidence: str | None = None
+    hint: str | None = None
 
 
 class StepFinished(_Event):

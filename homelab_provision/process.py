@@ -31,6 +31,8 @@ KEPT_ENVIRONMENT = (
     "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE",
     "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME",
 )  # fmt: skip
+# Ordinary users of Debian do not have these in their path; mkfs, sfdisk and dnsmasq live there.
+SYSTEM_PROGRAMS = ("/usr/sbin", "/sbin")
 TAIL_LINES = 30
 REDACTED = "<redacted>"
 
@@ -62,7 +64,8 @@ class ProcessError(ProvisionError):
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a child: the kept names, a fixed locale, and `extra`. Never pass a secret."""
     kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
-    return {"PATH": os.defpath, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", **kept, **(extra or {})}
+    kept["PATH"] = os.pathsep.join([kept.get("PATH", os.defpath), *SYSTEM_PROGRAMS])
+    return {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", **kept, **(extra or {})}
 
 
 def tail(text: str, lines: int = TAIL_LINES) -> str:
@@ -79,7 +82,7 @@ def redact(text: str, secrets: Sequence[str]) -> str:
 
 @cache
 def _follow_parent() -> tuple[str, ...]:
-    setpriv = shutil.which("setpriv", path=f"{os.environ.get('PATH', os.defpath)}:/usr/bin:/usr/sbin")
+    setpriv = shutil.which("setpriv", path=environment()["PATH"])
     return (setpriv, "--pdeathsig", "KILL", "--") if setpriv else ()
 
 
@@ -106,7 +109,7 @@ def run(
     """
     words = tuple(os.fspath(word) for word in argv)
     shown = redact(shlex.join(words), secrets)
-    if shutil.which(words[0], path=environment(env).get("PATH")) is None:
+    if shutil.which(words[0], path=environment(env)["PATH"]) is None:
         raise ProcessError(f"`{words[0]}` is not installed (wanted for: {shown})", returncode=127,
                            hint="run `provision doctor` to see everything that is missing")  # fmt: skip
     started = time.monotonic()

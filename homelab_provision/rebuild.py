@@ -168,8 +168,9 @@ def _phase(emit: Emit, phase: Phase, work: Callable[[], tuple[T, Proof]]) -> T:
     try:
         value, left = work()
     except BaseException as stopped:
-        message = stopped.message if isinstance(stopped, ProvisionError) else repr(stopped)
-        emit(PhaseFinished(phase=phase, result=Outcome.FAILED, seconds=time.monotonic() - started, error=message))
+        known = stopped if isinstance(stopped, ProvisionError) else ProvisionError(repr(stopped))
+        emit(PhaseFinished(phase=phase, result=Outcome.FAILED, seconds=time.monotonic() - started,
+                           error=known.message, evidence=known.evidence, hint=known.hint))  # fmt: skip
         raise
     emit(PhaseFinished(phase=phase, result=Outcome.OK, seconds=time.monotonic() - started, proof=dict(left)))
     return value

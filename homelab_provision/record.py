@@ -25,6 +25,7 @@ def summary(run: Run) -> RunSummary:
 def write_report(run: Run) -> Path:
     """Write (again) the report of a run: one HTML file that needs nothing else."""
     plan, short, events = plan_of(run), summary(run), run.events()
+    failed = next((event for event in reversed(events) if isinstance(event, PhaseFinished) and event.error), None)
     details = RunDetails(
         run=run.id,
         host=short.host,
@@ -35,7 +36,8 @@ def write_report(run: Run) -> Path:
         tests=_tests(run),
         command=run.request.command,
         consoles=_consoles(run),
-        evidence=next((event.error for event in reversed(events) if isinstance(event, PhaseFinished) and event.error), None),
+        evidence=failed.evidence if failed else None,
+        hint=failed.hint if failed else None,
     )
     return run.write(run.report.name, render_report(details, events))
 

@@ -21,6 +21,9 @@ STICK_LABEL = "HLP-RESCUE"
 NOT_DISKS = ("loop", "ram", "zram", "sr", "fd", "dm-", "md", "nbd")
 
 
+Marks = dict[str, list[dict[str, Any]]]
+
+
 def read(path: Path) -> str | None:
     """The text of a file of /sys, or `None` if it is not there or says nothing."""
     try:
@@ -29,14 +32,20 @@ def read(path: Path) -> str | None:
         return None
 
 
+class Unreadable(Exception):
+    """A tool could not look at a device. Such a disk must never be taken for a blank one."""
+
+
 def output(*argv: str) -> dict[str, Any]:
-    """The JSON that a tool prints; empty if it found nothing to say."""
+    """The JSON that a tool prints."""
     done = subprocess.run(argv, capture_output=True, timeout=60, check=False)
     try:
         found = json.loads(done.stdout)
     except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        found = None
+    if done.returncode != 0 or not isinstance(found, dict):
+        raise Unreadable(f"{' '.join(argv)}: {done.stderr.decode(errors='replace').strip() or done.returncode}")
+    return found
 
 
 def transport(device: str) -> str:
@@ -73,33 +82,42 @@ def serial(block: Path, kind: str) -> str | None:
     return page[4:].decode("ascii", errors="replace").strip("\0 ") or None
 
 
-def disk(block: Path) -> dict[str, Any]:
-    """One disk with its partitions and every signature on it."""
+def disk(block: Path, marks: Marks | None) -> dict[str, Any]:
+    """One disk with its partitions and every signature on it (`marks`; `None`: look for this disk alone)."""
     name = block.name
     kind = transport(str(block.resolve()))
-    path = f"/dev/{name}"
-    table = output("sfdisk", "--json", path).get("partitiontable", {})
-    listed = {entry["node"]: entry for entry in table.get("partitions", [])}
-    partitions = [partition(part, listed.get(f"/dev/{part.name}", {})) for part in block.iterdir()
-                  if (part / "partition").exists()]  # fmt: skip
+    parts, listed, error = partition_folders(block), {}, None
+    try:
+        marks = signatures([block]) if marks is None else marks
+        table = output("sfdisk", "--json", f"/dev/{name}")["partitiontable"] if parts else {}
+        listed = {entry["node"]: entry for entry in table.get("partitions", [])}
+    except (Unreadable, KeyError, subprocess.TimeoutExpired) as problem:
+        error = str(problem)
+    partitions = [partition(part, listed.get(f"/dev/{part.name}", {}), marks or {}) for part in parts]
     labels = [mark["label"] for part in partitions for mark in part["signatures"]]
     return {
         "name": name,
-        "path": path,
+        "path": f"/dev/{name}",
         "transport": kind,
         "model": read(block / "device/model") or read(block / "device/name"),
         "serial": serial(block, kind),
         "wwn": read(block / "device/wwid") or read(block / "wwid"),
         "size_bytes": int(read(block / "size") or 0) * SECTOR,
         "removable": read(block / "removable") == "1",
+        "read_only": read(block / "ro") == "1",
         "boot_area": kind == "mmc" and ("boot" in name or "rpmb" in name),
         "holds_rescue": STICK_LABEL in labels,
-        "signatures": signatures(path),
+        "error": error,
+        "signatures": (marks or {}).get(name, []),
         "partitions": sorted(partitions, key=lambda part: part["number"]),
     }
 
 
-def partition(part: Path, listed: dict[str, Any]) -> dict[str, Any]:
+def partition_folders(block: Path) -> list[Path]:
+    return [part for part in block.iterdir() if (part / "partition").exists()]
+
+
+def partition(part: Path, listed: dict[str, Any], marks: Marks) -> dict[str, Any]:
     """One partition: `start` in sectors of 512 bytes."""
     return {
         "number": int(read(part / "partition") or 0),
@@ -108,16 +126,27 @@ def partition(part: Path, listed: dict[str, Any]) -> dict[str, Any]:
         "uuid": listed.get("uuid"),
         "start": int(read(part / "start") or 0),
         "size_bytes": int(read(part / "size") or 0) * SECTOR,
-        "signatures": signatures(f"/dev/{part.name}"),
+        "signatures": marks.get(part.name, []),
     }
 
 
-def signatures(node: str) -> list[dict[str, Any]]:
-    """File systems, volumes, RAID members and partition tables on a node."""
+def signatures(blocks: list[Path]) -> Marks:
+    """File systems, volumes, RAID members and partition tables on disks and partitions, by the name of the device."""
+    nodes = [f"/dev/{node.name}" for block in blocks for node in (block, *partition_folders(block))]
+    found: Marks = {}
     columns = "DEVICE,OFFSET,TYPE,UUID,LABEL,USAGE"
-    found = output("wipefs", "--json", "--output", columns, node).get("signatures", [])
-    return [{"node": node, "offset": mark["offset"], "type": mark["type"], "label": mark.get("label"),
-             "uuid": mark.get("uuid"), "usage": mark.get("usage")} for mark in found]  # fmt: skip
+    for mark in output("wipefs", "--json", "--output", columns, *nodes)["signatures"]:
+        known = {key: mark.get(key) for key in ("offset", "type", "label", "uuid", "usage")}
+        found.setdefault(mark["device"], []).append({"node": f"/dev/{mark['device']}", **known})
+    return found
+
+
+def all_signatures(blocks: list[Path]) -> Marks | None:
+    """The signatures of all disks in one go; `None` if one of them cannot be read, so that each must be asked alone."""
+    try:
+        return signatures(blocks)
+    except (Unreadable, KeyError, subprocess.TimeoutExpired):
+        return None
 
 
 def nic(folder: Path) -> dict[str, Any]:
@@ -150,6 +179,7 @@ def collect(root: Path = Path("/")) -> dict[str, Any]:
     blocks = [block for block in (system / "block").iterdir()
               if not block.name.startswith(NOT_DISKS) and (read(block / "size") or "0") != "0"]  # fmt: skip
     firmware = system / "firmware/efi"
+    marks = all_signatures(blocks)
     return {
         "dmi": {name: read(system / "class/dmi/id" / name) for name in DMI},
         "firmware": "uefi" if firmware.exists() else "bios",
@@ -157,7 +187,7 @@ def collect(root: Path = Path("/")) -> dict[str, Any]:
         "memory_mib": int(memory) // 1024,
         "cpu": cpu(read(proc / "cpuinfo") or ""),
         "nics": [nic(folder) for folder in sorted((system / "class/net").iterdir()) if (folder / "device").exists()],
-        "disks": [disk(block) for block in sorted(blocks)],
+        "disks": [disk(block, marks) for block in sorted(blocks)],
         "boot_id": read(proc / "sys/kernel/random/boot_id"),
     }
 

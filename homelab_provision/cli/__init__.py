@@ -64,14 +64,14 @@ def cli() -> None:
 def main() -> None:
     """The entry point: one place where errors become a message and an exit code."""
     try:
-        cli.main(standalone_mode=False)
+        # Without its stand-alone mode, click returns the code of `ctx.exit` instead of raising it.
+        code = cli.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else ExitCode.DONE)
     except click.exceptions.Abort:
         sys.exit(ExitCode.INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(ExitCode.USAGE)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
     except ProvisionError as error:

@@ -115,13 +115,13 @@ def ssh(host: str, command: tuple[str, ...], site_dir: Path | None) -> None:
 @click.argument("machine")
 @site_option
 def console(machine: str, site_dir: Path | None) -> None:
-    """Watch and use the serial console of a machine (leave with Ctrl-C)."""
-    from homelab_provision.process import interact
+    """Watch and use the serial console of a machine (leave with Ctrl-])."""
+    from homelab_provision.lab.console import attach
 
     one = _lab(site_dir).machine(machine)
     if not one.is_on():
         raise ProvisionError(f"{machine} is off", hint=f"provision lab on {machine}")
-    interact(["nc", "-U", one.console_socket])
+    attach(one.console_socket)
 
 
 @lab.command()

@@ -99,7 +99,7 @@ def test_redaction_takes_the_longest_first() -> None:
 
 def test_environment_has_a_path_even_without_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PATH")
-    assert environment()["PATH"] == os.defpath
+    assert environment()["PATH"] == f"{os.defpath}:/usr/sbin:/sbin"
 
 
 def _lives(pid: int) -> bool:
