@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from homelab_provision import paths
 from homelab_provision.errors import ProvisionError, UsageError
 from homelab_provision.events import Emit, step
+from homelab_provision.image.layout import Layout
 from homelab_provision.image.os_image import Image, Recipe, build_image
 from homelab_provision.image.raw import assemble_raw
 from homelab_provision.injection import File, files
@@ -57,7 +58,7 @@ def preinstall(site_dir: Path, machine_name: str, emit: Emit) -> None:
                                      evidence=tail(virtual.console_log.read_text(errors="replace")))  # fmt: skip
 
 
-def install(image: Image, disk: Path, disk_bytes: int, files: Mapping[str, File]) -> None:
+def install(image: Image, disk: Path, disk_bytes: int, files: Mapping[str, File]) -> Layout:
     """Write `image` with `files` into the raw disk file of a machine that is switched off."""
     layout = assemble_raw(image, disk, disk_bytes)
     root = f"{disk}?offset={layout.root.offset_bytes}"
@@ -68,6 +69,7 @@ def install(image: Image, disk: Path, disk_bytes: int, files: Mapping[str, File]
     written = "".join(line for line in shown.stdout.splitlines(True) if not line.startswith("debugfs: cat "))
     if written != "".join(files[path].text for path in sorted(files)):
         raise ProvisionError(f"could not write the host's identity into {disk}", evidence=shown.stderr)
+    return layout
 
 
 def _script(files: Mapping[str, File], folder: Path) -> str:

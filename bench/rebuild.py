@@ -1,0 +1,202 @@
+"""The rebuild against its floors, in the same virtual machine, with the same image.
+
+- *bare write*: `zstd -dc | dd` of the raw image into the machine's disk, nothing checked.
+- *floor*: boot the rescue, write the image bare, boot the disk to SSH; nothing else.
+- *package installation*: mmdebstrap of the same package set inside the machine, onto its disk.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from homelab_provision import network, paths, rebuild, runs
+from homelab_provision.errors import ProvisionError
+from homelab_provision.events import Event, discard
+from homelab_provision.identity import Identities
+from homelab_provision.identity import load as load_identities
+from homelab_provision.image.os_image import Image, build_image
+from homelab_provision.image.rescue import build_rescue
+from homelab_provision.injection import files
+from homelab_provision.lab.machine import VirtualMachine
+from homelab_provision.lab.preinstalled import install
+from homelab_provision.phases.preflight import recipe_for
+from homelab_provision.process import run
+from homelab_provision.record import summary
+from homelab_provision.roles import roles_of
+from homelab_provision.runs import Request
+from homelab_provision.site import Machine, Site, load_site
+from homelab_provision.ssh import RESCUE, Answer, Ssh, opened
+from homelab_provision.vault import Vault
+from homelab_provision.ways.usb import site_stick
+
+HOST, MACHINE = "db-wyse", "wyse-b"
+ROUNDS = 3
+DISK_BYTES = 16_000_000_000
+
+
+
+
+def measure() -> dict[str, object]:
+    """Everything in one run: rounds of floor and rebuild in turn, then one package installation."""
+    with TemporaryDirectory(prefix="hlp-bench-") as folder, _site(Path(folder)) as site:
+        bench = Bench(site, Path(folder))
+        floors, rebuilds = [], []
+        for number in range(ROUNDS):
+            floors.append(bench.floor())
+            rebuilds.append(bench.rebuild())
+            say(f"round {number + 1}: floor {floors[-1]}, rebuild {rebuilds[-1]}")
+        packages = bench.package_installation()
+        say(f"package installation: {packages:.0f} s")
+    write = statistics.median(floor["write"] for floor in floors)
+    floor = statistics.median(sum(floor.values()) for floor in floors)
+    whole = statistics.median(sum(phases.values()) for phases in rebuilds)
+    flash = statistics.median(phases["flash"] for phases in rebuilds)
+    return {
+        "flash_over_write": round(flash / write, 3),
+        "rebuild_over_floor": round(whole / floor, 3),
+        "rebuild_over_package_install": round(whole / packages, 3),
+        "phases": {name: round(statistics.median(phases[name] for phases in rebuilds), 1) for name in rebuilds[0]},
+        "seconds": {
+            "floor": {name: round(statistics.median(one[name] for one in floors), 1) for name in floors[0]},
+            "rebuild": round(whole, 1),
+            "package_install": round(packages, 1),
+        },
+        "image": bench.image.digest,
+        "accelerator": bench.accelerator,
+        "rounds": ROUNDS,
+    }
+
+
+class Bench:
+    """One lab with one blank machine, measured again and again."""
+
+    def __init__(self, site: Site, folder: Path) -> None:
+        self.site, self._folder = site, folder
+        self._machine: Machine = site.machine(MACHINE)
+        self._host = site.host(HOST)
+        self._identities: Identities = load_identities(Vault.of(site.root, name=site.name, create=True), HOST)
+        say("building the image and the rescue system, if they are not in the cache")
+        self.image: Image = build_image(recipe_for(roles_of(self._host)), paths.cache(), discard)
+        rescue = build_rescue(paths.cache(), discard)
+        self._stick = site_stick(site.name, self._identities.site, rescue, discard)
+        lab = network.lab_of(site)
+        lab.up()
+        self.accelerator = str(lab.accel)
+        self._virtual: VirtualMachine = lab.machine(MACHINE)
+        self._raw = self._raw_image()
+
+    def floor(self) -> dict[str, float]:
+        """Boot the rescue, write bare, boot the disk: seconds of each."""
+        self._blank()
+        with self._ssh() as ssh:
+            boot = timed(lambda: self._start_rescue(ssh))
+            write = timed(lambda: self._write_bare(ssh))
+            start = timed(lambda: self._start_disk(ssh))
+        return {"boot": boot, "write": write, "start": start}
+
+    def rebuild(self) -> dict[str, float]:
+        """A whole rebuild of the blank machine: seconds of each phase."""
+        self._blank()
+        record = runs.start(Request(command="rebuild", site=self.site.root, host=HOST, onto=MACHINE))
+        rebuild.rebuild(record, emit=_watch, person=_nobody(), unattended=True)
+        return {phase.name: phase.seconds for phase in summary(record).phases}
+
+    def package_installation(self) -> float:
+        """mmdebstrap of the image's package set inside the machine that was just rebuilt, onto its data partition."""
+        with self._ssh() as ssh:
+            ssh.run(HOST, "sh", "-c", "apt-get -qq update && apt-get -qq -y install mmdebstrap", deadline=1800)
+            names = ",".join(sorted(self.image.packages))
+            script = f"mmdebstrap --variant=custom --include={names} {self.image.suite} /srv/target && sync"
+            return timed(lambda: ssh.run(HOST, "sh", "-c", script, deadline=5400))
+
+    def _blank(self) -> None:
+        self._virtual.power_off()
+        self._virtual.wipe()
+        self._virtual.make_disks()
+
+    def _raw_image(self) -> Path:
+        """The image as a compressed raw disk with the host's identity, as somebody would keep it for `dd`."""
+        whole, packed = self._folder / "disk.img", self._folder / "disk.img.zst"
+        content = files(self._host, self._identities.hosts[HOST], mac=self._machine.passport.macs[0],
+                        controller_key=self._identities.site.controller.public, release={"run": "bench"})  # fmt: skip
+        layout = install(self.image, whole, DISK_BYTES, content)
+        end = layout.root.offset_bytes + self.image.root_fs_bytes
+        run(["truncate", "-s", str(end), whole], deadline=60)
+        run(["zstd", "-q", "-T0", "-10", "-f", "-o", packed, whole], deadline=900)
+        return packed
+
+    def _start_rescue(self, ssh: Ssh) -> None:
+        self._virtual.power_on(stick=self._stick.image)
+        expect(ssh.wait(RESCUE, deadline=600))
+
+    def _write_bare(self, ssh: Ssh) -> None:
+        with self._raw.open("rb") as image:
+            disk = "/dev/$(grep -l . /sys/block/sd*/device/vpd_pg80 | while read f; do grep -qa LABSYS-B $f && echo $f; done | cut -d/ -f4)"
+            ssh.run(RESCUE, "sh", "-c", f"zstd -dcq | dd of={disk} bs=4M conv=fsync iflag=fullblock", stdin=image,
+                    deadline=1800)  # fmt: skip
+
+    def _start_disk(self, ssh: Ssh) -> None:
+        ssh.run(RESCUE, "sh", "-c", "(sleep 0.2; reboot -f) </dev/null >/dev/null 2>&1 &", deadline=20, check=False)
+        ssh.forget(RESCUE)
+        self._virtual.remove_stick()
+        expect(ssh.wait(HOST, deadline=900))
+
+    @contextmanager
+    def _ssh(self) -> Iterator[Ssh]:
+        addresses = {HOST: self._host.address or "", RESCUE: network.rescue_address(self.site, self._machine)}
+        with opened(self._identities, addresses, network.door(self.site)) as ssh:
+            yield ssh
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
+
+
+def expect(answer: Answer) -> None:
+    if answer is not Answer.OURS:
+        raise ProvisionError(f"the machine did not come up: {answer}")
+
+
+def say(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def _watch(event: Event) -> None:
+    if event.kind == "phase_finished":
+        say(f"  {event.phase}: {event.seconds:.1f} s")
+
+
+def _nobody() -> rebuild.Person:
+    class Nobody:
+        def confirm(self, text: str, expected: str) -> None:
+            raise AssertionError("an unattended rebuild asks nobody")
+
+        def choose(self, text: str, options: object) -> str:
+            raise AssertionError("an unattended rebuild asks nobody")
+
+    return Nobody()
+
+
+@contextmanager
+def _site(folder: Path) -> Iterator[Site]:
+    """A copy of the lab's site in a namespace of its own, taken down at the end."""
+    root = folder / "bench"
+    shutil.copytree(paths.content("inventories") / "lab", root, ignore=shutil.ignore_patterns(".vault*", "vault"))
+    machines = root / "machines.yml"
+    text = machines.read_text().replace("lab:\n", "lab:\n  namespace: hlp-bench\n", 1)
+    # Nobody plays the host: the rounds start from the same blank machine, and it is always the spare.
+    machines.write_text(text.replace("    plays: db-wyse\n", "", 1))
+    site = load_site(root)
+    try:
+        yield site
+    finally:
+        network.lab_of(site).down(remove_disks=True)

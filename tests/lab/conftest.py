@@ -1,0 +1,107 @@
+"""A homelab of its own for each test: a copy of the lab's site in its own namespace, with its own state."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homelab_provision import paths
+from homelab_provision.lab.lab import Lab
+from homelab_provision.lab.machine import VirtualMachine
+from homelab_provision.network import lab_of
+from homelab_provision.site import load_site
+
+PROVISION = [sys.executable, "-m", "homelab_provision"]
+
+
+@dataclass(frozen=True)
+class Homelab:
+    """A lab site and the command `provision` for it, run as a user runs it."""
+
+    site: Path
+
+    def run(self, *words: str, timeout: float = 1500) -> subprocess.CompletedProcess[str]:
+        """`provision WORDS` to its end; never raises for its exit status."""
+        return subprocess.run([*PROVISION, *words], env=self._environment, capture_output=True, text=True,
+                              timeout=timeout, stdin=subprocess.DEVNULL, check=False)  # fmt: skip
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """`provision WORDS` in the background."""
+        return subprocess.Popen([*PROVISION, *words], env=self._environment, text=True, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # fmt: skip
+
+    def latest(self) -> dict[str, Any]:
+        """`provision runs show latest --json`."""
+        shown = self.run("runs", "show", "latest", "--json")
+        assert shown.returncode == 0, shown.stderr
+        document: dict[str, Any] = json.loads(shown.stdout)
+        return document
+
+    def journal(self) -> list[dict[str, Any]]:
+        """The events of the newest run, as far as they are written."""
+        file = paths.runs() / "latest" / "journal.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def wait_for(self, happened: Callable[[dict[str, Any]], bool], child: subprocess.Popen[str], timeout: float = 600) -> None:
+        """Wait until an event is in the journal of the newest run; the child must not end before."""
+        give_up = time.monotonic() + timeout
+        while not any(happened(event) for event in self.journal()):
+            if child.poll() is not None:
+                pytest.fail(f"it ended ({child.returncode}) before the moment came:\n{child.communicate()[1]}")
+            if time.monotonic() > give_up:
+                child.kill()
+                pytest.fail("the moment never came")
+            time.sleep(0.1)
+
+    def kill(self, child: subprocess.Popen[str]) -> None:
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+
+    def edit(self, old: str, new: str, file: str = "machines.yml") -> None:
+        """Replace the first occurrence of a text in the site's description."""
+        path = self.site / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    @property
+    def runs_folder(self) -> Path:
+        return paths.runs()
+
+    @property
+    def lab(self) -> Lab:
+        return lab_of(load_site(self.site))
+
+    def machine(self, name: str) -> VirtualMachine:
+        return self.lab.machine(name)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "PROVISION_SITE": str(self.site)}
+
+
+@pytest.fixture
+def homelab(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Homelab]:
+    """A blank homelab; everything of it is gone afterwards. Consoles are shown if the test failed."""
+    site = tmp_path / "site"
+    shutil.copytree(paths.content("inventories") / "lab", site, ignore=shutil.ignore_patterns(".vault*", "vault"))
+    made = Homelab(site)
+    made.edit("lab:\n", f"lab:\n  namespace: hlp-{secrets.token_hex(3)}\n")
+    yield made
+    for console in sorted((tmp_path / "state").glob("**/console.log")):
+        print(f"--- {console}\n{console.read_text(errors='replace')[-3000:]}")
+    down = made.run("lab", "down", "--remove-disks")
+    assert down.returncode == 0, down.stderr

@@ -1,0 +1,172 @@
+"""The main job, for real: firmware boots, disks are written, hosts come back proven."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.lab.conftest import Homelab
+
+from homelab_provision.errors import ExitCode
+from homelab_provision.phases import ORDER
+
+pytestmark = pytest.mark.lab
+
+DECOYS = ("decoy-sata", "decoy-usb", "emmc")
+
+
+def phase_begins(name: str):  # type: ignore[no-untyped-def]
+    return lambda event: event["kind"] == "phase_started" and event["phase"] == name
+
+
+def assert_proven(homelab: Homelab) -> None:
+    shown = homelab.latest()
+    assert shown["result"] == "proven", shown
+    assert [phase["name"] for phase in shown["phases"]] == [phase.value for phase in ORDER]
+    assert {phase["result"] for phase in shown["phases"]} == {"ok"}
+
+
+def test_blank_spare_becomes_the_lost_host_and_nothing_else_is_touched(homelab: Homelab) -> None:
+    spare = homelab.machine("wyse-b")
+    spare.make_disks()
+    before = {name: spare.digest(name) for name in DECOYS}
+    assert homelab.run("lab", "install", "wyse-a").returncode == 0
+    alive = homelab.run("rebuild", "db-wyse", "--onto", "wyse-b", "--yes")
+    assert alive.returncode == ExitCode.REFUSED
+    assert "is alive" in alive.stderr
+    homelab.machine("wyse-a").power_off()
+
+    planned = homelab.run("rebuild", "db-wyse", "--plan", "--json")
+    assert planned.returncode == ExitCode.CHANGES_PENDING, planned.stderr
+    assert json.loads(planned.stdout)["machine"] == "wyse-b"
+    assert not spare.is_on()
+
+    done = homelab.run("rebuild", "db-wyse", "--yes", "--json")
+    assert done.returncode == ExitCode.DONE, done.stderr
+    assert_proven(homelab)
+    assert json.loads(done.stdout)["result"] == "proven"
+    spare.power_off()
+    assert {name: spare.digest(name) for name in DECOYS} == before
+
+    listed = {row["name"]: row for row in json.loads(homelab.run("machines", "list", "--json").stdout)}
+    assert listed["wyse-b"]["plays"] == "db-wyse"
+    assert listed["wyse-a"]["plays"] is None
+    assert listed["wyse-a"]["distrusted_as"] == ["db-wyse"]
+    report = Path(homelab.run("runs", "report", "latest").stdout.strip())
+    assert "proven" in report.read_text()
+
+    # The new host as the lab's other commands see it: up again from its disk, applied without a change, verified.
+    spare.power_on()
+    applied = homelab.run("apply", "db-wyse")
+    assert applied.returncode == ExitCode.DONE, applied.stderr
+    counts = homelab.latest()["phases"][0]["proof"]
+    assert "changed" not in counts, counts
+    assert homelab.run("verify", "db-wyse").returncode == ExitCode.DONE
+    broken = homelab.run("lab", "ssh", "db-wyse", "--", "rm", "/etc/nftables.conf")
+    assert broken.returncode == ExitCode.DONE
+    assert homelab.run("verify", "db-wyse").returncode == ExitCode.UNPROVEN
+
+
+def test_killed_in_each_phase_it_resumes_and_ends_proven(homelab: Homelab) -> None:
+    """One run, killed with SIGKILL in every phase in turn; what the kill left behind is what resume finds."""
+    words = ["rebuild", "db-wyse", "--onto", "wyse-b", "--yes"]
+    homelab.machine("wyse-a").power_off()
+    for phase in ORDER:
+        child = homelab.start(*words)
+        homelab.wait_for(phase_begins(phase.value), child)
+        homelab.kill(child)
+        assert homelab.latest()["result"] == "failed"
+        words = ["rebuild", "db-wyse", "--resume", "--yes"]
+    done = homelab.run(*words)
+    assert done.returncode == ExitCode.DONE, done.stderr
+    assert_proven(homelab)
+
+
+def test_power_cut_in_mid_flash_leaves_no_bootable_disk_and_resume_ends_proven(homelab: Homelab) -> None:
+    spare = homelab.machine("wyse-b")
+    child = homelab.start("rebuild", "db-wyse", "--onto", "wyse-b", "--yes")
+    homelab.wait_for(lambda event: event["kind"] == "step_started" and event["name"] == "write the image", child)
+    spare.power_cut_after("system", 100_000_000, deadline=300)
+    assert child.wait(timeout=120) == ExitCode.FAILED
+    table = subprocess.run(["sfdisk", "--json", spare.disk_path("system")], capture_output=True, check=False)
+    assert b"hlp-root" not in table.stdout, "a half written disk carries a partition table"
+    done = homelab.run("rebuild", "db-wyse", "--resume", "--yes")
+    assert done.returncode == ExitCode.DONE, done.stderr
+    assert_proven(homelab)
+
+
+def test_flipped_byte_is_caught_before_the_partition_table(homelab: Homelab) -> None:
+    """The image is whole when preflight checks it, and damaged on its way: one byte of what the writer reads."""
+    spare = homelab.machine("wyse-b")
+    child = homelab.start("rebuild", "db-wyse", "--onto", "wyse-b", "--yes")
+    homelab.wait_for(phase_begins("boot"), child)
+    child.send_signal(signal.SIGSTOP)
+    plan = json.loads(next(homelab.runs_folder.glob("*/plan.json")).read_text())
+    payload = Path(plan["image"]) / "payload.zst"
+    original = payload.read_bytes()
+    try:
+        payload.write_bytes(repacked_with_a_flipped_byte(original))
+        child.send_signal(signal.SIGCONT)
+        assert child.wait(timeout=600) == ExitCode.FAILED
+    finally:
+        payload.write_bytes(original)
+    flash = homelab.latest()["phases"][-1]
+    assert (flash["name"], flash["result"]) == ("flash", "failed")
+    table = subprocess.run(["sfdisk", "--json", spare.disk_path("system")], capture_output=True, check=False)
+    assert b"hlp-root" not in table.stdout
+
+
+def test_old_system_that_answers_instead_of_the_new_one_is_named(homelab: Homelab) -> None:
+    """wyse-a, believed dead, comes back with db-wyse's own host key while wyse-b is being written."""
+    assert homelab.run("lab", "install", "wyse-a").returncode == 0
+    homelab.machine("wyse-a").power_off()
+    child = homelab.start("rebuild", "db-wyse", "--onto", "wyse-b", "--yes")
+    homelab.wait_for(phase_begins("flash"), child)
+    homelab.machine("wyse-a").power_on()
+    homelab.wait_for(phase_begins("arrive"), child)
+    homelab.machine("wyse-b").set_link(False)  # the old one is alone on the address
+    assert child.wait(timeout=700) == ExitCode.FAILED
+    assert child.stderr is not None
+    assert "an old system of db-wyse answers" in child.stderr.read()
+    arrive = homelab.latest()["phases"][-1]
+    assert (arrive["name"], arrive["result"]) == ("arrive", "failed")
+
+
+def repacked_with_a_flipped_byte(payload: bytes) -> bytes:
+    """The same image with one bit of its content turned over: its own compression and checksum are in order."""
+    unpacked = subprocess.run(["zstd", "-dcq"], input=payload, capture_output=True, check=True).stdout
+    middle = len(unpacked) // 2
+    flipped = unpacked[:middle] + bytes([unpacked[middle] ^ 1]) + unpacked[middle + 1 :]
+    return subprocess.run(["zstd", "-1", "-cq"], input=flipped, capture_output=True, check=True).stdout
+
+
+@pytest.mark.negative
+def test_refusals_write_nothing(homelab: Homelab) -> None:
+    """One boot of the rescue, four reasons to refuse; the target disk stays bit for bit what it was."""
+    spare = homelab.machine("wyse-b")
+    spare.make_disks()
+    homelab.machine("wyse-a").power_off()
+    subprocess.run(["mkfs.ext4", "-q", "-L", "precious", spare.disk_path("system")], check=True)
+    before = spare.digest("system")
+    words = ("rebuild", "db-wyse", "--onto", "wyse-b", "--yes")
+
+    def refused(*extra: str) -> str:
+        run = homelab.run(*words, *extra)
+        assert run.returncode == ExitCode.REFUSED, run.stderr
+        assert homelab.latest()["result"] == "refused"
+        assert [phase["name"] for phase in homelab.latest()["phases"]][-1] == "identify"
+        return run.stderr
+
+    assert "--erase LABSYS-B" in refused()  # a foreign file system
+    assert "precious" in refused("--erase", "LABSYS-X")  # leave to erase another disk
+    homelab.edit("serial: LAB5070B\n", "serial: LAB5070X\n")
+    assert "LAB5070X" in refused("--erase", "LABSYS-B")  # another machine
+    homelab.edit("serial: LAB5070X\n", "serial: LAB5070B\n")
+    homelab.edit("{serial: LABSYS-B, size: 16 GB, use: system}", "{serial: LABSYS-Y, size: 16 GB, use: system}")
+    assert "LABSYS-Y" in refused("--erase", "LABSYS-Y")  # another disk
+    spare.power_off()
+    assert spare.digest("system") == before
