@@ -1,4 +1,4 @@
-"""`make bench`: measure in one run, write `bench/results.json`. Figures are ratios; seconds are only for the curious."""
+"""`make bench`: measure in one run, write `bench/results.json`. Ratios count; seconds are for the curious."""
 
 from __future__ import annotations
 

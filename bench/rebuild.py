@@ -26,6 +26,7 @@ from homelab_provision.image.rescue import build_rescue
 from homelab_provision.injection import files
 from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.lab.preinstalled import install
+from homelab_provision.phases.context import Person
 from homelab_provision.phases.preflight import recipe_for
 from homelab_provision.process import run
 from homelab_provision.record import summary
@@ -39,8 +40,6 @@ from homelab_provision.ways.usb import site_stick
 HOST, MACHINE = "db-wyse", "wyse-b"
 ROUNDS = 3
 DISK_BYTES = 16_000_000_000
-
-
 
 
 def measure() -> dict[str, object]:
@@ -124,8 +123,13 @@ class Bench:
     def _raw_image(self) -> Path:
         """The image as a compressed raw disk with the host's identity, as somebody would keep it for `dd`."""
         whole, packed = self._folder / "disk.img", self._folder / "disk.img.zst"
-        content = files(self._host, self._identities.hosts[HOST], mac=self._machine.passport.macs[0],
-                        controller_key=self._identities.site.controller.public, release={"run": "bench"})  # fmt: skip
+        content = files(
+            self._host,
+            self._identities.hosts[HOST],
+            mac=self._machine.passport.macs[0],
+            controller_key=self._identities.site.controller.public,
+            release={"run": "bench"},
+        )
         layout = install(self.image, whole, DISK_BYTES, content)
         end = layout.root.offset_bytes + self.image.root_fs_bytes
         run(["truncate", "-s", str(end), whole], deadline=60)
@@ -138,9 +142,15 @@ class Bench:
 
     def _write_bare(self, ssh: Ssh) -> None:
         with self._raw.open("rb") as image:
-            disk = "/dev/$(grep -l . /sys/block/sd*/device/vpd_pg80 | while read f; do grep -qa LABSYS-B $f && echo $f; done | cut -d/ -f4)"
-            ssh.run(RESCUE, "sh", "-c", f"zstd -dcq | dd of={disk} bs=4M conv=fsync iflag=fullblock", stdin=image,
-                    deadline=1800)  # fmt: skip
+            disk = "/dev/$(grep -la LABSYS-B /sys/block/sd*/device/vpd_pg80 | cut -d/ -f4)"
+            ssh.run(
+                RESCUE,
+                "sh",
+                "-c",
+                f"zstd -dcq | dd of={disk} bs=4M conv=fsync iflag=fullblock",
+                stdin=image,
+                deadline=1800,
+            )
 
     def _start_disk(self, ssh: Ssh) -> None:
         ssh.run(RESCUE, "sh", "-c", "(sleep 0.2; reboot -f) </dev/null >/dev/null 2>&1 &", deadline=20, check=False)
@@ -175,7 +185,7 @@ def _watch(event: Event) -> None:
         say(f"  {event.phase}: {event.seconds:.1f} s")
 
 
-def _nobody() -> rebuild.Person:
+def _nobody() -> Person:
     class Nobody:
         def confirm(self, text: str, expected: str) -> None:
             raise AssertionError("an unattended rebuild asks nobody")

@@ -83,9 +83,20 @@ def play(playbook: Playbook, *, artifacts: Path, emit: Emit, deadline: float = 3
     listener = _Listener(emit)
     bin_dir = Path(sys.executable).parent
     done = run(
-        [bin_dir / "ansible-runner", "run", home, "--json",
-         "--project-dir", playbook.path.parent, "-p", playbook.path.name,
-         "--inventory", playbook.inventory, "--cmdline", playbook.command_line()],
+        [
+            bin_dir / "ansible-runner",
+            "run",
+            home,
+            "--json",
+            "--project-dir",
+            playbook.path.parent,
+            "-p",
+            playbook.path.name,
+            "--inventory",
+            playbook.inventory,
+            "--cmdline",
+            playbook.command_line(),
+        ],
         deadline=deadline,
         check=False,
         on_line=listener.line,
@@ -96,7 +107,7 @@ def play(playbook: Playbook, *, artifacts: Path, emit: Emit, deadline: float = 3
             "ANSIBLE_LIBRARY": os.fspath(paths.content("playbooks") / "library"),
             "ANSIBLE_SSH_ARGS": f"-F {playbook.ssh_config}",
         },
-    )  # fmt: skip
+    )
     if done.returncode != 0 or listener.failures:
         raise PlaybookFailed(
             f"the playbook {playbook.path.name} failed"
@@ -143,8 +154,16 @@ class _Listener:
             if not data.get("ignore_errors"):
                 self.failures.append(f"{data.get('host')}: {data.get('task')}: {message}")
         self.counts[outcome] += 1
-        self._emit(TaskFinished(play=data.get("play") or "", task=data.get("task") or "", host=data.get("host") or "",
-                                result=outcome, seconds=data.get("duration") or 0.0, message=message))  # fmt: skip
+        self._emit(
+            TaskFinished(
+                play=data.get("play") or "",
+                task=data.get("task") or "",
+                host=data.get("host") or "",
+                result=outcome,
+                seconds=data.get("duration") or 0.0,
+                message=message,
+            )
+        )
 
 
 def _message(result: dict[str, Any]) -> str:

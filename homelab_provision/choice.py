@@ -21,10 +21,15 @@ OWN_LAYOUT = {"hlp-esp": {"vfat"}, "hlp-root": {"ext4"}, "hlp-srv": {"ext4"}}
 _OWN_MUST = {"hlp-esp", "hlp-root"}
 _TABLES = frozenset({"gpt", "pmbr", "dos"})
 _PLAIN_NAMES = {
-    "lvm2_member": "LVM physical volume", "crypto_luks": "LUKS encrypted volume", "zfs_member": "member of a ZFS pool",
-    "linux_raid_member": "member of a Linux RAID", "ddf_raid_member": "member of a RAID (DDF)",
-    "isw_raid_member": "member of a RAID (Intel)", "bcache": "bcache device", "swap": "swap space",
-}  # fmt: skip
+    "lvm2_member": "LVM physical volume",
+    "crypto_luks": "LUKS encrypted volume",
+    "zfs_member": "member of a ZFS pool",
+    "linux_raid_member": "member of a Linux RAID",
+    "ddf_raid_member": "member of a RAID (DDF)",
+    "isw_raid_member": "member of a RAID (Intel)",
+    "bcache": "bcache device",
+    "swap": "swap space",
+}
 
 
 class Allowance(StrEnum):
@@ -78,9 +83,19 @@ def choose_target(
         raise Refused(
             f"{seen.path} ({_about(seen)}) is the right disk, but it is not empty; nothing was written",
             evidence="\n".join(["on it:", *(f"  {line}" for line in foreign)]),
-            hint=f"if all of this may go, say `--erase {wanted.serial}`")  # fmt: skip
-    return Target(name=seen.name, path=seen.path, serial=wanted.serial, size_bytes=seen.size_bytes, model=seen.model,
-                  transport=seen.transport, own_layout=own, content=foreign, allowed_by=allowed)  # fmt: skip
+            hint=f"if all of this may go, say `--erase {wanted.serial}`",
+        )
+    return Target(
+        name=seen.name,
+        path=seen.path,
+        serial=wanted.serial,
+        size_bytes=seen.size_bytes,
+        model=seen.model,
+        transport=seen.transport,
+        own_layout=own,
+        content=foreign,
+        allowed_by=allowed,
+    )
 
 
 def is_own_layout(disk: SeenDisk) -> bool:
@@ -92,9 +107,11 @@ def is_own_layout(disk: SeenDisk) -> bool:
         and _OWN_MUST <= set(names) <= OWN_LAYOUT.keys()
         and "gpt" in tables
         and tables <= _TABLES
-        and all({signature.type for signature in partition.signatures} <= OWN_LAYOUT[partition.name or ""]
-                for partition in disk.partitions)
-    )  # fmt: skip
+        and all(
+            {signature.type for signature in partition.signatures} <= OWN_LAYOUT[partition.name or ""]
+            for partition in disk.partitions
+        )
+    )
 
 
 def content(disk: SeenDisk) -> Iterator[str]:
@@ -138,55 +155,76 @@ def _the_one(passport: Passport, facts: MachineFacts) -> tuple[Disk, SeenDisk]:
     pairs = [(disk, seen) for disk in passport.system_disks for seen in facts.disks_like(disk)]
     wanted = " or ".join(f"{disk.serial} ({disk.size})" for disk in passport.system_disks)
     if not pairs:
-        raise Refused(f"no disk of this box is the system disk of its passport, {wanted or '(it names none)'}; "
-                      "nothing was written", evidence=_all_disks(facts),
-                      hint="if the disk was replaced, write its serial and size into machines.yml")  # fmt: skip
+        raise Refused(
+            f"no disk of this box is the system disk of its passport, {wanted or '(it names none)'}; "
+            "nothing was written",
+            evidence=_all_disks(facts),
+            hint="if the disk was replaced, write its serial and size into machines.yml",
+        )
     if len(pairs) > 1:
         names = ", ".join(seen.path for _, seen in pairs)
         raise Refused(
             f"{len(pairs)} disks match the passport ({names}), expected one: {wanted}; nothing was written",
             evidence=_all_disks(facts),
-            hint="unplug the one that is not meant (USB bridges repeat serials), or mark it `use: keep`")  # fmt: skip
+            hint="unplug the one that is not meant (USB bridges repeat serials), or mark it `use: keep`",
+        )
     disk, seen = pairs[0]
     if not disk.size.matches(seen.size_bytes):
-        raise Refused(f"{seen.path} has the serial {disk.serial}, but not its size: expected {disk.size}, found "
-                      f"{format_size(seen.size_bytes)} ({seen.size_bytes} bytes); nothing was written",
-                      evidence=_all_disks(facts),
-                      hint="correct the passport in machines.yml if this is the disk")  # fmt: skip
+        raise Refused(
+            f"{seen.path} has the serial {disk.serial}, but not its size: expected {disk.size}, found "
+            f"{format_size(seen.size_bytes)} ({seen.size_bytes} bytes); nothing was written",
+            evidence=_all_disks(facts),
+            hint="correct the passport in machines.yml if this is the disk",
+        )
     return disk, seen
 
 
 def _refuse_unfit(wanted: Disk, seen: SeenDisk, minimum_bytes: int) -> None:
     """Refuse a disk that must never be written, whoever says so."""
     if seen.transport == "usb":
-        raise Refused(f"{seen.path} ({_about(seen)}) hangs on USB, and a USB disk is never written by a rebuild",
-                      hint="name the built-in disk as `use: system` in the passport")  # fmt: skip
+        raise Refused(
+            f"{seen.path} ({_about(seen)}) hangs on USB, and a USB disk is never written by a rebuild",
+            hint="name the built-in disk as `use: system` in the passport",
+        )
     if seen.transport not in WRITABLE_TRANSPORTS:
-        raise Refused(f"{seen.path} ({_about(seen)}) hangs on `{seen.transport}`: it cannot be told whether it is "
-                      "a built-in disk; nothing was written",
-                      hint=f"disks that can be written hang on {', '.join(sorted(WRITABLE_TRANSPORTS))}")  # fmt: skip
+        raise Refused(
+            f"{seen.path} ({_about(seen)}) hangs on `{seen.transport}`: it cannot be told whether it is "
+            "a built-in disk; nothing was written",
+            hint=f"disks that can be written hang on {', '.join(sorted(WRITABLE_TRANSPORTS))}",
+        )
     if seen.holds_rescue:
-        raise Refused(f"{seen.path} ({_about(seen)}) holds the rescue system that is running; nothing was written",
-                      hint="boot the rescue from the stick")  # fmt: skip
+        raise Refused(
+            f"{seen.path} ({_about(seen)}) holds the rescue system that is running; nothing was written",
+            hint="boot the rescue from the stick",
+        )
     if seen.error:
-        raise Refused(f"{seen.path} ({_about(seen)}) could not be examined, so nobody knows what is on it; "
-                      "nothing was written", evidence=seen.error,
-                      hint="is the disk broken? its log is in `dmesg` of the rescue system")  # fmt: skip
+        raise Refused(
+            f"{seen.path} ({_about(seen)}) could not be examined, so nobody knows what is on it; nothing was written",
+            evidence=seen.error,
+            hint="is the disk broken? its log is in `dmesg` of the rescue system",
+        )
     if seen.read_only:
-        raise Refused(f"{seen.path} ({_about(seen)}) is write-protected",
-                      hint="a failing disk locks itself; an SD card has a switch")  # fmt: skip
+        raise Refused(
+            f"{seen.path} ({_about(seen)}) is write-protected",
+            hint="a failing disk locks itself; an SD card has a switch",
+        )
     if seen.size_bytes < minimum_bytes:
-        raise Refused(f"{seen.path} ({_about(seen)}) is too small: at least {format_size(minimum_bytes)} are needed; "
-                      "nothing was written", hint="give the machine a larger system disk")  # fmt: skip
+        raise Refused(
+            f"{seen.path} ({_about(seen)}) is too small: at least {format_size(minimum_bytes)} are needed; "
+            "nothing was written",
+            hint="give the machine a larger system disk",
+        )
 
 
 def _refuse_stray_erase(wanted: Disk, facts: MachineFacts, erase: frozenset[str]) -> None:
     """`--erase` for another disk than the target shows that somebody is mistaken about this box."""
     strays = sorted(serial for serial in erase if not same_serial(serial, wanted.serial))
     if strays:
-        raise Refused(f"`--erase {strays[0]}` does not name the disk that would be written, {wanted.serial}; "
-                      "nothing was written", evidence=_all_disks(facts),
-                      hint=f"say `--erase {wanted.serial}` if that disk may be erased")  # fmt: skip
+        raise Refused(
+            f"`--erase {strays[0]}` does not name the disk that would be written, {wanted.serial}; nothing was written",
+            evidence=_all_disks(facts),
+            hint=f"say `--erase {wanted.serial}` if that disk may be erased",
+        )
 
 
 def _about(seen: SeenDisk) -> str:
@@ -205,8 +243,10 @@ def fits(needs: Needs, machine: Machine) -> list[str]:
     largest = max((disk.size_bytes for disk in passport.system_disks), default=0)
     if largest < (needs.disk_gb or 0) * 10**9:
         reasons.append(f"disk: {format_size(largest)}, needs {needs.disk_gb:g} GB")
-    for what, unit, has, needed in (("memory", " MiB", passport.memory_mib, needs.memory_mib),
-                                    ("cores", "", passport.cores, needs.cores)):  # fmt: skip
+    for what, unit, has, needed in (
+        ("memory", " MiB", passport.memory_mib, needs.memory_mib),
+        ("cores", "", passport.cores, needs.cores),
+    ):
         if needed and (has or 0) < needed:
             reasons.append(f"{what}: {f'{has}{unit}' if has else 'not in its passport'}, needs {needed}{unit}")
     lacking = [flag for flag in needs.cpu_flags if flag not in passport.cpu_flags]
@@ -231,8 +271,10 @@ def pick_machine(
     a name that the site does not know.
     """
     if not host.provisioned:
-        raise Refused(f"`{host.name}` may not be rebuilt: it is not in the group `{PROVISIONED_GROUP}`",
-                      hint=f"add it to `{PROVISIONED_GROUP}` in hosts.yml if it may")  # fmt: skip
+        raise Refused(
+            f"`{host.name}` may not be rebuilt: it is not in the group `{PROVISIONED_GROUP}`",
+            hint=f"add it to `{PROVISIONED_GROUP}` in hosts.yml if it may",
+        )
     if onto is not None:
         return _onto(site.machine(onto), host)
     own = site.player_of(host.name)
@@ -246,17 +288,23 @@ def pick_machine(
         raise _nobody(site, host, own)
     if ask is not None:
         return ask(fitting)
-    raise Refused(f"several spares could play `{host.name}`: {', '.join(machine.name for machine in fitting)}",
-                  hint=f"choose one: `--onto {fitting[0].name}`")  # fmt: skip
+    raise Refused(
+        f"several spares could play `{host.name}`: {', '.join(machine.name for machine in fitting)}",
+        hint=f"choose one: `--onto {fitting[0].name}`",
+    )
 
 
 def _onto(machine: Machine, host: Host) -> Machine:
     if machine.plays not in (None, host.name):
-        raise Refused(f"`{machine.name}` plays `{machine.plays}`: it cannot become `{host.name}`",
-                      hint="choose a spare, or take `plays` from it in machines.yml first")  # fmt: skip
+        raise Refused(
+            f"`{machine.name}` plays `{machine.plays}`: it cannot become `{host.name}`",
+            hint="choose a spare, or take `plays` from it in machines.yml first",
+        )
     if reasons := fits(host.needs, machine):
-        raise Refused(f"`{machine.name}` does not fit `{host.name}`: {'; '.join(reasons)}",
-                      hint="choose another machine, or change `provision_needs` of the host")  # fmt: skip
+        raise Refused(
+            f"`{machine.name}` does not fit `{host.name}`: {'; '.join(reasons)}",
+            hint="choose another machine, or change `provision_needs` of the host",
+        )
     return machine
 
 
@@ -264,12 +312,14 @@ def _nobody(site: Site, host: Host, own: Machine | None) -> Refused:
     lines = [f"`{own.name}` plays it, but cannot be reached"] if own else []
     for machine in site.spares():
         if host.name in machine.distrusted_as:
-            lines.append(f"`{machine.name}` was `{host.name}` once and is taken for it only by name: "
-                         f"`--onto {machine.name}`")  # fmt: skip
+            lines.append(
+                f"`{machine.name}` was `{host.name}` once and is taken for it only by name: `--onto {machine.name}`"
+            )
         else:
             lines.append(f"`{machine.name}` does not fit: {'; '.join(fits(host.needs, machine))}")
     return Refused(
         f"no machine can play `{host.name}`",
         evidence="\n".join(lines or ["there are no spares"]),
         hint=f"name one with `--onto`{f' (`--onto {own.name}` if it is only switched off)' if own else ''}, "
-        "or add a spare to machines.yml")  # fmt: skip
+        "or add a spare to machines.yml",
+    )

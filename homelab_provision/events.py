@@ -118,10 +118,17 @@ class RunFinished(_Event):
 
 
 Event = Annotated[
-    RunStarted | PhaseStarted | PhaseFinished | StepStarted | StepFinished
-    | Progress | TaskFinished | Notice | RunFinished,
+    RunStarted
+    | PhaseStarted
+    | PhaseFinished
+    | StepStarted
+    | StepFinished
+    | Progress
+    | TaskFinished
+    | Notice
+    | RunFinished,
     Field(discriminator="kind"),
-]  # fmt: skip
+]
 Emit = Callable[[Event], None]
 
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

@@ -154,13 +154,15 @@ def forget_table(handle: int, plan: Plan) -> None:
     raise GiveUp(f"the kernel holds on to the old partitions of {plan['disk']}")
 
 
-def written(handle: int, extents: list[dict[str, Any]], starts: dict[str, int],
-            payload: BinaryIO) -> Iterator[tuple[dict[str, Any], int, mmap.mmap]]:  # fmt: skip
+def written(
+    handle: int, extents: list[dict[str, Any]], starts: dict[str, int], payload: BinaryIO
+) -> Iterator[tuple[dict[str, Any], int, mmap.mmap]]:
     """Write the extents as they come out of the payload; yields each with the bytes written so far."""
     buffer = mmap.mmap(-1, max(extent["length"] for extent in extents))
     done = 0
-    with subprocess.Popen(["zstd", "--decompress", "--stdout", "--quiet"], stdin=payload, stdout=subprocess.PIPE,
-                          bufsize=0) as unpacker:  # fmt: skip
+    with subprocess.Popen(
+        ["zstd", "--decompress", "--stdout", "--quiet"], stdin=payload, stdout=subprocess.PIPE, bufsize=0
+    ) as unpacker:
         assert unpacker.stdout is not None
         for extent in extents:
             window = memoryview(buffer)[: extent["length"]]
@@ -221,8 +223,10 @@ class Verifier:
                 return
             found = digest(self._algorithm, window[:count])
             if found != extent["digest"]:
-                self.problem = (f"what the disk returns is not the image: {extent['partition']}, offset {extent['offset']}, "
-                                f"{extent['length']} bytes: {found} instead of {extent['digest']}")  # fmt: skip
+                self.problem = (
+                    f"what the disk returns is not the image: {extent['partition']} at {extent['offset']}, "
+                    f"{extent['length']} bytes: {found} instead of {extent['digest']}"
+                )
                 return
 
 
@@ -353,8 +357,19 @@ def boot_entry(plan: Plan) -> str | None:
         for number, text in entries():
             if text == label:
                 command("efibootmgr", "--quiet", "--bootnum", number, "--delete-bootnum")
-        command("efibootmgr", "--quiet", "--create", "--disk", plan["disk"], "--part", "1", "--label", label,
-                "--loader", LOADER)  # fmt: skip
+        command(
+            "efibootmgr",
+            "--quiet",
+            "--create",
+            "--disk",
+            plan["disk"],
+            "--part",
+            "1",
+            "--label",
+            label,
+            "--loader",
+            LOADER,
+        )
         made = next(number for number, text in entries() if text == label)
         command("efibootmgr", "--quiet", "--bootnext", made)
     except (GiveUp, StopIteration) as problem:
@@ -366,7 +381,9 @@ def boot_entry(plan: Plan) -> str | None:
 def entries() -> list[tuple[str, str]]:
     """The boot entries of the firmware: number and label, from lines like `Boot0001* label<TAB>path`."""
     lines = command("efibootmgr").splitlines()
-    found = [line.partition("\t")[0] for line in lines if line[:4] == "Boot" and line[4:8].isalnum() and line[8:9] in "* "]
+    found = [
+        line.partition("\t")[0] for line in lines if line[:4] == "Boot" and line[4:8].isalnum() and line[8:9] in "* "
+    ]
     return [(line[4:8], line[9:].strip()) for line in found]
 
 

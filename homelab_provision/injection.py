@@ -27,8 +27,9 @@ class File:
     mode: int = 0o644
 
 
-def files(host: Host, identity: HostIdentity, *, controller_key: str, mac: str,
-          release: Mapping[str, str]) -> dict[str, File]:  # fmt: skip
+def files(
+    host: Host, identity: HostIdentity, *, controller_key: str, mac: str, release: Mapping[str, str]
+) -> dict[str, File]:
     """Path (from the root) → file. `mac` is the network card that gets the host's address."""
     found = {
         "etc/hostname": File(f"{host.name}\n"),

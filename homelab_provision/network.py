@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from ipaddress import IPv6Address
 
-
 from homelab_provision import paths
 from homelab_provision.errors import UsageError
 from homelab_provision.events import Emit, discard
@@ -59,6 +58,8 @@ def link_local(mac: str) -> IPv6Address:
 def _default_link() -> str:
     routes = json.loads(run(["ip", "-j", "route", "show", "default"], deadline=10).stdout or "[]")
     if not routes:
-        raise UsageError("this computer has no network: there is no default route",
-                         hint="give the machine an `address:` in machines.yml (where its rescue gets it by DHCP)")  # fmt: skip
+        raise UsageError(
+            "this computer has no network: there is no default route",
+            hint="give the machine the `address:` that DHCP reserves for it, in machines.yml",
+        )
     return str(routes[0]["dev"])

@@ -104,8 +104,9 @@ class MachineFacts(_Facts):
 
     def disks_like(self, disk: Disk) -> tuple[SeenDisk, ...]:
         """The disks that carry the serial of a passport's disk, whatever their size."""
-        return tuple(seen for seen in self.disks
-                     if seen.serial and not seen.boot_area and same_serial(seen.serial, disk.serial))  # fmt: skip
+        return tuple(
+            seen for seen in self.disks if seen.serial and not seen.boot_area and same_serial(seen.serial, disk.serial)
+        )
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,10 @@ def require_match(machine: Machine, facts: MachineFacts, known: Iterable[Machine
     if not mismatches:
         return
     width = max(len(mismatch.what) for mismatch in mismatches)
-    lines = [f"  {mismatch.what:<{width}}  expected {mismatch.expected}\n  {'':<{width}}  found    {mismatch.found}"
-             for mismatch in mismatches]  # fmt: skip
+    lines = [
+        f"  {mismatch.what:<{width}}  expected {mismatch.expected}\n  {'':<{width}}  found    {mismatch.found}"
+        for mismatch in mismatches
+    ]
     raise Refused(
         f"the box in the rescue system does not match the passport of `{machine.name}`; nothing was written\n"
         + "\n".join(lines),

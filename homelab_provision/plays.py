@@ -27,8 +27,9 @@ from homelab_provision.session import Session, session
 from homelab_provision.verify import VerifyReport, verify
 
 
-def run_playbook(command: str, site_dir: Path, playbook: Path, hosts: Sequence[str], *, emit: Emit,
-                 check: bool = False) -> Recap:  # fmt: skip
+def run_playbook(
+    command: str, site_dir: Path, playbook: Path, hosts: Sequence[str], *, emit: Emit, check: bool = False
+) -> Recap:
     """Run a playbook against `hosts` (none: all that are provisioned); raises `PlaybookFailed`.
 
     The run's result is `unproven` at best: that Ansible is content proves nothing, `verify` does.

@@ -27,10 +27,23 @@ from homelab_provision.errors import Interrupted, ProvisionError
 
 # What a child may know of us: where programs are, who we are, how to reach the network.
 KEPT_ENVIRONMENT = (
-    "PATH", "HOME", "USER", "LOGNAME", "TERM", "TMPDIR", "SSH_AUTH_SOCK",
-    "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE",
-    "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME",
-)  # fmt: skip
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "TERM",
+    "TMPDIR",
+    "SSH_AUTH_SOCK",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_RUNTIME_DIR",
+    "XDG_STATE_HOME",
+)
 # Ordinary users of Debian do not have these in their path; mkfs, sfdisk and dnsmasq live there.
 SYSTEM_PROGRAMS = ("/usr/sbin", "/sbin")
 TAIL_LINES = 30
@@ -53,8 +66,9 @@ class Completed:
 class ProcessError(ProvisionError):
     """A child failed, was not found, or ran into its deadline (`returncode` is then `None`)."""
 
-    def __init__(self, message: str, *, returncode: int | None, stdout: str = "", stderr: str = "",
-                 hint: str | None = None) -> None:  # fmt: skip
+    def __init__(
+        self, message: str, *, returncode: int | None, stdout: str = "", stderr: str = "", hint: str | None = None
+    ) -> None:
         super().__init__(message, hint=hint, evidence=tail(stderr or stdout))
         self.returncode = returncode
         self.stdout = stdout
@@ -110,8 +124,11 @@ def run(
     words = tuple(os.fspath(word) for word in argv)
     shown = redact(shlex.join(words), secrets)
     if shutil.which(words[0], path=environment(env)["PATH"]) is None:
-        raise ProcessError(f"`{words[0]}` is not installed (wanted for: {shown})", returncode=127,
-                           hint="run `provision doctor` to see everything that is missing")  # fmt: skip
+        raise ProcessError(
+            f"`{words[0]}` is not installed (wanted for: {shown})",
+            returncode=127,
+            hint="run `provision doctor` to see everything that is missing",
+        )
     started = time.monotonic()
     child = subprocess.Popen(
         [*_follow_parent(), *words],
@@ -129,8 +146,9 @@ def run(
     except subprocess.TimeoutExpired:
         _kill_group(child)
         stdout, stderr = redact(out.text(), secrets), redact(err.text(), secrets)
-        raise ProcessError(f"gave up after {deadline:.0f} s: {shown}", returncode=None,
-                           stdout=stdout, stderr=stderr) from None  # fmt: skip
+        raise ProcessError(
+            f"gave up after {deadline:.0f} s: {shown}", returncode=None, stdout=stdout, stderr=stderr
+        ) from None
     except KeyboardInterrupt:
         _kill_group(child)
         raise Interrupted(f"interrupted: {shown}") from None
@@ -139,11 +157,16 @@ def run(
             _kill_group(child)
     if feeder:
         feeder.join(timeout=5)
-    done = Completed(words, child.returncode, redact(out.text(), secrets), redact(err.text(), secrets),
-                     time.monotonic() - started)  # fmt: skip
+    done = Completed(
+        words, child.returncode, redact(out.text(), secrets), redact(err.text(), secrets), time.monotonic() - started
+    )
     if check and done.returncode != 0:
-        raise ProcessError(f"failed ({_status(done.returncode)}): {shown}", returncode=done.returncode,
-                           stdout=done.stdout, stderr=done.stderr)  # fmt: skip
+        raise ProcessError(
+            f"failed ({_status(done.returncode)}): {shown}",
+            returncode=done.returncode,
+            stdout=done.stdout,
+            stderr=done.stderr,
+        )
     return done
 
 
@@ -156,8 +179,14 @@ def interact(argv: Sequence[Argument]) -> int:
 def background(argv: Sequence[Argument], *, ready: Callable[[], bool], deadline: float = 10.0) -> Iterator[int]:
     """Keep a program running beside us: wait until `ready()`, yield its process id, end it at the close."""
     words = [os.fspath(word) for word in argv]
-    child = subprocess.Popen([*_follow_parent(), *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                             stderr=subprocess.DEVNULL, env=environment(), start_new_session=True)  # fmt: skip
+    child = subprocess.Popen(
+        [*_follow_parent(), *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+        start_new_session=True,
+    )
     try:
         give_up = time.monotonic() + deadline
         while not ready():

@@ -130,8 +130,9 @@ def _preflight(run: Run, site: Site, emit: Emit, person: Person, unattended: boo
     return plan, proof(plan)
 
 
-def _carry_out(run: Run, site: Site, plan: Plan, emit: Emit, person: Person, unattended: bool,
-               first: Phase | None) -> None:  # fmt: skip
+def _carry_out(
+    run: Run, site: Site, plan: Plan, emit: Emit, person: Person, unattended: bool, first: Phase | None
+) -> None:
     vault = Vault.of(site.root, name=site.name)
     identities = load_identities(vault, plan.host)
     machine = site.machine(plan.machine)
@@ -152,8 +153,10 @@ def _remaining(run: Run, context: Rebuild, first: Phase | None) -> tuple[Phase, 
     begin = next((phase for phase in later if phase not in proven), later[-1])
     if first and first is not Phase.PREFLIGHT:
         if ORDER.index(first) > ORDER.index(begin):
-            raise UsageError(f"cannot start from `{first}`: `{begin}` is not proven yet in run {run.id}",
-                             hint="`--resume` goes on at the first phase that is not proven")  # fmt: skip
+            raise UsageError(
+                f"cannot start from `{first}`: `{begin}` is not proven yet in run {run.id}",
+                hint="`--resume` goes on at the first phase that is not proven",
+            )
         begin = first
     if begin is Phase.FLASH:
         begin = Phase.IDENTIFY  # the passport is read again seconds before every write
@@ -169,8 +172,16 @@ def _phase(emit: Emit, phase: Phase, work: Callable[[], tuple[T, Proof]]) -> T:
         value, left = work()
     except BaseException as stopped:
         known = stopped if isinstance(stopped, ProvisionError) else ProvisionError(repr(stopped))
-        emit(PhaseFinished(phase=phase, result=Outcome.FAILED, seconds=time.monotonic() - started,
-                           error=known.message, evidence=known.evidence, hint=known.hint))  # fmt: skip
+        emit(
+            PhaseFinished(
+                phase=phase,
+                result=Outcome.FAILED,
+                seconds=time.monotonic() - started,
+                error=known.message,
+                evidence=known.evidence,
+                hint=known.hint,
+            )
+        )
         raise
     emit(PhaseFinished(phase=phase, result=Outcome.OK, seconds=time.monotonic() - started, proof=dict(left)))
     return value

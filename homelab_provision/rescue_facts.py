@@ -12,8 +12,19 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-DMI = ("sys_vendor", "product_name", "product_serial", "product_sku", "product_family", "board_vendor", "board_name",
-       "chassis_type", "bios_vendor", "bios_version", "bios_date")  # fmt: skip
+DMI = (
+    "sys_vendor",
+    "product_name",
+    "product_serial",
+    "product_sku",
+    "product_family",
+    "board_vendor",
+    "board_name",
+    "chassis_type",
+    "bios_vendor",
+    "bios_version",
+    "bios_date",
+)
 SECTOR = 512
 SECURE_BOOT = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 # The file system label of the stick's ESP.
@@ -151,8 +162,11 @@ def all_signatures(blocks: list[Path]) -> Marks | None:
 
 def nic(folder: Path) -> dict[str, Any]:
     driver = folder / "device/driver"
-    return {"name": folder.name, "mac": read(folder / "address"),
-            "driver": driver.resolve().name if driver.exists() else None}  # fmt: skip
+    return {
+        "name": folder.name,
+        "mac": read(folder / "address"),
+        "driver": driver.resolve().name if driver.exists() else None,
+    }
 
 
 def cpu(text: str) -> dict[str, Any]:
@@ -174,10 +188,14 @@ def secure_boot(firmware: Path) -> bool | None:
 def collect(root: Path = Path("/")) -> dict[str, Any]:
     """Everything about this machine; `root` is for tests."""
     system, proc = root / "sys", root / "proc"
-    memory = next((line.split()[1] for line in (read(proc / "meminfo") or "").splitlines()
-                   if line.startswith("MemTotal:")), "0")  # fmt: skip
-    blocks = [block for block in (system / "block").iterdir()
-              if not block.name.startswith(NOT_DISKS) and (read(block / "size") or "0") != "0"]  # fmt: skip
+    memory = next(
+        (line.split()[1] for line in (read(proc / "meminfo") or "").splitlines() if line.startswith("MemTotal:")), "0"
+    )
+    blocks = [
+        block
+        for block in (system / "block").iterdir()
+        if not block.name.startswith(NOT_DISKS) and (read(block / "size") or "0") != "0"
+    ]
     firmware = system / "firmware/efi"
     marks = all_signatures(blocks)
     return {

@@ -1,10 +1,10 @@
 """The record of a run: its directory, its append-only journal, and the lock on what it works on.
 
-    runs/20261123T070000Z-db-wyse-4f1c/
-        request.json    what was asked for           plan.json     what preflight decided
-        journal.jsonl   every event, one a line      ansible/      ansible-runner's artifacts
-        verify/         test results                 console.log   what the machine said
-        report.html     the same, for a person
+runs/20261123T070000Z-db-wyse-4f1c/
+    request.json    what was asked for           plan.json     what preflight decided
+    journal.jsonl   every event, one a line      ansible/      ansible-runner's artifacts
+    verify/         test results                 console.log   what the machine said
+    report.html     the same, for a person
 """
 
 from __future__ import annotations
@@ -154,8 +154,9 @@ def history() -> list[Run]:
 
 def last_of(host: str, site: Path) -> Run:
     """The newest rebuild of a host of this site, to be resumed."""
-    mine = [run for run in history()
-            if (run.request.command, run.request.host, run.request.site) == ("rebuild", host, site)]  # fmt: skip
+    mine = [
+        run for run in history() if (run.request.command, run.request.host, run.request.site) == ("rebuild", host, site)
+    ]
     if not mine:
         raise UsageError(f"there is no rebuild of `{host}` to resume", hint=f"start one: provision rebuild {host}")
     return mine[-1]

@@ -33,8 +33,10 @@ def session(site_dir: Path, names: Sequence[str] = ()) -> Iterator[Session]:
     addresses = {host.name: host.address for host in hosts if host.address}
     for host in hosts:
         if not host.provisioned or host.name not in addresses:
-            raise UsageError(f"`{host.name}` is not a provisioned host with an address",
-                             hint="it needs `ansible_host` and the group `provisioned` in hosts.yml")  # fmt: skip
+            raise UsageError(
+                f"`{host.name}` is not a provisioned host with an address",
+                hint="it needs `ansible_host` and the group `provisioned` in hosts.yml",
+            )
     vault = Vault.of(site.root, name=site.name, create=site.lab is not None)
     identities = load_identities(vault, *addresses)
     with opened(identities, addresses, network.door(site)) as ssh:

@@ -13,9 +13,17 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 _UNITS = {
     "b": 1,
-    "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "pb": 10**15,
-    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "pib": 2**50,
-}  # fmt: skip
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "pb": 10**15,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+    "pib": 2**50,
+}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 _EXPECTED = "a size such as '256 GB' (decimal), '14.7 GiB' (binary) or a number of bytes"
 
@@ -54,12 +62,14 @@ Size = Annotated[
     int,
     BeforeValidator(_size),
     Field(gt=0),
-    WithJsonSchema({
-        "description": _EXPECTED,
-        "anyOf": [
-            {"type": "integer", "minimum": 1},
-            {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(([KkMGTP]i?)?[Bb])?$"},
-        ],
-    }),
-]  # fmt: skip
+    WithJsonSchema(
+        {
+            "description": _EXPECTED,
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(([KkMGTP]i?)?[Bb])?$"},
+            ],
+        }
+    ),
+]
 """A positive number of bytes, in a model; strings with a unit are accepted."""

@@ -99,8 +99,9 @@ class Ssh:
         on_line: Callable[[str], None] | None = None,
     ) -> Completed:
         """Run a command on the machine (given as words, quoted for its shell)."""
-        return run(self.argv(alias, *command), deadline=deadline, input=input, stdin=stdin, check=check,
-                   on_line=on_line)  # fmt: skip
+        return run(
+            self.argv(alias, *command), deadline=deadline, input=input, stdin=stdin, check=check, on_line=on_line
+        )
 
     def forget(self, alias: str) -> None:
         """Close the shared connection: the machine is about to go away."""
@@ -122,8 +123,14 @@ class Ssh:
             return Answer.SILENT
         return Answer.LOCKED_OUT if offered == self.pinned[alias] else Answer.STRANGER
 
-    def wait(self, alias: str, *, deadline: float, interval: float = 1.0,
-             on_wait: Callable[[float, Answer], None] | None = None) -> Answer:  # fmt: skip
+    def wait(
+        self,
+        alias: str,
+        *,
+        deadline: float,
+        interval: float = 1.0,
+        on_wait: Callable[[float, Answer], None] | None = None,
+    ) -> Answer:
         """Try until the alias is ours or `deadline` seconds have passed; returns the last answer."""
         started = time.monotonic()
         while (answer := self.answer(alias)) is not Answer.OURS:
@@ -147,12 +154,15 @@ def opened(identities: Identities, addresses: dict[str, str], door: Door) -> Ite
         config_file = folder / "ssh_config"
         config_file.write_text(config(addresses=addresses, folder=folder, door=door))
         stack.enter_context(background(["ssh-agent", "-D", "-a", folder / "agent"], ready=(folder / "agent").exists))
-        run(["ssh-add", "-q", "-"], deadline=20, input=identities.site.controller.private,
-            env={"SSH_AUTH_SOCK": os.fspath(folder / "agent")})  # fmt: skip
+        run(
+            ["ssh-add", "-q", "-"],
+            deadline=20,
+            input=identities.site.controller.private,
+            env={"SSH_AUTH_SOCK": os.fspath(folder / "agent")},
+        )
         pinned = {RESCUE: identities.site.rescue.public}
         pinned |= {name: host.host_key.public for name, host in identities.hosts.items()}
         session = Ssh(config_file, addresses, door, pinned)
         for alias in addresses:
             stack.callback(session.forget, alias)
         yield session
-

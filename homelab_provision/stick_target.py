@@ -27,9 +27,14 @@ EDGE = 2**20  # the partition table at the front of a disk, its copy at the back
 BLKFLSBUF = 0x1261  # linux/fs.h: forget what is cached of a block device
 SECTOR = 512  # the unit of sysfs sizes, whatever the disk's own is
 TRANSPORTS = {  # the first that fits the place of a device in sysfs
-    r"/usb\d+/": "usb", r"/mmc_host/": "mmc", r"/nvme": "nvme", r"/ata\d+/": "sata", r"/virtio\d+/": "virtio",
-    r"/virtual/block/loop": "loop", r"/virtual/": "nothing real",
-}  # fmt: skip
+    r"/usb\d+/": "usb",
+    r"/mmc_host/": "mmc",
+    r"/nvme": "nvme",
+    r"/ata\d+/": "sata",
+    r"/virtio\d+/": "virtio",
+    r"/virtual/block/loop": "loop",
+    r"/virtual/": "nothing real",
+}
 SYSTEM_MOUNTS = frozenset({"/", "/boot", "/boot/efi", "/efi", "/usr", "/var", "/home"})
 
 
@@ -91,8 +96,10 @@ def describe_target(device: Path, sysfs: Path = Path("/sys"), proc: Path = Path(
     blocks = _Blocks(sysfs)
     node = blocks.node(name)
     if node is None:
-        raise UsageError(f"{device} is not a block device that is here",
-                         hint="`lsblk -o NAME,TRAN,SIZE,SERIAL,MODEL` lists those that are")  # fmt: skip
+        raise UsageError(
+            f"{device} is not a block device that is here",
+            hint="`lsblk -o NAME,TRAN,SIZE,SERIAL,MODEL` lists those that are",
+        )
     family = (name, *blocks.partitions(name))
     mounted = list(_mounts(proc, blocks))
     return TargetFacts(
@@ -164,8 +171,9 @@ def write_stick(source: Path, target: Path | TargetFacts, emit: Emit, *, force: 
         return _write_file(source, target, emit, force)
     except PermissionError as error:
         named = target.path if isinstance(target, TargetFacts) else target
-        raise ProvisionError(f"{named} cannot be written: {error.strerror}",
-                             hint=f'give yourself access: sudo chown "$USER" {named}') from error  # fmt: skip
+        raise ProvisionError(
+            f"{named} cannot be written: {error.strerror}", hint=f'give yourself access: sudo chown "$USER" {named}'
+        ) from error
     except OSError as error:
         raise ProvisionError(f"writing the stick failed: {error}") from error
 
@@ -217,8 +225,9 @@ def _require_same(handle: int, facts: TargetFacts) -> None:
     number = f"{os.major(seen.st_rdev)}:{os.minor(seen.st_rdev)}"
     size = os.lseek(handle, 0, os.SEEK_END)
     if not stat.S_ISBLK(seen.st_mode) or (number, size) != (facts.number, facts.size_bytes):
-        raise Refused(f"{facts.path} is not the device any more that was looked at",
-                      hint="plug the stick in and start again")  # fmt: skip
+        raise Refused(
+            f"{facts.path} is not the device any more that was looked at", hint="plug the stick in and start again"
+        )
 
 
 def _copy(source: Path, handle: int, emit: Emit) -> Written:
@@ -265,9 +274,11 @@ def _read_back(handle: int, wanted: Written, emit: Emit) -> Written:
             done += len(chunk)
             emit(Progress(name="read back", done=done, total=wanted.size_bytes))
         if (found := Written(done, digest.hexdigest())) != wanted:
-            raise ProvisionError("what was read back differs from what was written",
-                                 hint="use another stick: this one does not keep what it is given",
-                                 evidence=f"written: {wanted}\nread: {found}")  # fmt: skip
+            raise ProvisionError(
+                "what was read back differs from what was written",
+                hint="use another stick: this one does not keep what it is given",
+                evidence=f"written: {wanted}\nread: {found}",
+            )
     return found
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import yaml
 
 from homelab_provision.errors import UsageError
-from homelab_provision.process import ProcessError, run
+from homelab_provision.process import Argument, ProcessError, run
 
 PASSWORD_VARIABLE = "ANSIBLE_VAULT_PASSWORD_FILE"
 DEADLINE = 60.0
@@ -48,8 +48,10 @@ class Vault:
         try:
             shown = self._ansible_vault("view", *(os.fspath(self._file(name)) for name in present))
         except ProcessError as error:
-            raise UsageError(f"the vault of the site does not open: {self.folder}",
-                             hint=f"is the password in {self.password_file} the right one?") from error  # fmt: skip
+            raise UsageError(
+                f"the vault of the site does not open: {self.folder}",
+                hint=f"is the password in {self.password_file} the right one?",
+            ) from error
         documents = [document for document in yaml.safe_load_all(shown) if document]
         return dict(zip(present, documents, strict=True))
 
@@ -70,7 +72,7 @@ class Vault:
         program = Path(sys.executable).with_name("ansible-vault")
         # An encrypted text is safe to show; the clear text of `view` is not: it stays out of every error,
         # because `ProcessError` carries the standard error only when there is any.
-        argv = [program, verb, "--vault-password-file", self.password_file, *words]
+        argv: list[Argument] = [program, verb, "--vault-password-file", self.password_file, *words]
         return run(argv, deadline=DEADLINE, input=input).stdout
 
 
@@ -113,5 +115,3 @@ def _keyring_script(name: str) -> Path:
 def _refuse_open_file(path: Path) -> None:
     if path.stat().st_mode & 0o077:
         raise UsageError(f"others can read the vault password in {path}", hint=f"chmod 600 {path}")
-
-

@@ -137,17 +137,32 @@ def folders_of(root: Path, roles: Sequence[str]) -> list[Path]:
     return folders
 
 
-def pytest_argv(host: str, folders: Sequence[Path], *, ssh_config: Path, root: Path, facts: Path,
-                results: Path) -> list[str]:  # fmt: skip
+def pytest_argv(
+    host: str, folders: Sequence[Path], *, ssh_config: Path, root: Path, facts: Path, results: Path
+) -> list[str]:
     """The command that runs the tests, independent of any configuration of pytest that lies around."""
     return [
-        sys.executable, "-u", "-m", "pytest", "-v", "--tb=short",
-        "-c", os.devnull, f"--rootdir={root}", f"--confcutdir={root}", "--import-mode=importlib",
-        "-p", "testinfra.plugin", "-p", "no:cacheprovider",
-        f"--hosts=ssh://{host}", f"--ssh-config={ssh_config.resolve()}",
-        f"--expected={facts.resolve()}", f"--junit-xml={results.resolve()}",
+        sys.executable,
+        "-u",
+        "-m",
+        "pytest",
+        "-v",
+        "--tb=short",
+        "-c",
+        os.devnull,
+        f"--rootdir={root}",
+        f"--confcutdir={root}",
+        "--import-mode=importlib",
+        "-p",
+        "testinfra.plugin",
+        "-p",
+        "no:cacheprovider",
+        f"--hosts=ssh://{host}",
+        f"--ssh-config={ssh_config.resolve()}",
+        f"--expected={facts.resolve()}",
+        f"--junit-xml={results.resolve()}",
         *map(os.fspath, folders),
-    ]  # fmt: skip
+    ]
 
 
 def parse(document: str, host: str) -> tuple[VerifiedTest, ...]:

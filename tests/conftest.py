@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,7 @@ class TouchedTheMachine(BaseException):
 
 
 @pytest.fixture(autouse=True)
-def no_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unit tests touch no machine: a test that has to start programs says so with a marker."""
     allowed = ("processes", "lab", "molecule")
     if not any(request.node.get_closest_marker(name) for name in allowed):
@@ -22,12 +21,11 @@ def no_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
             raise TouchedTheMachine(f"this test starts a program: {words[0] if words else options}")
 
         monkeypatch.setattr("homelab_provision.process.subprocess.Popen", refuse)
-    yield
 
 
 @pytest.fixture(autouse=True)
-def own_state(request: pytest.FixtureRequest, tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def own_state(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs, locks and labs of a test are its own; only the cache of images is shared, by the tests that boot."""
-    monkeypatch.setenv("XDG_STATE_HOME", os.path.join(tmp_path, "state"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     if not request.node.get_closest_marker("lab"):
-        monkeypatch.setenv("XDG_CACHE_HOME", os.path.join(tmp_path, "cache"))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -19,7 +19,7 @@ def image() -> None:
 @site_option
 @json_option
 def build(host: str | None, site_dir: Path | None, as_json: bool) -> None:
-    """Build the image of HOST (of every host that can be rebuilt, if none is named). Cached: the same inputs, the same image.
+    """Build the image of HOST, or of every host that can be rebuilt. Cached: the same inputs, the same image.
 
     \b
     Example:
@@ -41,7 +41,9 @@ def build(host: str | None, site_dir: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({name: {"digest": made.digest, "directory": made.directory} for name, made in built.items()})
     else:
-        print_table([[name, made.digest, str(made.directory)] for name, made in built.items()], ["host", "image", "where"])
+        print_table(
+            [[name, made.digest, str(made.directory)] for name, made in built.items()], ["host", "image", "where"]
+        )
 
 
 @image.command("list")
@@ -54,9 +56,21 @@ def list_images(as_json: bool) -> None:
 
     images = list_images(paths.cache())
     if as_json:
-        print_json([{"digest": one.digest, "suite": one.suite, "directory": one.directory,
-                     "payload_bytes": one.payload_bytes, "packages": len(one.packages)} for one in images])  # fmt: skip
+        print_json(
+            [
+                {
+                    "digest": one.digest,
+                    "suite": one.suite,
+                    "directory": one.directory,
+                    "payload_bytes": one.payload_bytes,
+                    "packages": len(one.packages),
+                }
+                for one in images
+            ]
+        )
         return
-    rows = [[one.digest[:12], one.suite, format_size(one.payload_bytes), str(len(one.packages)), str(one.directory)]
-            for one in images]  # fmt: skip
+    rows = [
+        [one.digest[:12], one.suite, format_size(one.payload_bytes), str(len(one.packages)), str(one.directory)]
+        for one in images
+    ]
     print_table(rows, ["image", "suite", "size", "packages", "where"])

@@ -48,10 +48,16 @@ def status(site_dir: Path | None, as_json: bool) -> None:
     """Show the machines: power, address, stick."""
     rows = _lab(site_dir).status()
     if as_json:
-        print_json([{"name": row.name, "on": row.on, "address": row.address, "mac": row.mac, "stick": row.stick}
-                    for row in rows])  # fmt: skip
+        print_json(
+            [
+                {"name": row.name, "on": row.on, "address": row.address, "mac": row.mac, "stick": row.stick}
+                for row in rows
+            ]
+        )
         return
-    table = [[row.name, "on" if row.on else "off", str(row.address or ""), row.mac, str(row.stick or "")] for row in rows]
+    table = [
+        [row.name, "on" if row.on else "off", str(row.address or ""), row.mac, str(row.stick or "")] for row in rows
+    ]
     print_table(table, ["machine", "power", "address", "mac", "stick"])
 
 

@@ -31,8 +31,12 @@ def find_site(given: Path | None) -> Path:
 
 
 def site_option(command: F) -> F:
-    option = click.option("--site", "site_dir", type=click.Path(path_type=Path, file_okay=False),
-                          help=f"Directory that describes the homelab.  [default: ${SITE_VARIABLE}, or where you are]")  # fmt: skip
+    option = click.option(
+        "--site",
+        "site_dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help=f"Directory of the homelab's description.  [default: ${SITE_VARIABLE}, or here]",
+    )
     return option(command)
 
 

@@ -26,7 +26,9 @@ def apply(hosts: tuple[str, ...], site_dir: Path | None, check: bool) -> None:
     from homelab_provision.plays import run_playbook
 
     with renderer() as show:
-        run_playbook("apply", find_site(site_dir), paths.content("playbooks") / "site.yml", hosts, emit=show, check=check)
+        run_playbook(
+            "apply", find_site(site_dir), paths.content("playbooks") / "site.yml", hosts, emit=show, check=check
+        )
 
 
 @click.command()

@@ -18,17 +18,34 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("host")
 @site_option
-@click.option("--onto", metavar="MACHINE", help="The machine that becomes HOST.  [default: its own, or the spare that fits]")
+@click.option(
+    "--onto", metavar="MACHINE", help="The machine that becomes HOST.  [default: its own, or the spare that fits]"
+)
 @click.option("--way", type=click.Choice(["usb", "netboot", "bootnext", "kexec"]), help="How it gets into the rescue.")
 @click.option("--keep-data", is_flag=True, help="Leave the data partition (/srv) untouched.")
-@click.option("--erase", metavar="SERIAL", multiple=True, help="This disk may go although it carries something foreign.")
-@click.option("--from", "first", type=click.Choice([phase.value for phase in ORDER]), help="Begin the last run again here.")
+@click.option(
+    "--erase", metavar="SERIAL", multiple=True, help="This disk may go although it carries something foreign."
+)
+@click.option(
+    "--from", "first", type=click.Choice([phase.value for phase in ORDER]), help="Begin the last run again here."
+)
 @click.option("--resume", is_flag=True, help="Go on with the last run at its first phase that is not proven.")
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would happen, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask. Needs everything to be unambiguous.")
 @json_option
-def rebuild(host: str, site_dir: Path | None, onto: str | None, way: str | None, keep_data: bool, erase: tuple[str, ...],
-            first: str | None, resume: bool, plan_only: bool, yes: bool, as_json: bool) -> None:  # fmt: skip
+def rebuild(
+    host: str,
+    site_dir: Path | None,
+    onto: str | None,
+    way: str | None,
+    keep_data: bool,
+    erase: tuple[str, ...],
+    first: str | None,
+    resume: bool,
+    plan_only: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
     """Turn a machine into HOST: wipe it, write the system, converge, restore the data, prove that it works.
 
     \b
@@ -48,10 +65,13 @@ def rebuild(host: str, site_dir: Path | None, onto: str | None, way: str | None,
     if as_json and not yes and not plan_only:
         raise UsageError("`--json` never asks and never changes anything by itself", hint="add --yes, or --plan")
     if (resume or first) and (onto or way or erase or keep_data):
-        raise UsageError("a run that goes on keeps its plan: --onto, --way, --erase and --keep-data do not go with it",
-                         hint="leave them out, or start a new run without --resume and --from")  # fmt: skip
-    request = Request(command="rebuild", site=site, host=host, onto=onto, way=way, keep_data=keep_data,
-                      erase=frozenset(erase))  # fmt: skip
+        raise UsageError(
+            "a run that goes on keeps its plan: --onto, --way, --erase and --keep-data do not go with it",
+            hint="leave them out, or start a new run without --resume and --from",
+        )
+    request = Request(
+        command="rebuild", site=site, host=host, onto=onto, way=way, keep_data=keep_data, erase=frozenset(erase)
+    )
     if plan_only:
         _show_plan(request, unattended=yes or as_json, as_json=as_json)
     run = runs.last_of(host, site) if resume or first else runs.start(request)

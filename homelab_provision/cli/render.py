@@ -68,8 +68,9 @@ RESULT_STYLES = {
 BAD = (Outcome.FAILED, Outcome.UNREACHABLE)
 
 
-def renderer(*, phases: Sequence[str] = (), stream: TextIO | None = None,
-             environ: Mapping[str, str] = os.environ) -> Renderer:  # fmt: skip
+def renderer(
+    *, phases: Sequence[str] = (), stream: TextIO | None = None, environ: Mapping[str, str] = os.environ
+) -> Renderer:
     """The renderer that suits `stream` (standard error): a live tree on a terminal, plain lines elsewhere.
 
     `phases` are the names of all phases of the run, in order, so that what is still to come can be shown.
@@ -80,8 +81,13 @@ def renderer(*, phases: Sequence[str] = (), stream: TextIO | None = None,
     return PlainRenderer(console)
 
 
-def print_error(error: ProvisionError, *, log: Path | None = None, stream: TextIO | None = None,
-                environ: Mapping[str, str] = os.environ) -> None:  # fmt: skip
+def print_error(
+    error: ProvisionError,
+    *,
+    log: Path | None = None,
+    stream: TextIO | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> None:
     """What failed, the last lines of evidence, a blank line, how to mend it, and where to read more."""
     console = _console(stream, environ)
     _say(console, Text.assemble(("error", "bold red"), ": ", printable(error.message)))
@@ -97,8 +103,15 @@ def print_error(error: ProvisionError, *, log: Path | None = None, stream: TextI
 
 
 def _console(stream: TextIO | None, environ: Mapping[str, str]) -> Console:
-    return Console(file=stream or sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=False,
-                   no_color="NO_COLOR" in environ or None, _environ=environ)  # fmt: skip
+    return Console(
+        file=stream or sys.stderr,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=False,
+        no_color="NO_COLOR" in environ or None,
+        _environ=environ,
+    )
 
 
 def _say(console: Console, line: RenderableType) -> None:
@@ -117,8 +130,9 @@ class Renderer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:  # fmt: skip
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """End the display; whatever is unfinished stays as it was last seen."""
 
     def __call__(self, event: Event) -> None:
@@ -150,8 +164,10 @@ class Renderer:
 
     def _ask(self, prompt: str) -> str:
         if not (self._console.is_terminal and sys.stdin.isatty()):
-            raise UsageError(f"there is no terminal to ask on: {prompt.strip()}",
-                             hint="run it in a terminal, or answer beforehand with options and `--yes`")  # fmt: skip
+            raise UsageError(
+                f"there is no terminal to ask on: {prompt.strip()}",
+                hint="run it in a terminal, or answer beforehand with options and `--yes`",
+            )
         with self._lock, self.suspended():
             self._console.print(Text(prompt, style="bold"), end="", soft_wrap=True)
             return sys.stdin.readline().strip()
@@ -219,15 +235,22 @@ class LiveRenderer(Renderer):
         self._to_come = list(phases)
         self._phase: RunningPhase | None = None
         self._spinner = Spinner("line" if self._ascii else "dots", style="cyan")
-        self._live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self._frame,
-                          redirect_stdout=False, redirect_stderr=False)  # fmt: skip
+        self._live = Live(
+            console=console,
+            refresh_per_second=8,
+            transient=True,
+            get_renderable=self._frame,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
 
     def __enter__(self) -> Self:
         self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:  # fmt: skip
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         with self._lock:
             self._live.stop()
             self._leave()  # what was at work when it was interrupted stays visible

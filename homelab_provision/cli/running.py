@@ -144,7 +144,10 @@ class RunningPhase:
         said = [self.progress_text(name)]
         if path == (self.name,):
             steps = {step.path for step in self.steps}
-            said += [f"{'/'.join(at)}: {gauge.text()}" for at, gauge in self._gauges.items()
-                     if at != path and at not in steps]  # fmt: skip
+            said += [
+                f"{'/'.join(at)}: {gauge.text()}"
+                for at, gauge in self._gauges.items()
+                if at != path and at not in steps
+            ]
             said.append(self.counted_text())
         return " · ".join(filter(None, said))

@@ -44,10 +44,19 @@ def show(run: str, as_json: bool) -> None:
     if as_json:
         print_json(one.model_dump(mode="json", exclude={"note"} if one.note is None else None))
         return
-    click.echo(f"{one.run}: {one.host} on {one.machine}: {one.result}, {one.seconds:.0f} s"
-               + (f" ({one.note})" if one.note else ""))  # fmt: skip
-    rows = [[phase.name, phase.result, f"{phase.seconds:.1f} s",
-             "  ".join(f"{key}={value}" for key, value in phase.proof.items())] for phase in one.phases]  # fmt: skip
+    click.echo(
+        f"{one.run}: {one.host} on {one.machine}: {one.result}, {one.seconds:.0f} s"
+        + (f" ({one.note})" if one.note else "")
+    )
+    rows = [
+        [
+            phase.name,
+            phase.result,
+            f"{phase.seconds:.1f} s",
+            "  ".join(f"{key}={value}" for key, value in phase.proof.items()),
+        ]
+        for phase in one.phases
+    ]
     print_table(rows, ["phase", "result", "time", "proof"])
 
 

@@ -25,8 +25,17 @@ def list_machines(site_dir: Path | None, as_json: bool) -> None:
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
         return
-    table = [[row.name, row.plays or "(spare)", row.model or "", row.serial, f"{row.way}/{row.operator}",
-              f"not {', '.join(row.distrusted_as)}" if row.distrusted_as else ""] for row in rows]  # fmt: skip
+    table = [
+        [
+            row.name,
+            row.plays or "(spare)",
+            row.model or "",
+            row.serial,
+            f"{row.way}/{row.operator}",
+            f"not {', '.join(row.distrusted_as)}" if row.distrusted_as else "",
+        ]
+        for row in rows
+    ]
     print_table(table, ["machine", "plays", "model", "serial", "way", "trust"])
 
 

@@ -47,10 +47,15 @@ def write(target: Path, site_dir: Path | None, serial: str | None, force: bool, 
         else:
             facts, size = describe_target(target), stick.image.stat().st_size
             if problems := refusals(facts, size, facts.serial):
-                raise Refused(f"{target} will not be written", evidence="\n".join(problems),
-                              hint="plug in a USB stick and name it: `lsblk -o NAME,TRAN,SIZE,SERIAL`")  # fmt: skip
+                raise Refused(
+                    f"{target} will not be written",
+                    evidence="\n".join(problems),
+                    hint="plug in a USB stick and name it: `lsblk -o NAME,TRAN,SIZE,SERIAL`",
+                )
             if not yes:
-                show.confirm(f"Type the serial number `{facts.serial}` to erase {target} ({facts.model})", facts.serial or "")
+                show.confirm(
+                    f"Type the serial number `{facts.serial}` to erase {target} ({facts.model})", facts.serial or ""
+                )
                 serial = facts.serial
             if problems := refusals(facts, size, serial):
                 raise Refused(f"{target} will not be written", evidence="\n".join(problems))

@@ -14,7 +14,9 @@ from homelab_provision.site import Machine
 class Operator(Protocol):
     """Hands and eyes beside a machine."""
 
-    patience: float  # seconds that it may take until a machine that was asked for is there
+    @property
+    def patience(self) -> float:
+        """Seconds that it may take until a machine that was asked for is there."""
 
     def start_from_stick(self, machine: Machine, stick: Path) -> None:
         """Make the machine start from the stick, whatever state it is in."""

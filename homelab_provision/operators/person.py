@@ -16,8 +16,8 @@ class PersonOperator:
 
     def start_from_stick(self, machine: Machine, stick: Path) -> None:
         self._tell(
-            f"At {_named(machine)}: switch it off, plug in the rescue stick and a network cable, switch it on and choose "
-            "the stick in the one-time boot menu (F12 on a Dell). "
+            f"At {_named(machine)}: switch it off, plug in the rescue stick and a network cable, switch it on "
+            "and choose the stick in the one-time boot menu (F12 on a Dell). "
             f"A stick is written with `provision usb write /dev/…`; its image is {stick}."
         )
 

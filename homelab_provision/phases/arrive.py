@@ -31,8 +31,12 @@ def run(rebuild: Rebuild) -> Proof:
     rescue_boot = rebuild.run.proven()["boot"].proof.get("boot_id")
     if boot_id == rescue_boot:
         raise NotArrived(f"{host} answers from the rescue system (same boot id), not from its disk")
-    return {"address": rebuild.plan.address, "nonce": release["nonce"], "boot_id": boot_id,
-            "host_key": rebuild.identities.hosts[host].host_key.public.split()[1][-12:]}  # fmt: skip
+    return {
+        "address": rebuild.plan.address,
+        "nonce": release["nonce"],
+        "boot_id": boot_id,
+        "host_key": rebuild.identities.hosts[host].host_key.public.split()[1][-12:],
+    }
 
 
 def _is_there(rebuild: Rebuild) -> bool:
@@ -42,8 +46,9 @@ def _is_there(rebuild: Rebuild) -> bool:
 def _restart(rebuild: Rebuild) -> None:
     if rebuild.ssh.answer(RESCUE) is Answer.OURS:
         # The reboot cuts its own connection, so how this command ends says nothing.
-        rebuild.ssh.run(RESCUE, "sh", "-c", "sync; (sleep 0.2; reboot -f) </dev/null >/dev/null 2>&1 &", deadline=20,
-                        check=False)  # fmt: skip
+        rebuild.ssh.run(
+            RESCUE, "sh", "-c", "sync; (sleep 0.2; reboot -f) </dev/null >/dev/null 2>&1 &", deadline=20, check=False
+        )
         rebuild.ssh.forget(RESCUE)
         rebuild.operator.take_stick(rebuild.machine)
     else:
@@ -71,8 +76,9 @@ def _is_ours(rebuild: Rebuild) -> bool:
 
 
 def _read_release(rebuild: Rebuild) -> tuple[dict[str, str], str]:
-    shown = rebuild.ssh.run(rebuild.plan.host, "cat", f"/{RELEASE}", "/proc/sys/kernel/random/boot_id", deadline=30,
-                            check=False).stdout  # fmt: skip
+    shown = rebuild.ssh.run(
+        rebuild.plan.host, "cat", f"/{RELEASE}", "/proc/sys/kernel/random/boot_id", deadline=30, check=False
+    ).stdout
     text, _, boot_id = shown.strip().rpartition("\n")
     try:
         release = json.loads(text)
@@ -84,8 +90,11 @@ def _read_release(rebuild: Rebuild) -> tuple[dict[str, str], str]:
 def _old_system(rebuild: Rebuild) -> NotArrived:
     release, _ = _read_release(rebuild)
     whose = f"run {release['run']}" if release.get("run") else "no run of this toolkit"
-    old = [name for name, machine in rebuild.site.machines.items()
-           if machine.plays == rebuild.plan.host and name != rebuild.plan.machine]  # fmt: skip
+    old = [
+        name
+        for name, machine in rebuild.site.machines.items()
+        if machine.plays == rebuild.plan.host and name != rebuild.plan.machine
+    ]
     return NotArrived(
         f"an old system of {rebuild.plan.host} answers at {rebuild.plan.address}: "
         f"it comes from {whose}, not from this run ({rebuild.run.id})",

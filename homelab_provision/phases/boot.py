@@ -20,8 +20,12 @@ def run(rebuild: Rebuild) -> Proof:
         _wait(rebuild)
     shown = rebuild.ssh.run(RESCUE, "cat", "/etc/rescue/release", "/proc/sys/kernel/random/boot_id", deadline=30)
     release, _, boot_id = shown.stdout.strip().rpartition("\n")
-    return {"rescue": release.strip(), "boot_id": boot_id, "address": rebuild.ssh.addresses[RESCUE],
-            "host_key": rebuild.identities.site.rescue.public.split()[1][-12:]}  # fmt: skip
+    return {
+        "rescue": release.strip(),
+        "boot_id": boot_id,
+        "address": rebuild.ssh.addresses[RESCUE],
+        "host_key": rebuild.identities.site.rescue.public.split()[1][-12:],
+    }
 
 
 def _wait(rebuild: Rebuild) -> None:

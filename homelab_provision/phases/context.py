@@ -57,5 +57,3 @@ class Rebuild:
             self.emit(Progress(name=name, done=waited, total=deadline, unit="seconds"))
 
         return show
-
-

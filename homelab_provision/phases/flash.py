@@ -43,8 +43,14 @@ def run(rebuild: Rebuild) -> Proof:
         _writer(rebuild, "personalise", deadline=600, input=archive(_identity(rebuild, image)))
     with step(rebuild.emit, "write the partition table"):
         committed = _writer(rebuild, "commit", deadline=120)
-    return {"disk": target.serial, "image": image.digest, "read_back_bytes": written["bytes"],
-            "digests": written["digests"], "table": committed["table"], "boot_entry": committed["boot_entry"]}  # fmt: skip
+    return {
+        "disk": target.serial,
+        "image": image.digest,
+        "read_back_bytes": written["bytes"],
+        "digests": written["digests"],
+        "table": committed["table"],
+        "boot_entry": committed["boot_entry"],
+    }
 
 
 def _layout(rebuild: Rebuild, target: Target, image: Image) -> Layout:
@@ -83,7 +89,11 @@ def _place(rebuild: Rebuild, target: Target, image: Image, layout: Layout) -> No
         "boot_label": BOOT_LABEL,
     }
     text = rebuild.run.write(PLAN_FILE, json.dumps(plan)).read_bytes()
-    for name, content in ((PLAN_FILE, text), (WRITER.name, WRITER.read_bytes()), (FACTS_SCRIPT.name, FACTS_SCRIPT.read_bytes())):
+    for name, content in (
+        (PLAN_FILE, text),
+        (WRITER.name, WRITER.read_bytes()),
+        (FACTS_SCRIPT.name, FACTS_SCRIPT.read_bytes()),
+    ):
         rebuild.ssh.run(RESCUE, "sh", "-c", f"cat > {PLACE}/{name}", input=content, deadline=60)
 
 
@@ -111,7 +121,7 @@ def _writer(rebuild: Rebuild, name: str, *, deadline: float, **feed: Any) -> dic
     done = rebuild.ssh.run(RESCUE, *argv, deadline=deadline, check=False, on_line=_listener(rebuild, last), **feed)
     if done.returncode != 0 or "result" not in last:
         raise FlashFailed(
-            f"writing the disk of {rebuild.plan.machine} failed: {last.get('error', 'the connection to the rescue broke')}",
+            f"writing the disk of {rebuild.plan.machine} failed: {last.get('error', 'the connection broke')}",
             evidence=done.stderr or None,
             hint="the disk has no partition table and does not boot half written; go on with --resume",
         )

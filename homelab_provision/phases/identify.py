@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import JsonValue
+
 from homelab_provision.choice import Target, choose_target
 from homelab_provision.events import Proof, step
 from homelab_provision.passport import MachineFacts, require_match
@@ -32,12 +34,22 @@ def run(rebuild: Rebuild) -> Proof:
     """Refuse, or ask for the last word; from here on the plan and the disk are known to belong together."""
     with step(rebuild.emit, "read the machine"):
         facts, target = examine(rebuild)
-    disk = f"{target.path} ({target.model or target.transport}, serial {target.serial}, {format_size(target.size_bytes)})"
-    losses = list(target.content) or ["nothing: the disk is blank"]
+    disk = (
+        f"{target.path} ({target.model or target.transport}, serial {target.serial}, {format_size(target.size_bytes)})"
+    )
+    losses: list[JsonValue] = [*target.content] or ["nothing: the disk is blank"]
     rebuild.say(f"passport matches: {rebuild.machine.name}, serial {rebuild.machine.passport.serial}")
-    rebuild.say(f"will write {disk}; this erases {'; '.join(losses)}")
+    rebuild.say(f"will write {disk}; this erases {'; '.join(map(str, losses))}")
     if not rebuild.consent:
-        rebuild.person.confirm(f"Type `{rebuild.plan.host}` to write {disk} of {rebuild.machine.name}", rebuild.plan.host)
-    return {"machine": rebuild.machine.name, "serial": facts.dmi.product_serial, "disk": target.serial,
-            "path": target.path, "size_bytes": target.size_bytes, "erases": losses,
-            "allowed_by": str(target.allowed_by)}  # fmt: skip
+        rebuild.person.confirm(
+            f"Type `{rebuild.plan.host}` to write {disk} of {rebuild.machine.name}", rebuild.plan.host
+        )
+    return {
+        "machine": rebuild.machine.name,
+        "serial": facts.dmi.product_serial,
+        "disk": target.serial,
+        "path": target.path,
+        "size_bytes": target.size_bytes,
+        "erases": losses,
+        "allowed_by": str(target.allowed_by),
+    }

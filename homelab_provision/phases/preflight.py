@@ -75,14 +75,15 @@ def decide(inspection: Inspection) -> Plan:
 
 
 def proof(plan: Plan) -> Proof:
-    return {"machine": plan.machine, "disk": list(plan.disk_serials), "image": plan.image_digest,
-            "backup": plan.backup}  # fmt: skip
+    return {"machine": plan.machine, "disk": list(plan.disk_serials), "image": plan.image_digest, "backup": plan.backup}
 
 
 def _address(host: Host) -> str:
     if not host.provisioned:
-        raise UsageError(f"`{host.name}` cannot be rebuilt: it is not in the group `provisioned`",
-                         hint="add it to that group in hosts.yml, and its machine to machines.yml")  # fmt: skip
+        raise UsageError(
+            f"`{host.name}` cannot be rebuilt: it is not in the group `provisioned`",
+            hint="add it to that group in hosts.yml, and its machine to machines.yml",
+        )
     if host.address is None:
         raise UsageError(f"`{host.name}` has no address", hint=f"set `ansible_host` of {host.name} in hosts.yml")
     return host.address
@@ -91,7 +92,9 @@ def _address(host: Host) -> str:
 def _pick(inspection: Inspection, alive: Answer) -> Machine:
     def ask(fitting: list[Machine]) -> Machine:
         names = [machine.name for machine in fitting]
-        return inspection.site.machine(inspection.person.choose(f"Which machine becomes {inspection.host.name}?", names))
+        return inspection.site.machine(
+            inspection.person.choose(f"Which machine becomes {inspection.host.name}?", names)
+        )
 
     return pick_machine(
         inspection.site,

@@ -34,13 +34,26 @@ class Homelab:
 
     def run(self, *words: str, timeout: float = 1500) -> subprocess.CompletedProcess[str]:
         """`provision WORDS` to its end; never raises for its exit status."""
-        return subprocess.run([*PROVISION, *words], env=self._environment, capture_output=True, text=True,
-                              timeout=timeout, stdin=subprocess.DEVNULL, check=False)  # fmt: skip
+        return subprocess.run(
+            [*PROVISION, *words],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """`provision WORDS` in the background."""
-        return subprocess.Popen([*PROVISION, *words], env=self._environment, text=True, stdin=subprocess.DEVNULL,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # fmt: skip
+        return subprocess.Popen(
+            [*PROVISION, *words],
+            env=self._environment,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
 
     def latest(self) -> dict[str, Any]:
         """`provision runs show latest --json`."""
@@ -55,7 +68,9 @@ class Homelab:
         lines = file.read_text().splitlines() if file.exists() else []
         return [json.loads(line) for line in lines if line.endswith("}")]
 
-    def wait_for(self, happened: Callable[[dict[str, Any]], bool], child: subprocess.Popen[str], timeout: float = 600) -> None:
+    def wait_for(
+        self, happened: Callable[[dict[str, Any]], bool], child: subprocess.Popen[str], timeout: float = 600
+    ) -> None:
         """Wait until an event is in the journal of the newest run; the child must not end before."""
         give_up = time.monotonic() + timeout
         while not any(happened(event) for event in self.journal()):

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.conftest import Homelab
-
 from homelab_provision.errors import ExitCode
 from homelab_provision.phases import ORDER
+from tests.lab.conftest import Homelab
 
 pytestmark = pytest.mark.lab
 

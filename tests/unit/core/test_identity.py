@@ -66,7 +66,7 @@ def test_password_file_that_others_can_read_is_refused(tmp_path: Path, monkeypat
 
 def test_real_site_without_a_password_is_told_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(vault.PASSWORD_VARIABLE, raising=False)
-    monkeypatch.setattr(vault.shutil, "which", lambda name: None)
+    monkeypatch.setattr("homelab_provision.vault.shutil.which", lambda name: None)
     with pytest.raises(UsageError, match="no vault password"):
         Vault.of(tmp_path, name="home")
     assert not (tmp_path / ".vault-password").exists()
@@ -76,7 +76,9 @@ HOST = Host(
     name="db-wyse",
     address="192.168.50.10",
     network=Network(
-        address=IPv4Interface("192.168.50.10/24"), gateway=IPv4Address("192.168.50.1"), dns=(IPv4Address("192.168.50.1"),)
+        address=IPv4Interface("192.168.50.10/24"),
+        gateway=IPv4Address("192.168.50.1"),
+        dns=(IPv4Address("192.168.50.1"),),
     ),
     needs=Needs(),
     groups=("provisioned",),
@@ -103,7 +105,9 @@ def test_injected_files_make_the_host(tmp_path: Path) -> None:
 
 
 def test_host_without_a_network_asks_dhcp() -> None:
-    made = files(HOST.model_copy(update={"network": None}), WHO, controller_key="k", mac="52:54:00:00:00:01", release={})
+    made = files(
+        HOST.model_copy(update={"network": None}), WHO, controller_key="k", mac="52:54:00:00:00:01", release={}
+    )
     assert not [path for path in made if "network" in path or "resolv" in path]
 
 

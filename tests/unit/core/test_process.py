@@ -72,7 +72,9 @@ def test_child_dies_with_a_killed_parent(tmp_path: Path) -> None:
         "from homelab_provision.process import run\n"
         f"run(['sh', '-c', 'echo $$ > {pid_file}; exec sleep 60'], deadline=60)\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
     for _ in range(200):
         if pid_file.exists() and pid_file.read_text().strip():
             break

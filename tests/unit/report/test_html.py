@@ -4,11 +4,11 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from journal import Journal
 
 from homelab_provision.events import Notice, Outcome, RunResult
 from homelab_provision.report.details import ReportedTest, RunDetails, parse_junit
 from homelab_provision.report.html import render_report, tick_marks
+from tests.unit.report.journal import Journal
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 EVIL = "<script>alert(1)</script>\x1b[31mred\x1b[0m"

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from journal import Journal
-
 from homelab_provision.events import Notice, Outcome, RunResult
 from homelab_provision.report.summary import RunSummary, summarise
 from homelab_provision.report.timeline import read_attempts
+from tests.unit.report.journal import Journal
 
 
 def summary(journal: Journal) -> RunSummary:

@@ -1,37 +1,43 @@
-"""The Ansible modules of the project, loaded from where Ansible finds them."""
+"""The Ansible module `host_state` and its parts, imported as Ansible does on a host."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+import ansible.module_utils
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from homelab_provision import paths
 
-LIBRARY = paths.content("playbooks") / "library"
+PLAYBOOKS = paths.content("playbooks")
+ansible.module_utils.__path__.append(str(PLAYBOOKS / "module_utils"))
 
 
-def load(name: str) -> Any:
-    """The module as a Python module, so that its functions can be called."""
-    spec = importlib.util.spec_from_file_location(f"library_{name}", LIBRARY / f"{name}.py")
+def part(name: str) -> Any:
+    """One part of the module, so that its functions can be called."""
+    return importlib.import_module(f"ansible.module_utils.homelab.{name}")
+
+
+def module() -> Any:
+    """The module itself."""
+    spec = importlib.util.spec_from_file_location("host_state", PLAYBOOKS / "library" / "host_state.py")
     assert spec
     assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
 
 
-def play(module: Any, arguments: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+def play(arguments: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str],
          check: bool = False) -> dict[str, Any]:  # fmt: skip
     """Run the whole module as Ansible does; what it answers."""
     words = {**arguments, "_ansible_check_mode": check, "_ansible_remote_tmp": str(tmp_path)}
     with patch_module_args(words), pytest.raises(SystemExit):
-        module.main()
+        module().main()
     answer: dict[str, Any] = json.loads(capsys.readouterr().out)
     return answer

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import role_readme
 import yaml
+
+from tests.unit.roles import role_readme
 
 TYPES: dict[str, type] = {"str": str, "bool": bool, "int": int, "float": float, "list": list, "dict": dict}
 

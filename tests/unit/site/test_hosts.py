@@ -6,9 +6,9 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 import pytest
-from sites import HOSTS, problems_of, site_of
 
 from homelab_provision.site import Needs, Network
+from tests.unit.site.sites import HOSTS, problems_of, site_of
 
 NETWORK = """\
           ansible_host: 192.168.50.10

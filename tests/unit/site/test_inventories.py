@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from sites import site_of
 
 from homelab_provision.choice import fits, pick_machine
 from homelab_provision.site import DiskUse, Site, describe, lab_contradictions, load_site, machine_rows
+from tests.unit.site.sites import site_of
 
 INVENTORIES = Path(__file__).parents[3] / "inventories"
 

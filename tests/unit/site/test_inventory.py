@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from sites import HOSTS, MACHINES, inventory_of
 
 from homelab_provision.process import run
 from homelab_provision.site import SiteError, load_site
 from homelab_provision.site.inventory import Inventory, export_argv, read_inventory
+from tests.unit.site.sites import HOSTS, MACHINES, inventory_of
 
 LAYERED = """\
 all:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
-from sites import MACHINES, WYSE_A, WYSE_B, problems_of, site_of
 
 from homelab_provision.errors import ExitCode
 from homelab_provision.site import DiskUse, Firmware, OperatorKind, SiteError, Way
+from tests.unit.site.sites import MACHINES, WYSE_A, WYSE_B, problems_of, site_of
 
 MISTAKES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "mistakes.yml").read_text())
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sites import HOSTS, MACHINES, inventory_of
 
 from homelab_provision.errors import ProvisionError, UsageError
 from homelab_provision.site import SiteError, load_site, record_player
+from tests.unit.site.sites import HOSTS, MACHINES, inventory_of
 
 
 @pytest.fixture

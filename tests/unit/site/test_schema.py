@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sites import MACHINES
 
 from homelab_provision.site import machines_schema
+from tests.unit.site.sites import MACHINES
 
 TOP = Path(__file__).parents[3]
 COMMITTED = TOP / "docs" / "reference" / "machines.schema.json"

@@ -1,13 +1,14 @@
-"""The module `units`: which calls of systemctl follow from what systemd shows."""
+"""Units in `host_state`: which calls of systemctl follow from what systemd shows."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import modules
 import pytest
 
-units = modules.load("units")
+from tests.unit.roles import modules
+
+units = modules.part("units")
 
 SHOWN = """\
 Id=a.service
@@ -41,7 +42,7 @@ BOTH = [unit("a.service"), unit("b.timer")]
     ("state", "todo"),
     [
         ({}, []),
-        ({"a": "disabled"}, [["enable", "a.service"]]),
+        ({"a": "disabled"}, [["enable", "--no-reload", "a.service"]]),
         ({"active": "inactive"}, [["start", "a.service"]]),
         ({"active": "failed"}, [["start", "a.service"]]),
         ({"active": "activating"}, []),
@@ -58,7 +59,10 @@ def test_only_what_differs_is_acted_on(state: dict[str, str], todo: list[list[st
 
 def test_units_are_switched_together() -> None:
     off = [unit("a.service", False, False), unit("b.timer", False, False)]
-    assert units.actions(off, shown()) == [["disable", "a.service", "b.timer"], ["stop", "a.service", "b.timer"]]
+    assert units.actions(off, shown()) == [
+        ["disable", "--no-reload", "a.service", "b.timer"],
+        ["stop", "a.service", "b.timer"],
+    ]
 
 
 def test_what_is_not_said_is_left_alone() -> None:

@@ -1,15 +1,16 @@
-"""The modules `accounts` and `packages`: which programs they would call."""
+"""Accounts and packages in `host_state`: which programs they would call."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import modules
 import pytest
 
-accounts = modules.load("accounts")
-packages = modules.load("packages")
+from tests.unit.roles import modules
+
+accounts = modules.part("accounts")
+packages = modules.part("packages")
 
 
 def user(**given: Any) -> dict[str, Any]:
@@ -52,22 +53,28 @@ def test_only_present_accounts_have_keys() -> None:
 @pytest.mark.processes
 @pytest.mark.negative
 def test_keys_of_those_who_left_the_list_are_removed(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(accounts, "look", lambda name: seen())
     keys = tmp_path / "keys"
-    arguments = {"keys_directory": str(keys), "users": [user(keys=["one"])]}
-    assert modules.play(accounts, arguments, tmp_path, capsys)["actions"] == ["write the keys of ada"]
+    monkeypatch.setattr(accounts, "look", lambda name: seen())
+    monkeypatch.setattr(accounts, "KEYS", keys)
+
+    def play(check: bool = False) -> list[str]:
+        answer = modules.play({"accounts": [user(keys=["one"])]}, tmp_path, capsys, check=check)
+        assert answer["changed"] == bool(answer["accounts"]["actions"])
+        return list(answer["accounts"]["actions"])
+
+    assert play() == ["write the keys of ada"]
     (keys / "left").write_text("old key\n")
-    assert modules.play(accounts, arguments, tmp_path, capsys, check=True)["actions"] == ["remove the keys of left"]
+    assert play(check=True) == ["remove the keys of left"]
     assert (keys / "left").exists()
-    assert modules.play(accounts, arguments, tmp_path, capsys)["changed"]
+    assert play() == ["remove the keys of left"]
     assert [file.name for file in keys.iterdir()] == ["ada"]
-    assert not modules.play(accounts, arguments, tmp_path, capsys)["changed"]
+    assert play() == []
 
 
 @pytest.mark.processes
 @pytest.mark.negative
 def test_root_is_no_account_of_the_list(tmp_path: Path, capsys: Any) -> None:
-    refused = modules.play(accounts, {"keys_directory": str(tmp_path), "users": [user(name="root")]}, tmp_path, capsys)
+    refused = modules.play({"accounts": [user(name="root")]}, tmp_path, capsys)
     assert refused["failed"]
 
 
