@@ -16,7 +16,7 @@ GREETING = 30
 # Where services keep state if nobody moves it to /srv.
 STATE = "/var/lib/postgresql /var/lib/docker /var/lib/containerd /var/lib/mysql /var/lib/redis /var/lib/pgbackrest"
 
-# An index of every archive, fetched and its signature checked, beside the lists that the host uses.
+# The index of every archive, fetched and its signature checked, beside the lists that the host uses.
 FETCH = """
 mkdir lists && apt-get -q update -o Dir::State::lists=$PWD/lists/ \
     -o Acquire::IndexTargets::deb::Packages::DefaultEnabled=false \
@@ -27,19 +27,17 @@ mkdir lists && apt-get -q update -o Dir::State::lists=$PWD/lists/ \
 QUESTIONS = {
     "hostname": "hostname; getent hosts $(hostname)",
     "failed": "systemctl --failed --plain --no-legend",
-    "units": "systemctl show --property=Id,ActiveState,UnitFileState ssh.service chrony.service nftables.service"
-    " apt-daily.timer apt-daily-upgrade.timer",
-    "timers": "systemctl show --property=Persistent,RandomizedDelayUSec apt-daily.timer apt-daily-upgrade.timer",
+    "units": "systemctl show --property=Id,ActiveState,UnitFileState,Persistent,RandomizedDelayUSec,ExecStop"
+    " ssh.service chrony.service nftables.service apt-daily.timer apt-daily-upgrade.timer",
     "sshd": "sshd -T",
     "firewall": "nft --json list ruleset",
-    "firewall_stop": "systemctl show --property=ExecStop nftables.service",
     "time": "chronyc -n tracking",
     "locale": ". /etc/locale.conf && LC_ALL= LANG=$LANG locale charmap",
     "apt": "apt-config dump",
     "fetch": FETCH,
-    "sites": "apt-get indextargets --format '$(REPO_URI)'",
+    # What journald says of its own limits when it starts (SD_MESSAGE_JOURNAL_USAGE).
     "journal": "systemd-analyze cat-config systemd/journald.conf | grep ^SystemMaxUse= | tail -n1;"
-    " journalctl --quiet --output=cat _SYSTEMD_UNIT=systemd-journald.service | grep '^System Journal' | tail -n1",
+    " journalctl -q -o cat MESSAGE_ID=ec387f577b844b8fa948f33cad9a75e6 | grep '^System' | tail -n1",
     "srv": "findmnt --noheadings --output=LABEL,FSTYPE --mountpoint /srv"
     " && file=$(mktemp /srv/.verify.XXXXXX) && echo written >$file && cat $file && rm $file",
     "state": f"for path in {STATE}; do [ -e $path ] && echo $path $(findmnt -no TARGET --target $(realpath $path));"
@@ -66,9 +64,16 @@ def probes(host: Any, outside: Any, aside: Any, greeter: Any) -> Probes:
     return Probes(heard, aside.submit(outside.knock, *password), aside.submit(outside.greeting, CLOSED_PORT))
 
 
-def fields(text: str) -> list[dict[str, str]]:
-    """The blocks that `systemctl show` prints."""
-    return [dict(line.split("=", 1) for line in block.splitlines()) for block in text.split("\n\n")]
+def megabytes(text: str) -> float:
+    """A size as journald writes it: `49.9M`, `4G`."""
+    return float(text[:-1]) * {"K": 1 / 1024, "M": 1, "G": 1024}[text[-1]]
+
+
+@pytest.fixture(scope="module")
+def units(answers: Any) -> dict[str, dict[str, str]]:
+    """What `systemctl show` prints, by unit."""
+    blocks = [dict(line.split("=", 1) for line in text.splitlines()) for text in answers["units"].text.split("\n\n")]
+    return {block["Id"]: block for block in blocks}
 
 
 def test_host_knows_its_name(answers: Any, expected: Any) -> None:
@@ -99,9 +104,8 @@ def test_no_change_waits_to_take_effect(answers: Any) -> None:
         "apt-daily-upgrade.timer",
     ],
 )
-def test_unit_runs_and_comes_with_the_boot(answers: Any, unit: str) -> None:
-    shown = {block["Id"]: block for block in fields(answers["units"].text)}[unit]
-    assert (shown["ActiveState"], shown["UnitFileState"]) == ("active", "enabled")
+def test_unit_runs_and_comes_with_the_boot(units: Any, unit: str) -> None:
+    assert (units[unit]["ActiveState"], units[unit]["UnitFileState"]) == ("active", "enabled")
 
 
 @pytest.mark.negative
@@ -123,8 +127,8 @@ def test_firewall_drops_what_nobody_asked_for(answers: Any) -> None:
 
 
 @pytest.mark.negative
-def test_stopping_the_firewall_leaves_other_tables_alone(answers: Any) -> None:
-    stops = re.findall(r"argv\[\]=([^;]+?) ;", answers["firewall_stop"].text)
+def test_stopping_the_firewall_leaves_other_tables_alone(units: Any) -> None:
+    stops = re.findall(r"argv\[\]=([^;]+?) ;", units["nftables.service"]["ExecStop"])
     assert stops == ["/usr/sbin/nft delete table inet homelab"]
 
 
@@ -145,10 +149,10 @@ def test_security_upgrades_come_by_themselves(answers: Any) -> None:
     assert origins == ["origin=Debian,codename=${distro_codename}-security,label=Debian-Security"]
 
 
-def test_upgrades_do_not_run_at_boot(answers: Any) -> None:
-    for timer in fields(answers["timers"].text):
-        assert timer["Persistent"] == "no"
-        assert timer["RandomizedDelayUSec"] != "0"
+@pytest.mark.parametrize("timer", ["apt-daily.timer", "apt-daily-upgrade.timer"])
+def test_upgrades_do_not_run_at_boot(units: Any, timer: str) -> None:
+    assert units[timer]["Persistent"] == "no"
+    assert units[timer]["RandomizedDelayUSec"] != "0"
 
 
 def test_apt_fetches_and_trusts_every_archive(answers: Any) -> None:
@@ -157,14 +161,15 @@ def test_apt_fetches_and_trusts_every_archive(answers: Any) -> None:
 
 
 def test_apt_asks_the_mirror_that_the_image_came_from(answers: Any, expected: Any) -> None:
-    mirror = expected["mirror"].rstrip("/")
-    assert mirror in {site.rstrip("/") for site in answers["sites"].text.splitlines()}
+    asked = re.findall(r"^(?:Get|Hit):\d+ (\S+) ", answers["fetch"].text, re.MULTILINE)
+    assert expected["mirror"].rstrip("/") in {site.rstrip("/") for site in asked}
 
 
 def test_journal_is_on_disk_and_limited(answers: Any) -> None:
     configured, in_effect = answers["journal"].text.splitlines()
     assert in_effect.startswith("System Journal (/var/log/journal/")
-    assert f"max {configured.split('=')[1]}," in in_effect
+    # On a small disk journald stays below what it may take.
+    assert megabytes(re.findall(r"max (\S+),", in_effect)[0]) <= megabytes(configured.split("=")[1])
 
 
 @pytest.mark.machine("it has no disk of its own")

@@ -188,3 +188,15 @@ def test_check_mode_tells_and_writes_nothing(tmp_path: Path, capsys: Any, pendin
     assert not (tmp_path / "a").exists()
     assert not (tmp_path / "ran").exists()
     assert not pending.exists()
+
+
+def test_commands_run_once_and_systemctl_gets_all_units_in_one_call() -> None:
+    reload = "systemctl try-reload-or-restart"
+    owed = [
+        "systemctl daemon-reload",
+        f"{reload} a.service",
+        "locale-gen",
+        f"{reload} b.service",
+        f"{reload} a.service",
+    ]
+    assert files.batched(owed) == ["systemctl daemon-reload", f"{reload} a.service b.service", "locale-gen"]

@@ -93,3 +93,13 @@ def test_no_error_is_ignored_and_no_mirror_named(role: Path) -> None:
 @every_role
 def test_role_has_a_scenario(role: Path) -> None:
     assert (role.parent.parent / "molecule" / role.name / "molecule.yml").exists()
+
+
+@every_role
+def test_what_the_image_brings_is_what_the_role_writes(role: Path) -> None:
+    baked = {path.relative_to(role / "files") for path in (role / "files" / "root").rglob("*") if path.is_file()}
+    declared = {text for path in role.glob("vars/main/*.yml") for text in path.read_text().splitlines()}
+    for path in baked:
+        assert f"  - path: /{path.relative_to('root')}" in declared
+        lookup = f"lookup('ansible.builtin.file', '{path}', rstrip=false)"
+        assert f'    content: "{{{{ {lookup} }}}}"' in declared

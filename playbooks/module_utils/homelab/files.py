@@ -1,5 +1,4 @@
-#!/usr/bin/python
-"""Ansible module: a list of configuration files, brought to their state in one round trip.
+"""Configuration files, and what their change asks for.
 
 All files are compared and validated before the first one is replaced. What has to happen after a change
 (`then`) is noted in /run before the files move and crossed out when it succeeded, so that a run which is
@@ -15,57 +14,10 @@ import json
 import os
 import pwd
 import shlex
+import shutil
 import stat
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from ansible.module_utils.basic import AnsibleModule
-
-DOCUMENTATION = r"""
-module: config_files
-short_description: Write many configuration files in one task
-description:
-  - Compares, validates and replaces a list of files, links and directories, then runs what their change asks for.
-options:
-  files:
-    description: The files, in the order in which they are written; directories come first.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      path: {type: path, required: true, description: Absolute path on the host.}
-      content: {type: str, description: The whole text of the file.}
-      merge: {type: dict, description: Keys to set in a JSON file whose other keys stay.}
-      link: {type: path, description: The file is a symbolic link to this existing path.}
-      state:
-        type: str
-        choices: [present, absent, directory]
-        default: present
-        description: C(directory) needs neither content nor link.
-      owner: {type: str, default: root, description: Owner.}
-      group: {type: str, default: root, description: Group.}
-      mode: {type: str, default: "0644", description: Octal mode; a directory usually wants 0755.}
-      validate: {type: str, description: "Command that must accept the new text; C(%s) is a file that holds it."}
-      then: {type: list, elements: str, default: [], description: Commands to run once when this file has changed.}
-      in_effect:
-        type: str
-        description: Command that succeeds while the host follows the file; if it fails, C(then) runs without a change.
-"""
-
-EXAMPLES = r"""
-- name: Configure sshd
-  config_files:
-    files:
-      - path: /etc/ssh/sshd_config.d/10-base.conf
-        content: "{{ lookup('ansible.builtin.template', 'sshd.conf.j2') }}"
-        validate: sshd -t -f %s
-        then: [systemctl try-reload-or-restart ssh.service]
-"""
-
-RETURN = r"""
-changed_files: {description: Paths that changed (or would, in check mode)., type: list, elements: str, returned: always}
-ran: {description: Commands of C(then) that ran., type: list, elements: str, returned: always}
-"""
 
 PENDING = Path("/run/homelab-provision/pending.json")
 
@@ -195,9 +147,17 @@ def in_order(changes: list[Wanted]) -> list[Wanted]:
     return sorted(changes, key=lambda change: change.kind != "directory")
 
 
-def once(commands: list[str]) -> list[str]:
-    """The commands without repetition, in the order of their first mention."""
-    return list(dict.fromkeys(commands))
+def batched(commands: list[str]) -> list[str]:
+    """The commands without repetition, in the order of their first mention; calls of systemctl are put together."""
+    together: dict[str, list[str]] = {}
+    for command in dict.fromkeys(commands):
+        words = command.split(" ")
+        if words[0] == "systemctl" and len(words) > 2:
+            units = together.setdefault(f"systemctl {words[1]}", [])
+            units += [unit for unit in words[2:] if unit not in units]
+        else:
+            together[command] = []
+    return [" ".join([command, *units]) for command, units in together.items()]
 
 
 def refuse(wanted: Wanted, seen: Seen) -> None:
@@ -270,25 +230,27 @@ def owner_ids(spec: dict[str, Any]) -> tuple[int, int]:
         raise UnwritableError(f"{spec['path']}: {error.args[0]}") from None
 
 
-def validate(module: AnsibleModule, wanted: Wanted) -> None:
+def validate(module: Any, wanted: Wanted) -> None:
     """Let the file's own program judge the new text before it goes anywhere."""
     if wanted.validate is None:
         return
     draft = Path(module.tmpdir) / "draft"
     draft.write_bytes(wanted.body)
     words = [word.replace("%s", str(draft)) for word in shlex.split(wanted.validate)]
+    if module.check_mode and shutil.which(words[0]) is None:
+        return  # its package would be installed first
     code, out, err = module.run_command(words)
     draft.unlink()
     if code:
         module.fail_json(msg=f"{wanted.path}: `{wanted.validate}` refuses the new text: {(err or out).strip()}")
 
 
-def ignored(module: AnsibleModule, wanted: Wanted) -> bool:
+def ignored(module: Any, wanted: Wanted) -> bool:
     """Whether the host runs on something else than the file says, although the file is right."""
     return wanted.in_effect is not None and module.run_command(shlex.split(wanted.in_effect))[0] != 0
 
 
-def settle(module: AnsibleModule, owed: list[str]) -> list[str]:
+def pay(module: Any, owed: list[str]) -> list[str]:
     """Run what is owed, crossing out each command that succeeded."""
     ran = []
     while owed:
@@ -300,14 +262,11 @@ def settle(module: AnsibleModule, owed: list[str]) -> list[str]:
     return ran
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={"files": {"type": "list", "elements": "dict", "required": True, "options": FILE}},
-        supports_check_mode=True,
-    )
+def settle(module: Any, files: list[dict[str, Any]]) -> dict[str, Any]:
+    """Write what differs, then run what that asks for."""
     changes, diffs, unheeded = [], [], []
     try:
-        for spec in module.params["files"]:
+        for spec in files:
             seen = look(spec["path"])
             wanted = want(spec, seen, *owner_ids(spec))
             if differs(wanted, seen):
@@ -317,18 +276,14 @@ def main() -> None:
                 diffs.append(diff(wanted, seen))
             elif ignored(module, wanted):
                 unheeded.append(wanted)
-        owed = once(read_pending() + [command for change in changes + unheeded for command in change.then])
+        owed = batched(read_pending() + [command for change in changes + unheeded for command in change.then])
         result = {"changed": bool(changes or owed), "changed_files": [change.path for change in changes], "diff": diffs}
         if module.check_mode:
-            module.exit_json(ran=[], **result)
+            return {**result, "ran": []}
         if owed:
             note_pending(owed)
         for change in in_order(changes):
             commit(change)
     except (UnwritableError, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(ran=settle(module, owed), **result)
-
-
-if __name__ == "__main__":
-    main()
+    return {**result, "ran": pay(module, owed)}

@@ -1,5 +1,4 @@
-#!/usr/bin/python
-"""Ansible module: who may log in, and with which keys, in one round trip.
+"""Who may log in, and with which keys.
 
 Keys lie in a directory of root's own, not in home directories: leaving the list takes the access away, and
 the owner of an account cannot add to it there.
@@ -12,42 +11,6 @@ import pwd
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ansible.module_utils.basic import AnsibleModule
-
-DOCUMENTATION = r"""
-module: accounts
-short_description: Make user accounts and their SSH keys
-description:
-  - Accounts are made without a password; a key file is made for each, and key files of all others are removed.
-options:
-  keys_directory: {type: path, required: true, description: Where sshd looks for the key file named after the account.}
-  users:
-    description: The accounts. One that is no longer listed stays, but its keys go.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name: {type: str, required: true, description: Login name.}
-      comment: {type: str, default: "", description: Real name.}
-      shell: {type: str, default: /bin/bash, description: Login shell.}
-      groups: {type: list, elements: str, default: [], description: Groups to be in, beside those of other roles.}
-      sudo: {type: bool, default: false, description: Whether the account is in the group sudo.}
-      keys: {type: list, elements: str, default: [], description: Public keys that open it.}
-      state: {type: str, choices: [present, absent], default: present, description: Absent keeps the home directory.}
-"""
-
-EXAMPLES = r"""
-- name: Let Ada in
-  accounts:
-    keys_directory: /etc/ssh/authorized_keys.d
-    users:
-      - {name: ada, sudo: true, keys: ["ssh-ed25519 AAAA… ada@laptop"]}
-"""
-
-RETURN = r"""
-actions: {description: What was done (or would be), one line each., type: list, elements: str, returned: always}
-"""
-
 USER = {
     "name": {"type": "str", "required": True},
     "comment": {"type": "str", "default": ""},
@@ -58,6 +21,8 @@ USER = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 SUDO = "sudo"
+# sshd looks here for a file named after the account (AuthorizedKeysFile).
+KEYS = Path("/etc/ssh/authorized_keys.d")
 
 
 class Account(NamedTuple):
@@ -119,33 +84,22 @@ def write_key_file(directory: Path, name: str, text: str) -> None:
     new.replace(directory / name)
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "keys_directory": {"type": "path", "required": True, "no_log": False},
-            "users": {"type": "list", "elements": "dict", "required": True, "options": USER},
-        },
-        supports_check_mode=True,
-    )
-    users, directory = module.params["users"], Path(module.params["keys_directory"])
+def settle(module: Any, users: list[dict[str, Any]]) -> dict[str, Any]:
+    """Make, change and remove accounts; write and remove key files."""
     if any(user["name"] == "root" for user in users):
         module.fail_json(msg="root is no account of this list: its key comes with the installation")
     todo = [command for user in users for command in commands(user, look(user["name"]))]
-    wanted, present = key_files(users), present_keys(directory)
+    wanted, present = key_files(users), present_keys(KEYS)
     written = {name: text for name, text in wanted.items() if present.get(name) != text}
     removed = sorted(present.keys() - wanted.keys())
-    done = [" ".join(command) for command in todo]
-    done += [f"write the keys of {name}" for name in written] + [f"remove the keys of {name}" for name in removed]
     if not module.check_mode:
         # Access is taken away before anything else can fail.
         for name in removed:
-            (directory / name).unlink()
+            (KEYS / name).unlink()
         for command in todo:
             module.run_command(command, check_rc=True)
         for name, text in written.items():
-            write_key_file(directory, name, text)
-    module.exit_json(changed=bool(done), actions=done)
-
-
-if __name__ == "__main__":
-    main()
+            write_key_file(KEYS, name, text)
+    done = [" ".join(command) for command in todo]
+    done += [f"write the keys of {name}" for name in written] + [f"remove the keys of {name}" for name in removed]
+    return {"changed": bool(done), "actions": done}
