@@ -32,7 +32,7 @@ options:
       name: {type: str, required: true, description: Login name.}
       comment: {type: str, default: "", description: Real name.}
       shell: {type: str, default: /bin/bash, description: Login shell.}
-      groups: {type: list, elements: str, default: [], description: Groups to be in, beside those of other roles.}
+      groups: {type: list, elements: str, default: [], description: "Groups to be in, beside those of other roles."}
       sudo: {type: bool, default: false, description: Whether the account is in the group sudo.}
       keys: {type: list, elements: str, default: [], description: Public keys that open it.}
       state: {type: str, choices: [present, absent], default: present, description: Absent keeps the home directory.}

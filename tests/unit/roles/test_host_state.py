@@ -20,6 +20,7 @@ def test_documentation_names_every_argument_with_its_default() -> None:
         told = documented[name].get("suboptions", {})
         assert told.keys() == options.keys()
         for option, meaning in options.items():
+            assert told[option].keys() <= {"description", "type", "default", "choices", "required", "elements"}
             for word in ("type", "default", "choices", "required", "elements"):
                 assert told[option].get(word) == meaning.get(word), (name, option, word)
 
