@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import IO
 
 from homelab_provision.identity import Identities, known_hosts
+from homelab_provision.image.rescue import SSH_CIPHERS, SSH_MACS
 from homelab_provision.process import Completed, background, run
 
 RESCUE = "rescue"
 CONNECT_TIMEOUT = 5
-# The first that both sides have: AES-GCM is the fastest wherever the CPU has AES instructions, a Wyse included.
-CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com"
 
 
 class Answer(StrEnum):
@@ -62,7 +61,8 @@ def config(*, addresses: dict[str, str], folder: Path, door: Door) -> str:
         "  BatchMode yes",
         "  PreferredAuthentications publickey",
         f"  IdentityAgent {folder}/agent",
-        f"  Ciphers {CIPHERS}",
+        f"  Ciphers {SSH_CIPHERS}",
+        f"  MACs {SSH_MACS}",
         "  ControlMaster auto",
         f"  ControlPath {folder}/%C",
         "  ControlPersist 30",
@@ -116,6 +116,8 @@ class Ssh:
 
     def answer(self, alias: str) -> Answer:
         """Who answers at the alias's address."""
+        if not self._listens(alias):
+            return Answer.SILENT
         if self.run(alias, "true", deadline=CONNECT_TIMEOUT + 15, check=False).returncode == 0:
             return Answer.OURS
         offered = self.offered_key(alias)
@@ -123,12 +125,17 @@ class Ssh:
             return Answer.SILENT
         return Answer.LOCKED_OUT if offered == self.pinned[alias] else Answer.STRANGER
 
+    def _listens(self, alias: str) -> bool:
+        # ssh and ssh-keyscan take seconds to give up on an address that is not there; a bare connection does not.
+        probe = [*self.door.prefix, "nc", "-z", "-w", "2", self.addresses[alias], "22"]
+        return run(probe, deadline=15, check=False).returncode == 0
+
     def wait(
         self,
         alias: str,
         *,
         deadline: float,
-        interval: float = 1.0,
+        interval: float = 0.3,
         on_wait: Callable[[float, Answer], None] | None = None,
     ) -> Answer:
         """Try until the alias is ours or `deadline` seconds have passed; returns the last answer."""

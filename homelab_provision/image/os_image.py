@@ -55,7 +55,7 @@ FINISH = PACKAGE / "os_finish.sh"
 GRUB_CONFIG = PACKAGE / "os_grub.cfg"
 RECIPE = (FILES, FINISH, GRUB_CONFIG, *(PACKAGE / name for name in (
     "os_image.py", "esp.py", "extents.py", "layout.py", "mmdebstrap.py", "toolbox.py")))  # fmt: skip
-EXECUTABLE = ("etc/initramfs-tools/hooks/", "usr/local/libexec/")
+EXECUTABLE = ("etc/initramfs-tools/hooks/", "etc/initramfs-tools/scripts/", "usr/local/libexec/")
 
 # Fixed, so that the same packages give the same bytes. What has to differ between machines (partition GUIDs) is given
 # when a disk is laid out.

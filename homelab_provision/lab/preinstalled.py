@@ -25,7 +25,6 @@ from homelab_provision.session import session
 from homelab_provision.site import DiskUse
 from homelab_provision.ssh import Answer
 
-
 DEADLINE = 300.0
 
 

@@ -68,7 +68,7 @@ def _wait(rebuild: Rebuild) -> None:
         if waited > DEADLINE:
             raise _nobody(rebuild, answer)
         rebuild.emit(Progress(name=f"wait for {host}", done=waited, total=DEADLINE, unit="seconds"))
-        time.sleep(1)
+        time.sleep(0.3)
 
 
 def _is_ours(rebuild: Rebuild) -> bool:
