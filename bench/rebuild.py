@@ -19,18 +19,17 @@ from tempfile import TemporaryDirectory
 from homelab_provision import network, paths, rebuild, runs
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Event, discard
+from homelab_provision.host_image import image_of
 from homelab_provision.identity import Identities
 from homelab_provision.identity import load as load_identities
-from homelab_provision.image.os_image import Image, build_image
+from homelab_provision.image.os_image import Image
 from homelab_provision.image.rescue import build_rescue
 from homelab_provision.injection import files
 from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.lab.preinstalled import install
 from homelab_provision.phases.context import Person
-from homelab_provision.phases.preflight import recipe_for
 from homelab_provision.process import run
 from homelab_provision.record import summary
-from homelab_provision.roles import roles_of
 from homelab_provision.runs import Request
 from homelab_provision.site import Machine, Site, load_site
 from homelab_provision.ssh import RESCUE, Answer, Ssh, opened
@@ -82,7 +81,7 @@ class Bench:
         self._host = site.host(HOST)
         self._identities: Identities = load_identities(Vault.of(site.root, name=site.name, create=True), HOST)
         say("building the image and the rescue system, if they are not in the cache")
-        self.image: Image = build_image(recipe_for(roles_of(self._host)), paths.cache(), discard)
+        self.image: Image = image_of(self._host, discard)
         rescue = build_rescue(paths.cache(), discard)
         self._stick = site_stick(site.name, self._identities.site, rescue, discard)
         lab = network.lab_of(site)

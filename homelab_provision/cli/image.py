@@ -17,8 +17,9 @@ def image() -> None:
 @image.command()
 @click.argument("host", required=False)
 @site_option
+@click.option("--anew", is_flag=True, help="Build although the cache has it: for the newest packages.")
 @json_option
-def build(host: str | None, site_dir: Path | None, as_json: bool) -> None:
+def build(host: str | None, site_dir: Path | None, anew: bool, as_json: bool) -> None:
     """Build the image of HOST, or of every host that can be rebuilt. Cached: the same inputs, the same image.
 
     \b
@@ -27,17 +28,15 @@ def build(host: str | None, site_dir: Path | None, as_json: bool) -> None:
     """
     from homelab_provision import paths
     from homelab_provision.cli.render import renderer
-    from homelab_provision.image.os_image import build_image
+    from homelab_provision.host_image import image_of
     from homelab_provision.image.rescue import build_rescue
-    from homelab_provision.phases.preflight import recipe_for
-    from homelab_provision.roles import roles_of
     from homelab_provision.site import load_site
 
     site = load_site(find_site(site_dir))
     hosts = [site.host(host)] if host else [one for one in site.hosts.values() if one.provisioned]
     with renderer() as show:
         build_rescue(paths.cache(), show)
-        built = {one.name: build_image(recipe_for(roles_of(one)), paths.cache(), show) for one in hosts}
+        built = {one.name: image_of(one, show, anew=anew) for one in hosts}
     if as_json:
         print_json({name: {"digest": made.digest, "directory": made.directory} for name, made in built.items()})
     else:

@@ -2,7 +2,8 @@
 # Last step inside the new root: what is on, what is off, and nothing that belongs to one machine only.
 set -eu
 systemctl --quiet set-default multi-user.target
-systemctl --quiet enable systemd-networkd.service systemd-resolved.service
+systemctl --quiet enable systemd-networkd.service systemd-resolved.service nftables.service
+mkdir -p /etc/nftables.d /etc/ssh/authorized_keys.d
 systemctl --quiet disable e2scrub_reap.service unattended-upgrades.service e2scrub_all.timer
 # Host keys come from the site; without them SSH has to fail, not to invent some.
 systemctl --quiet mask sshd-keygen.service

@@ -10,7 +10,7 @@ import io
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -70,23 +70,26 @@ DEADLINE = 600.0
 
 
 class Recipe(BaseModel):
-    """What an image is made from. `packages` are those that the host's roles declare, beside the fixed ones."""
+    """What an image is made from: beside the fixed parts, the packages that the host's roles declare, and the files
+    (path from the root → text) that they put on every host alike."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     packages: tuple[str, ...] = ()
+    files: dict[str, str] = {}
     suite: str = "trixie"
     mirror: str | None = None
 
 
 def image_key(recipe: Recipe) -> str:
     """The digest of everything that goes in, except from which mirror the packages come."""
-    return shelf.inputs_digest([recipe.suite, *sorted({*PACKAGES, *recipe.packages})], RECIPE)
+    files = [f"{path}\n{text}" for path, text in sorted(recipe.files.items())]
+    return shelf.inputs_digest([recipe.suite, *sorted({*PACKAGES, *recipe.packages}), *files], RECIPE)
 
 
 def find_image(recipe: Recipe, cache: Path) -> Image | None:
     """The image of this recipe, if the cache has it."""
-    pointer = cache / "images" / "by-inputs" / image_key(recipe)[: SHORT]
+    pointer = cache / "images" / "by-inputs" / image_key(recipe)[:SHORT]
     return load_image(pointer.resolve()) if pointer.exists() else None
 
 
@@ -98,11 +101,12 @@ def build_image(recipe: Recipe, cache: Path, emit: Emit) -> Image:
     with shelf.building(images, key) as work:
         root = work / "root.tar"
         with step(emit, "image/packages"):
-            overlay = work / "overlay.tar"
+            overlay, roles = work / "overlay.tar", work / "roles.tar"
             overlay.write_bytes(overlay_archive())
+            roles.write_bytes(tar_of({path: text.encode() for path, text in recipe.files.items()}))
             packages = sorted({*PACKAGES, *recipe.packages})
             fetch_root(mmdebstrap_argv(recipe.suite, root, packages, variant="apt", mirror=mirror,
-                                       options=hooks(overlay)))  # fmt: skip
+                                       options=hooks(overlay, roles)))  # fmt: skip
         with step(emit, "image/filesystems"), RootArchive(root) as archive:
             installed = _installed(archive)
             _make_esp(archive, work / ESP)
@@ -111,14 +115,16 @@ def build_image(recipe: Recipe, cache: Path, emit: Emit) -> Image:
         with step(emit, "image/payload"):
             image = _pack(recipe, key, installed, work, tools)
         target = shelf.publish(_only_finished(work), images / image.short)
-        _point(images / "by-inputs" / key[: SHORT], target)
+        _point(images / "by-inputs" / key[:SHORT], target)
     return load_image(target)
 
 
-def hooks(overlay: Path) -> list[str]:
-    """Options of mmdebstrap: our files lie there before the kernel's initramfs is made; the finish runs last."""
+def hooks(overlay: Path, roles: Path) -> list[str]:
+    """Options of mmdebstrap: our files lie there before the kernel's initramfs is made, those of the roles replace what
+    the packages brought, and the finish runs last."""
     return [
         f"--essential-hook=tar-in {overlay} /",
+        f"--customize-hook=tar-in {roles} /",
         "--customize-hook=chroot \"$1\" sh /usr/local/libexec/finish-image",
         "--customize-hook=rm \"$1/usr/local/libexec/finish-image\"",
     ]  # fmt: skip
@@ -126,16 +132,21 @@ def hooks(overlay: Path) -> list[str]:
 
 def overlay_archive() -> bytes:
     """Our own files of the root, as a tar archive that is the same every time."""
-    files = {str(p.relative_to(FILES)): p for p in FILES.rglob("*") if p.is_file()}
-    files["usr/local/libexec/finish-image"] = FINISH
+    files = {str(p.relative_to(FILES)): p.read_bytes() for p in FILES.rglob("*") if p.is_file()}
+    files["usr/local/libexec/finish-image"] = FINISH.read_bytes()
+    return tar_of(files)
+
+
+def tar_of(files: Mapping[str, bytes]) -> bytes:
+    """Files (path from the root → content) as a tar archive; where they lie says how open they are."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, path in sorted(files.items()):
+        for name, content in sorted(files.items()):
             info = tarfile.TarInfo(f"./{name}")
-            info.mode = 0o755 if name.startswith(EXECUTABLE) else 0o644
+            info.mode = 0o755 if name.startswith(EXECUTABLE) else 0o440 if name.startswith("etc/sudoers.d/") else 0o644
             info.mtime = int(SOURCE_DATE_EPOCH)
-            info.size = path.stat().st_size
-            tar.addfile(info, io.BytesIO(path.read_bytes()))
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
 
 

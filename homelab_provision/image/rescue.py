@@ -84,7 +84,7 @@ def rescue_key() -> str:
 
 def find_rescue(cache: Path) -> Rescue | None:
     """The rescue system of this version, if it has been built."""
-    directory = cache / "rescue" / rescue_key()[: SHORT]
+    directory = cache / "rescue" / rescue_key()[:SHORT]
     return Rescue(directory, rescue_key()) if directory.exists() else None
 
 
@@ -113,7 +113,7 @@ def _assemble(root: RootArchive, work: Path, key: str) -> None:
         ("grubx64.efi", "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"),
     ):
         (work / target).write_bytes(root.read(source))
-    release = f"homelab-provision rescue {key[: SHORT]} linux {version}"
+    release = f"homelab-provision rescue {key[:SHORT]} linux {version}"
     (work / "release").write_text(release + "\n")
     unpacked = work / "rescue.cpio"
     with unpacked.open("wb") as file:

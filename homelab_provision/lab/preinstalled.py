@@ -11,16 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from homelab_provision import paths
 from homelab_provision.errors import ProvisionError, UsageError
 from homelab_provision.events import Emit, step
+from homelab_provision.host_image import image_of
 from homelab_provision.image.layout import Layout
-from homelab_provision.image.os_image import Image, Recipe, build_image
+from homelab_provision.image.os_image import Image
 from homelab_provision.image.raw import assemble_raw
 from homelab_provision.injection import File, files
 from homelab_provision.network import lab_of
 from homelab_provision.process import run, tail
-from homelab_provision.roles import packages_of, roles_of
 from homelab_provision.session import session
 from homelab_provision.site import DiskUse
 from homelab_provision.ssh import Answer
@@ -36,8 +35,7 @@ def preinstall(site_dir: Path, machine_name: str, emit: Emit) -> None:
             raise UsageError(f"`{machine_name}` is not a machine of the lab that plays a host",
                              hint="`provision machines list` shows who plays what")  # fmt: skip
         host = opened.site.host(machine.plays)
-        recipe = Recipe(packages=packages_of(roles_of(host)))
-        image = build_image(recipe, paths.cache(), emit)
+        image = image_of(host, emit)
         lab = lab_of(opened.site, emit)
         lab.up()
         virtual = lab.machine(machine.name)

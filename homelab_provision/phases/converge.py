@@ -16,7 +16,10 @@ def run(rebuild: Rebuild) -> Proof:
             inventory=rebuild.site.root / "hosts.yml",
             ssh_config=rebuild.ssh.config_file,
             limit=rebuild.plan.host,
-            variables={"provision_mac": rebuild.machine.passport.macs[0], "provision_run": rebuild.run.id},
+            variables={
+                "provision_macs": {rebuild.plan.host: rebuild.machine.passport.macs[0]},
+                "provision_run": rebuild.run.id,
+            },
         ),
         artifacts=rebuild.run.folder("ansible"),
         emit=rebuild.emit,

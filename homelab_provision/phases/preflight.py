@@ -6,19 +6,18 @@ It comes before the run's shared context exists: what it decides is what that co
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from homelab_provision import paths
 from homelab_provision.choice import pick_machine
 from homelab_provision.errors import Refused, UsageError
-from homelab_provision.events import Emit, Notice, Proof, step
+from homelab_provision.events import Emit, Proof, step
+from homelab_provision.host_image import image_of
 from homelab_provision.identity import Identities
-from homelab_provision.image.os_image import Image, Recipe, build_image, check_image, find_image
+from homelab_provision.image.os_image import check_image
 from homelab_provision.image.rescue import build_rescue
 from homelab_provision.phases.context import Person
 from homelab_provision.phases.plan import Plan
-from homelab_provision.roles import packages_of, roles_of
 from homelab_provision.runs import Run
 from homelab_provision.site import DiskUse, Host, Machine, OperatorKind, Site, Way
 from homelab_provision.ssh import Answer, Ssh
@@ -51,7 +50,7 @@ def decide(inspection: Inspection) -> Plan:
         machine = _pick(inspection, alive)
         _refuse_twin(inspection, machine, alive)
         way = _way(machine, request.way)
-    image = _image(inspection)
+    image = image_of(host, inspection.emit)
     with step(inspection.emit, "check the image"):
         check_image(image)
     with step(inspection.emit, "find the rescue system"):
@@ -122,17 +121,3 @@ def _way(machine: Machine, asked: str | None) -> Way:
     if machine.operator is OperatorKind.WOL:
         raise UsageError(f"the operator `wol` of {machine.name} does not exist yet", hint="use `operator: person`")
     return way
-
-
-def _image(inspection: Inspection) -> Image:
-    recipe = recipe_for(roles_of(inspection.host))
-    if image := find_image(recipe, paths.cache()):
-        return image
-    inspection.emit(Notice(text="this host's image is not in the cache: building it, once (a minute or two)"))
-    with step(inspection.emit, "build the image"):
-        return build_image(recipe, paths.cache(), inspection.emit)
-
-
-def recipe_for(roles: Sequence[str]) -> Recipe:
-    """What the image of a host with these roles is made of."""
-    return Recipe(packages=packages_of(roles))
