@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -70,13 +71,28 @@ def test_blank_spare_becomes_the_lost_host_and_nothing_else_is_touched(homelab: 
     assert homelab.run("verify", "db-wyse").returncode == ExitCode.UNPROVEN
 
 
+# The moment in each phase at which the run is killed: an event, and how many seconds into the work it began.
+MOMENTS = {
+    "preflight": ("step_started", "find the machine", 0.0),
+    "boot": ("step_started", "wait for the rescue", 3.0),
+    "identify": ("step_started", "read the machine", 0.5),
+    "flash": ("step_started", "write the image", 3.0),
+    "arrive": ("step_started", "wait for db-wyse", 3.0),
+    "converge": ("phase_started", "converge", 3.0),
+    "restore": ("phase_started", "restore", 0.0),
+    "verify": ("phase_started", "verify", 2.0),
+}
+
+
 def test_killed_in_each_phase_it_resumes_and_ends_proven(homelab: Homelab) -> None:
-    """One run, killed with SIGKILL in every phase in turn; what the kill left behind is what resume finds."""
+    """One run, killed with SIGKILL in every phase in turn; what each kill leaves behind is what resume finds."""
     words = ["rebuild", "db-wyse", "--onto", "wyse-b", "--yes"]
-    homelab.machine("wyse-a").power_off()
     for phase in ORDER:
+        kind, name, delay = MOMENTS[phase]
+        seen = len(homelab.journal()) if "--resume" in words else 0
         child = homelab.start(*words)
-        homelab.wait_for(phase_begins(phase.value), child)
+        homelab.wait_for(lambda event: event["kind"] == kind and name in event.values(), child, after=seen)
+        time.sleep(delay)
         homelab.kill(child)
         assert homelab.latest()["result"] == "failed"
         words = ["rebuild", "db-wyse", "--resume", "--yes"]
