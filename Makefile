@@ -7,7 +7,8 @@ demo: setup
 
 test: setup
 	$(MAKE) --no-print-directory check
-	$(PYTEST) -m "lab or molecule" tests
+	PATH="$$PWD/.venv/bin:$$PATH" molecule test --scenario-name base
+	$(PYTEST) -m "lab or packaging" --durations=0 tests
 
 check: setup
 	.venv/bin/ruff check .
@@ -16,7 +17,7 @@ check: setup
 	.venv/bin/yamllint --strict .
 	.venv/bin/ansible-lint --offline
 	shellcheck $$(git grep -lE '^#!/bin/(ba)?sh' -- ':!*.md')
-	$(PYTEST) -q -m "not lab and not molecule" tests
+	$(PYTEST) -q -m "not lab and not packaging" tests
 
 setup:
 	@tools/setup

@@ -46,4 +46,4 @@ def lab(namespace: str) -> Path:
 def content(name: str) -> Path:
     """`playbooks`, `roles` or `inventories`: inside the package when installed from a wheel, beside it in a clone."""
     inside = PACKAGE / "content" / name
-    return inside if inside.is_dir() else PACKAGE.parent / name
+    return inside if inside.exists() else PACKAGE.parent / name

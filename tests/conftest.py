@@ -14,7 +14,7 @@ class TouchedTheMachine(BaseException):
 @pytest.fixture(autouse=True)
 def no_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unit tests touch no machine: a test that has to start programs says so with a marker."""
-    allowed = ("processes", "lab", "molecule")
+    allowed = ("processes", "lab")
     if not any(request.node.get_closest_marker(name) for name in allowed):
 
         def refuse(*words: object, **options: object) -> None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,12 +68,10 @@ class Homelab:
         lines = file.read_text().splitlines() if file.exists() else []
         return [json.loads(line) for line in lines if line.endswith("}")]
 
-    def wait_for(
-        self, happened: Callable[[dict[str, Any]], bool], child: subprocess.Popen[str], *, after: int = 0
-    ) -> None:
-        """Wait until an event is in the journal of the newest run, past its first `after` ones."""
+    def wait_for(self, kind: str, name: str, child: subprocess.Popen[str], *, after: int = 0) -> None:
+        """Wait for an event of the newest run, past its first `after` ones; the child must not end before."""
         give_up = time.monotonic() + 600
-        while not any(happened(event) for event in self.journal()[after:]):
+        while not any(event["kind"] == kind and name in event.values() for event in self.journal()[after:]):
             if child.poll() is not None:
                 pytest.fail(f"it ended ({child.returncode}) before the moment came:\n{child.communicate()[1]}")
             if time.monotonic() > give_up:

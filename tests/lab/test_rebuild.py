@@ -19,10 +19,6 @@ pytestmark = pytest.mark.lab
 DECOYS = ("decoy-sata", "decoy-usb", "emmc")
 
 
-def phase_begins(name: str):  # type: ignore[no-untyped-def]
-    return lambda event: event["kind"] == "phase_started" and event["phase"] == name
-
-
 def assert_proven(homelab: Homelab) -> None:
     shown = homelab.latest()
     assert shown["result"] == "proven", shown
@@ -91,7 +87,7 @@ def test_killed_in_each_phase_it_resumes_and_ends_proven(homelab: Homelab) -> No
         kind, name, delay = MOMENTS[phase]
         seen = len(homelab.journal()) if "--resume" in words else 0
         child = homelab.start(*words)
-        homelab.wait_for(lambda event: event["kind"] == kind and name in event.values(), child, after=seen)
+        homelab.wait_for(kind, name, child, after=seen)
         time.sleep(delay)
         homelab.kill(child)
         assert homelab.latest()["result"] == "failed"
@@ -104,7 +100,7 @@ def test_killed_in_each_phase_it_resumes_and_ends_proven(homelab: Homelab) -> No
 def test_power_cut_in_mid_flash_leaves_no_bootable_disk_and_resume_ends_proven(homelab: Homelab) -> None:
     spare = homelab.machine("wyse-b")
     child = homelab.start("rebuild", "db-wyse", "--onto", "wyse-b", "--yes")
-    homelab.wait_for(lambda event: event["kind"] == "step_started" and event["name"] == "write the image", child)
+    homelab.wait_for("step_started", "write the image", child)
     spare.power_cut_after("system", 100_000_000, deadline=300)
     assert child.wait(timeout=120) == ExitCode.FAILED
     table = subprocess.run(["sfdisk", "--json", spare.disk_path("system")], capture_output=True, check=False)
@@ -118,7 +114,7 @@ def test_flipped_byte_is_caught_before_the_partition_table(homelab: Homelab) -> 
     """The image is whole when preflight checks it, and damaged on its way: one byte of what the writer reads."""
     spare = homelab.machine("wyse-b")
     child = homelab.start("rebuild", "db-wyse", "--onto", "wyse-b", "--yes")
-    homelab.wait_for(phase_begins("boot"), child)
+    homelab.wait_for("phase_started", "boot", child)
     child.send_signal(signal.SIGSTOP)
     plan = json.loads(next(homelab.runs_folder.glob("*/plan.json")).read_text())
     payload = Path(plan["image"]) / "payload.zst"
@@ -140,9 +136,9 @@ def test_old_system_that_answers_instead_of_the_new_one_is_named(homelab: Homela
     assert homelab.run("lab", "install", "wyse-a").returncode == 0
     homelab.machine("wyse-a").power_off()
     child = homelab.start("rebuild", "db-wyse", "--onto", "wyse-b", "--yes")
-    homelab.wait_for(phase_begins("flash"), child)
+    homelab.wait_for("phase_started", "flash", child)
     homelab.machine("wyse-a").power_on()
-    homelab.wait_for(phase_begins("arrive"), child)
+    homelab.wait_for("phase_started", "arrive", child)
     homelab.machine("wyse-b").set_link(False)  # the old one is alone on the address
     assert child.wait(timeout=700) == ExitCode.FAILED
     assert child.stderr is not None

@@ -1,0 +1,72 @@
+"""The wheel, in an environment that has never seen the sources: what a user of pipx gets."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = [pytest.mark.packaging, pytest.mark.processes]
+
+
+@pytest.fixture(scope="module")
+def provision(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The command of a fresh environment into which only the wheel was installed."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT], check=True, capture_output=True
+    )
+    venv.create(folder / "env", with_pip=True)
+    (wheel,) = folder.glob("*.whl")
+    install: list[str | Path] = [folder / "env/bin/python", "-m", "pip", "install", "--quiet", "-c", ROOT / "requirements.lock", wheel]
+    subprocess.run(install, check=True, cwd=folder)
+    return folder / "env/bin/provision"
+
+
+def run(provision: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([provision, *words], cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_help_names_the_commands(provision: Path, tmp_path: Path) -> None:
+    shown = run(provision, "--help", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "rebuild" in shown.stdout
+
+
+@pytest.mark.parametrize("name", ["lab", "example"])
+def test_copied_site_is_understood_from_any_directory(provision: Path, tmp_path: Path, name: str) -> None:
+    site = tmp_path / "homelab"
+    shutil.copytree(ROOT / "inventories" / name, site, ignore=shutil.ignore_patterns(".vault*", "vault"))
+    shown = run(provision, "config", "show", cwd=site)
+    assert shown.returncode == 0, shown.stderr
+    assert "db-wyse" in shown.stdout
+
+
+def test_playbooks_and_roles_are_in_the_wheel(provision: Path) -> None:
+    script = (
+        "from homelab_provision import paths, roles; from homelab_provision.host_image import recipe_for;"
+        "assert (paths.content('playbooks') / 'site.yml').is_file();"
+        "assert (paths.content('playbooks') / 'library').is_dir();"
+        "assert paths.content('ansible.cfg').is_file();"
+        "assert 'nftables' in recipe_for(['base']).packages"
+    )
+    subprocess.run([provision.with_name("python"), "-c", script], check=True, cwd="/")
+
+
+@pytest.mark.negative
+def test_mistake_in_the_site_is_shown_with_its_line_and_exit_code_2(provision: Path, tmp_path: Path) -> None:
+    site = tmp_path / "homelab"
+    shutil.copytree(ROOT / "inventories" / "lab", site, ignore=shutil.ignore_patterns(".vault*", "vault"))
+    machines = site / "machines.yml"
+    machines.write_text(machines.read_text().replace("serial: LAB5070A", "serail: LAB5070A", 1))
+    shown = run(provision, "config", "show", cwd=site)
+    assert shown.returncode == 2
+    assert "machines.yml:" in shown.stderr
+    assert "serail" in shown.stderr
+    assert "Traceback" not in shown.stderr
