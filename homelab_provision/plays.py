@@ -19,6 +19,7 @@ from homelab_provision.events import (
     RunResult,
     RunStarted,
 )
+from homelab_provision.image.mirror import find_mirror
 from homelab_provision.injection import mac_of
 from homelab_provision.phases import Phase
 from homelab_provision.roles import roles_of
@@ -61,13 +62,14 @@ def run_playbook(
 
 def verify_hosts(site_dir: Path, hosts: Sequence[str], *, emit: Emit) -> list[VerifyReport]:
     """Run the tests of the hosts' roles."""
+    mirror = find_mirror()
     with session(site_dir, hosts) as opened:
         return [
             verify(
                 host.name,
                 roles_of(host),
                 ssh_config=opened.ssh.config_file,
-                expected={"host": host.name, "address": host.address},
+                expected={"host": host.name, "address": host.address, "mirror": mirror.base if mirror else None},
                 artifacts=paths.private(paths.state() / "verify" / host.name),
                 emit=emit,
             )

@@ -141,7 +141,7 @@ def _carry_out(
         operator = _operator(run, site, plan, emit)
         ssh = stack.enter_context(opened(identities, addresses, network.door(site)))
         asked_before = "identify" in run.proven()
-        context = Rebuild(run, site, plan, identities, ssh, operator, emit, person, unattended or asked_before)
+        context = Rebuild(run, site, plan, vault, identities, ssh, operator, emit, person, unattended or asked_before)
         for phase in _remaining(run, context, first):
             _phase(emit, phase, lambda phase=phase: (None, PHASES[phase](context)))  # type: ignore[misc]
 

@@ -13,6 +13,7 @@ from homelab_provision.phases.plan import Plan
 from homelab_provision.runs import Run
 from homelab_provision.site import Host, Machine, Site
 from homelab_provision.ssh import Answer, Ssh
+from homelab_provision.vault import Vault
 
 
 class Person(Protocol):
@@ -32,6 +33,7 @@ class Rebuild:
     run: Run
     site: Site
     plan: Plan
+    vault: Vault
     identities: Identities
     ssh: Ssh
     operator: Operator

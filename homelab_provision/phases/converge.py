@@ -20,6 +20,7 @@ def run(rebuild: Rebuild) -> Proof:
                 "provision_macs": {rebuild.plan.host: rebuild.machine.passport.macs[0]},
                 "provision_run": rebuild.run.id,
             },
+            vault_password_file=rebuild.vault.password_file,
         ),
         artifacts=rebuild.run.folder("ansible"),
         emit=rebuild.emit,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from homelab_provision.errors import Unproven
 from homelab_provision.events import Proof
+from homelab_provision.image.mirror import find_mirror
 from homelab_provision.phases.context import Rebuild
 from homelab_provision.roles import roles_of
 from homelab_provision.verify import verify
@@ -20,6 +21,7 @@ def run(rebuild: Rebuild) -> Proof:
             "nonce": rebuild.plan.nonce,
             "run": rebuild.run.id,
             "address": rebuild.plan.address,
+            "mirror": mirror.base if (mirror := find_mirror()) else None,
         },
         artifacts=rebuild.run.folder("verify"),
         emit=rebuild.emit,
