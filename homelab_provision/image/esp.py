@@ -9,15 +9,18 @@ from homelab_provision import process
 from homelab_provision.image.mmdebstrap import SOURCE_DATE_EPOCH
 
 DEADLINE = 120.0
-# mtools takes the time of a file from here; without it the same content would give other bytes every second.
+# Both take their times from here; without it the same content would give other bytes every second.
 ENVIRONMENT = {"SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"}
 
 
 def mkfs_argv(image: Path, kib: int, *, label: str, serial: str, offset_sectors: int = 0,
               sectors_per_cluster: int = 1) -> list[str]:  # fmt: skip
-    """The command that formats `kib` KiB of `image` from a sector on; `serial` is the volume's id, eight hex digits."""
+    """The command that formats `kib` KiB of `image` from a sector on, to be run in `ENVIRONMENT`.
+
+    `serial` is the volume's id, eight hex digits.
+    """
     return [
-        "mkfs.vfat", "-F", "32", "-s", str(sectors_per_cluster), "-n", label, "-i", serial, "--invariant",
+        "mkfs.vfat", "-F", "32", "-s", str(sectors_per_cluster), "-n", label, "-i", serial,
         f"--offset={offset_sectors}", "-h", str(offset_sectors), str(image), str(kib),
     ]  # fmt: skip
 

@@ -176,7 +176,7 @@ def _make_esp(root: RootArchive, target: Path) -> None:
     with target.open("wb") as file:
         file.truncate(ESP_BYTES)
     process.run(esp.mkfs_argv(target, ESP_BYTES // 1024, label=ESP_LABEL, serial=ESP_SERIAL, sectors_per_cluster=4),
-                deadline=DEADLINE)  # fmt: skip
+                deadline=DEADLINE, env=esp.ENVIRONMENT)  # fmt: skip
     esp.fill(target, {
         "EFI/BOOT/BOOTX64.EFI": root.read("usr/lib/shim/shimx64.efi.signed"),
         "EFI/BOOT/mmx64.efi": root.read("usr/lib/shim/mmx64.efi.signed"),

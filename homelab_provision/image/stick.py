@@ -84,7 +84,7 @@ def build_stick(rescue: Rescue, personalisation: bytes, output: Path) -> None:
         process.run(["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", draft],
                     deadline=DEADLINE, input=partition_table(esp_bytes, rescue.digest))  # fmt: skip
         process.run(esp.mkfs_argv(draft, esp_bytes // 1024, label=LABEL, serial=rescue.digest[:8],
-                                  offset_sectors=ALIGNMENT), deadline=DEADLINE)  # fmt: skip
+                                  offset_sectors=ALIGNMENT), deadline=DEADLINE, env=esp.ENVIRONMENT)  # fmt: skip
         esp.fill(draft, files, offset_bytes=ALIGNMENT * SECTOR)
         draft.rename(output)
     finally:
