@@ -51,7 +51,16 @@ def run_playbook(
                 recap = _play(opened, playbook, names, record.folder("ansible"), tell, check)
             except ProvisionError as error:
                 seconds = time.monotonic() - started
-                tell(PhaseFinished(phase=Phase.CONVERGE, result=Outcome.FAILED, seconds=seconds, error=error.message))
+                tell(
+                    PhaseFinished(
+                        phase=Phase.CONVERGE,
+                        result=Outcome.FAILED,
+                        seconds=seconds,
+                        error=error.message,
+                        evidence=error.evidence,
+                        hint=error.hint,
+                    )
+                )
                 tell(RunFinished(result=RunResult.FAILED, seconds=seconds, error=error.message))
                 raise
             seconds = time.monotonic() - started

@@ -65,11 +65,12 @@ def status(site_dir: Path | None, as_json: bool) -> None:
 @click.argument("machine")
 @site_option
 def on(machine: str, site_dir: Path | None) -> None:
-    """Switch a machine on; it starts from its disk."""
-    one = _lab(site_dir)
-    one.up()
-    if not one.machine(machine).is_on():
-        one.machine(machine).power_on()
+    """Switch a machine on; it starts from its disk. If it plays a host, wait until that answers."""
+    from homelab_provision.cli.render import renderer
+    from homelab_provision.lab.preinstalled import switch_on
+
+    with renderer() as show:
+        switch_on(find_site(site_dir), machine, show)
 
 
 @lab.command()

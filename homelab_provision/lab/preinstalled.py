@@ -18,9 +18,10 @@ from homelab_provision.image.layout import Layout
 from homelab_provision.image.os_image import Image
 from homelab_provision.image.raw import assemble_raw
 from homelab_provision.injection import File, files
+from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.network import lab_of
 from homelab_provision.process import run, tail
-from homelab_provision.session import session
+from homelab_provision.session import Session, session
 from homelab_provision.site import DiskUse
 from homelab_provision.ssh import Answer
 

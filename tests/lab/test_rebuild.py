@@ -56,7 +56,7 @@ def test_blank_spare_becomes_the_lost_host_and_nothing_else_is_touched(homelab: 
     assert "proven" in report.read_text()
 
     # The new host as the lab's other commands see it: up again from its disk, applied without a change, verified.
-    spare.power_on()
+    assert homelab.run("lab", "on", "wyse-b").returncode == ExitCode.DONE
     applied = homelab.run("apply", "db-wyse")
     assert applied.returncode == ExitCode.DONE, applied.stderr
     counts = homelab.latest()["phases"][0]["proof"]

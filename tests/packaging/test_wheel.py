@@ -24,7 +24,16 @@ def provision(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     venv.create(folder / "env", with_pip=True)
     (wheel,) = folder.glob("*.whl")
-    install: list[str | Path] = [folder / "env/bin/python", "-m", "pip", "install", "--quiet", "-c", ROOT / "requirements.lock", wheel]
+    install: list[str | Path] = [
+        folder / "env/bin/python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "-c",
+        ROOT / "requirements.lock",
+        wheel,
+    ]
     subprocess.run(install, check=True, cwd=folder)
     return folder / "env/bin/provision"
 
