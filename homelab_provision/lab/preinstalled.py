@@ -49,11 +49,29 @@ def preinstall(site_dir: Path, machine_name: str, emit: Emit) -> None:
         system = next(disk for disk in machine.lab.disks if disk.serial in serials)
         with step(emit, f"write {host.name} onto {machine.name}"):
             install(image, virtual.disk_path(system.name), system.capacity, content)
+        _start(opened, virtual, host.name, emit)
+
+
+def switch_on(site_dir: Path, machine_name: str, emit: Emit) -> None:
+    """Switch a machine on, and wait for the host that it plays, if it plays one."""
+    with session(site_dir) as opened:
+        machine = opened.site.machine(machine_name)
+        lab = lab_of(opened.site, emit)
+        lab.up()
+        virtual = lab.machine(machine.name)
+        if machine.plays:
+            _start(opened, virtual, machine.plays, emit)
+        elif not virtual.is_on():
+            virtual.power_on()
+
+
+def _start(opened: Session, virtual: VirtualMachine, host: str, emit: Emit) -> None:
+    if not virtual.is_on():
         virtual.power_on()
-        with step(emit, f"wait for {host.name}"):
-            if opened.ssh.wait(host.name, deadline=DEADLINE) is not Answer.OURS:
-                raise ProvisionError(f"{host.name} did not come up on {machine.name}",
-                                     evidence=tail(virtual.console_log.read_text(errors="replace")))  # fmt: skip
+    with step(emit, f"wait for {host}"):
+        if opened.ssh.wait(host, deadline=DEADLINE) is not Answer.OURS:
+            console = tail(virtual.console_log.read_text(errors="replace"))
+            raise ProvisionError(f"{host} did not come up on {virtual.name}", evidence=console)
 
 
 def install(image: Image, disk: Path, disk_bytes: int, files: Mapping[str, File]) -> Layout:
