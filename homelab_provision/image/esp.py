@@ -9,18 +9,18 @@ from homelab_provision import process
 from homelab_provision.image.mmdebstrap import SOURCE_DATE_EPOCH
 
 DEADLINE = 120.0
-# Both take their times from here; without it the same content would give other bytes every second.
+# mtools takes the time of a file from here; without it the same content would give other bytes every second.
 ENVIRONMENT = {"SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"}
 
 
 def mkfs_argv(image: Path, kib: int, *, label: str, serial: str, offset_sectors: int = 0,
               sectors_per_cluster: int = 1) -> list[str]:  # fmt: skip
-    """The command that formats `kib` KiB of `image` from a sector on, to be run in `ENVIRONMENT`.
+    """The command that formats `kib` KiB of `image` from a sector on.
 
-    `serial` is the volume's id, eight hex digits.
+    `serial` is the volume's id, eight hex digits; `--invariant` (fixed times) would set one of its own if it came later.
     """
     return [
-        "mkfs.vfat", "-F", "32", "-s", str(sectors_per_cluster), "-n", label, "-i", serial,
+        "mkfs.vfat", "--invariant", "-F", "32", "-s", str(sectors_per_cluster), "-n", label, "-i", serial,
         f"--offset={offset_sectors}", "-h", str(offset_sectors), str(image), str(kib),
     ]  # fmt: skip
 
