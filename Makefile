@@ -1,29 +1,43 @@
 # demo: see a rebuild    test: everything    check: the fast part    bench: the figures
-.PHONY: demo test check setup bench clean
+.PHONY: demo test check setup bench clean ruff mypy yamllint ansible-lint shellcheck unit
 PYTEST = .venv/bin/python -m pytest
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 demo: setup
-	tools/demo
+	@tools/demo
 
 test: setup
-	$(MAKE) --no-print-directory check
-	PATH="$$PWD/.venv/bin:$$PATH" molecule test --scenario-name base
+	@$(MAKE) --no-print-directory check
+	molecule test --scenario-name base
 	$(PYTEST) -m "lab or packaging" --durations=0 tests
 
 check: setup
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy
-	.venv/bin/yamllint --strict .
-	.venv/bin/ansible-lint --offline
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target mypy unit ansible-lint ruff yamllint shellcheck
+
+ruff:
+	ruff check .
+	ruff format --check .
+
+mypy:
+	mypy
+
+yamllint:
+	yamllint --strict .
+
+ansible-lint:
+	ansible-lint --offline
+
+shellcheck:
 	shellcheck $$(git grep -lE '^#!/bin/(ba)?sh' -- ':!*.md')
+
+unit:
 	$(PYTEST) -q -m "not lab and not packaging" tests
 
 setup:
 	@tools/setup
 
 bench: setup
-	.venv/bin/python -m bench
+	python -m bench
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache dist

@@ -127,7 +127,7 @@ class Ssh:
 
     def _listens(self, alias: str) -> bool:
         # ssh and ssh-keyscan take seconds to give up on an address that is not there; a bare connection does not.
-        probe = [*self.door.prefix, "nc", "-z", "-w", "2", self.addresses[alias], "22"]
+        probe = [*self.door.prefix, "nc", "-z", "-w", "1", self.addresses[alias], "22"]
         return run(probe, deadline=15, check=False).returncode == 0
 
     def wait(

@@ -22,9 +22,10 @@ def run(rebuild: Rebuild) -> Proof:
     """Reboot out of the rescue, wait for the host's own pinned key, and compare the nonce."""
     host = rebuild.plan.host
     rebuild.ssh.forget(host)
-    if not _is_there(rebuild):
+    in_rescue = rebuild.ssh.answer(RESCUE) is Answer.OURS
+    if in_rescue or not _is_there(rebuild):
         with step(rebuild.emit, "restart from the disk"):
-            _restart(rebuild)
+            _restart(rebuild, in_rescue)
         with step(rebuild.emit, f"wait for {host}"):
             _wait(rebuild)
     release, boot_id = _read_release(rebuild)
@@ -43,8 +44,8 @@ def _is_there(rebuild: Rebuild) -> bool:
     return rebuild.ssh.answer(rebuild.plan.host) is Answer.OURS and _is_ours(rebuild)
 
 
-def _restart(rebuild: Rebuild) -> None:
-    if rebuild.ssh.answer(RESCUE) is Answer.OURS:
+def _restart(rebuild: Rebuild, in_rescue: bool) -> None:
+    if in_rescue:
         # The reboot cuts its own connection, so how this command ends says nothing.
         rebuild.ssh.run(
             RESCUE, "sh", "-c", "sync; (sleep 0.2; reboot -f) </dev/null >/dev/null 2>&1 &", deadline=20, check=False

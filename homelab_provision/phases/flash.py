@@ -12,10 +12,11 @@ from homelab_provision.errors import ProvisionError, Refused
 from homelab_provision.events import Notice, Progress, Proof, step
 from homelab_provision.image.layout import KeptData, Layout, kept_data, plan_layout
 from homelab_provision.image.os_image import Image, load_image
-from homelab_provision.injection import archive, files
+from homelab_provision.injection import File, archive, files
+from homelab_provision.passport import MachineFacts
 from homelab_provision.paths import PACKAGE
 from homelab_provision.phases.context import Rebuild
-from homelab_provision.phases.identify import FACTS_FILE, FACTS_SCRIPT, examine
+from homelab_provision.phases.identify import FACTS_FILE, FACTS_SCRIPT, judge
 from homelab_provision.ssh import RESCUE
 
 WRITER = PACKAGE / "flash_writer.py"
@@ -31,9 +32,8 @@ class FlashFailed(ProvisionError):
 
 
 def run(rebuild: Rebuild) -> Proof:
-    """Write, personalise, commit; the passport is checked once more in the same breath."""
-    with step(rebuild.emit, "check the passport again"):
-        _, target = examine(rebuild)
+    """Write, personalise, commit. The writer itself looks at the disk's serial and size before each of them."""
+    target = _target(rebuild)
     image = load_image(rebuild.plan.image)
     layout = _layout(rebuild, target, image)
     _place(rebuild, target, image, layout)
@@ -51,6 +51,18 @@ def run(rebuild: Rebuild) -> Proof:
         "table": committed["table"],
         "boot_entry": committed["boot_entry"],
     }
+
+
+def _target(rebuild: Rebuild) -> Target:
+    """The disk that `identify` chose, judged again; the rescue must still be the very one that it looked at."""
+    facts = MachineFacts.model_validate_json((rebuild.run.directory / FACTS_FILE).read_bytes())
+    boot_id = rebuild.ssh.run(RESCUE, "cat", "/proc/sys/kernel/random/boot_id", deadline=30).stdout.strip()
+    if boot_id != facts.boot_id:
+        raise Refused(
+            f"the machine in the rescue was restarted or exchanged since {rebuild.plan.machine} was identified",
+            hint="run again with --resume: it is identified anew",
+        )
+    return judge(rebuild, facts)
 
 
 def _layout(rebuild: Rebuild, target: Target, image: Image) -> Layout:
@@ -88,13 +100,10 @@ def _place(rebuild: Rebuild, target: Target, image: Image, layout: Layout) -> No
         "extents": [extent.model_dump(mode="json") for extent in image.extents],
         "boot_label": BOOT_LABEL,
     }
-    text = rebuild.run.write(PLAN_FILE, json.dumps(plan)).read_bytes()
-    for name, content in (
-        (PLAN_FILE, text),
-        (WRITER.name, WRITER.read_bytes()),
-        (FACTS_SCRIPT.name, FACTS_SCRIPT.read_bytes()),
-    ):
-        rebuild.ssh.run(RESCUE, "sh", "-c", f"cat > {PLACE}/{name}", input=content, deadline=60)
+    text = json.dumps(plan)
+    rebuild.run.write(PLAN_FILE, text)
+    parcel = {PLAN_FILE: File(text)} | {script.name: File(script.read_text()) for script in (WRITER, FACTS_SCRIPT)}
+    rebuild.ssh.run(RESCUE, "tar", "-x", "-C", PLACE, input=archive(parcel), deadline=60)
 
 
 def _identity(rebuild: Rebuild, image: Image) -> Mapping[str, Any]:

@@ -23,17 +23,17 @@ def read_facts(rebuild: Rebuild) -> MachineFacts:
     return MachineFacts.model_validate_json(shown.stdout)
 
 
-def examine(rebuild: Rebuild) -> tuple[MachineFacts, Target]:
+def judge(rebuild: Rebuild, facts: MachineFacts) -> Target:
     """Compare the machine with its passport and choose the disk; raises `Refused` unless everything matches."""
-    facts = read_facts(rebuild)
     require_match(rebuild.machine, facts, rebuild.site.machines.values())
-    return facts, choose_target(rebuild.machine.passport, facts, rebuild.plan.erase)
+    return choose_target(rebuild.machine.passport, facts, rebuild.plan.erase)
 
 
 def run(rebuild: Rebuild) -> Proof:
     """Refuse, or ask for the last word; from here on the plan and the disk are known to belong together."""
     with step(rebuild.emit, "read the machine"):
-        facts, target = examine(rebuild)
+        facts = read_facts(rebuild)
+    target = judge(rebuild, facts)
     disk = (
         f"{target.path} ({target.model or target.transport}, serial {target.serial}, {format_size(target.size_bytes)})"
     )
