@@ -17,7 +17,7 @@ def mkfs_argv(image: Path, kib: int, *, label: str, serial: str, offset_sectors:
               sectors_per_cluster: int = 1) -> list[str]:  # fmt: skip
     """The command that formats `kib` KiB of `image` from a sector on.
 
-    `serial` is the volume's id, eight hex digits; `--invariant` (fixed times) would set one of its own if it came later.
+    `serial` is the volume's id, eight hex digits; `--invariant` (fixed times) overrules it from behind.
     """
     return [
         "mkfs.vfat", "--invariant", "-F", "32", "-s", str(sectors_per_cluster), "-n", label, "-i", serial,
