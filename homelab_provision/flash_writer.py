@@ -132,17 +132,16 @@ def forget_table(handle: int, plan: Plan) -> None:
     """Overwrite both copies of the old partition table, and make the kernel forget its partitions."""
     zeros = mmap.mmap(-1, MIB)
     size = plan["size_bytes"]
-    # The last of our partitions ends before the backup table; in front of it may lie data that stays.
-    last = partitions(plan)["hlp-srv"]
-    end = (last["start"] + last["sectors"]) * SECTOR
-    tail = min(MIB, size - end) if plan["keep_data"] else MIB
-    tail = tail // DIRECT_UNIT * DIRECT_UNIT
+    start = size - MIB
+    if plan["keep_data"]:
+        last = partitions(plan)["hlp-srv"]  # it may reach up to the backup table
+        start = max(start, (last["start"] + last["sectors"]) * SECTOR)
+    start, end = -(-start // DIRECT_UNIT) * DIRECT_UNIT, size // DIRECT_UNIT * DIRECT_UNIT
     os.pwrite(handle, zeros, 0)
-    start = size // DIRECT_UNIT * DIRECT_UNIT - tail
-    os.pwrite(handle, memoryview(zeros)[:tail], start)
-    if rest := size - start - tail:
+    os.pwrite(handle, memoryview(zeros)[: end - start], start)
+    if rest := size - end:
         with opened(plan["disk"], os.O_RDWR) as buffered:
-            os.pwrite(buffered, bytes(rest), start + tail)
+            os.pwrite(buffered, bytes(rest), end)
             os.fsync(buffered)
     os.fsync(handle)
     for attempt in range(20):
