@@ -43,6 +43,7 @@ MIB = 1024 * 1024
 # O_DIRECT wants buffers, offsets and lengths in units of the largest sector that disks have.
 DIRECT_UNIT = 4096
 ROOT_MOUNT = Path("/run/rescue/root")
+EFIVARS = Path("/sys/firmware/efi/efivars")
 LOADER = "\\EFI\\BOOT\\BOOTX64.EFI"
 # linux/blkpg.h, linux/fs.h
 BLKPG, BLKPG_ADD, BLKPG_DEL = 0x1269, 1, 2
@@ -279,6 +280,8 @@ def unpack(stream: BinaryIO, root: Path) -> None:
     with tarfile.open(fileobj=stream, mode="r|") as archive:
         for member in archive:
             place = root / member.name
+            if not (place if member.isdir() else place.parent).resolve().is_relative_to(root.resolve()):
+                raise GiveUp(f"{member.name} of the identity would leave the new root: the image has a link there")
             if not member.isdir():
                 place.unlink(missing_ok=True)
             archive.extract(member, root, filter="fully_trusted")
@@ -349,7 +352,7 @@ def commit(plan: Plan, _: BinaryIO) -> None:
 def boot_entry(plan: Plan) -> str | None:
     """One entry of ours in the firmware, first in order, and chosen for the next start. The removable path boots
     without it, so a firmware that takes none is no error."""
-    if not any(Path("/sys/firmware/efi/efivars").glob("Boot*")):
+    if not any(EFIVARS.glob("Boot*")):
         return None
     label = plan["boot_label"]
     try:
