@@ -6,13 +6,14 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import rebuild
+from bench import rebuild, startup
 
 RESULTS = Path(__file__).with_name("results.json")
 
 
 def main() -> None:
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    known.update(startup.measure())
     known.update(rebuild.measure())
     known["measured"] = datetime.now(UTC).isoformat(timespec="seconds")
     RESULTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
