@@ -37,7 +37,7 @@ from homelab_provision.vault import Vault
 from homelab_provision.ways.usb import site_stick
 
 HOST, MACHINE = "db-wyse", "wyse-b"
-ROUNDS = 3
+ROUNDS = 2
 DISK_BYTES = 16_000_000_000
 
 
