@@ -102,14 +102,19 @@ class Run:
         return events
 
     def proven(self) -> dict[str, PhaseFinished]:
-        """The phases whose last attempt ended well, with their proofs."""
-        last: dict[str, PhaseFinished | None] = {}
+        """The phases whose last attempt ended well, with their proofs, in the order of the run.
+
+        A phase that begins again takes with it what came after it: that was built on its earlier result.
+        """
+        proven: dict[str, PhaseFinished] = {}
         for event in self.events():
-            if isinstance(event, PhaseStarted):
-                last[event.phase] = None
-            elif isinstance(event, PhaseFinished):
-                last[event.phase] = event
-        return {name: end for name, end in last.items() if end and end.result is not Outcome.FAILED}
+            if isinstance(event, PhaseStarted) and event.phase in proven:
+                names = list(proven)
+                for name in names[names.index(event.phase) :]:
+                    del proven[name]
+            elif isinstance(event, PhaseFinished) and event.result is not Outcome.FAILED:
+                proven[event.phase] = event
+        return proven
 
 
 def start(request: Request) -> Run:
