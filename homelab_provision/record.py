@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from homelab_provision.events import PhaseFinished
 from homelab_provision.phases.plan import Plan
@@ -20,6 +21,12 @@ def summary(run: Run) -> RunSummary:
     plan = plan_of(run)
     machine = plan.machine if plan else run.request.onto or ""
     return summarise(run.id, run.request.host, machine, run.request.site.name, run.events())
+
+
+def document(run: Run) -> dict[str, Any]:
+    """The same for JSON. A run that is proven has nothing to note, and says so by silence."""
+    short = summary(run)
+    return short.model_dump(mode="json", exclude={"note"} if short.note is None else None)
 
 
 def write_report(run: Run) -> Path:

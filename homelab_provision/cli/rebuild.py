@@ -58,7 +58,7 @@ def rebuild(
     from homelab_provision import rebuild as job
     from homelab_provision import runs
     from homelab_provision.cli.render import renderer
-    from homelab_provision.record import summary, write_report
+    from homelab_provision.record import document, write_report
     from homelab_provision.runs import Request
 
     site = find_site(site_dir)
@@ -81,7 +81,7 @@ def rebuild(
     finally:
         report = write_report(run)
     if as_json:
-        print_json(summary(run).model_dump(mode="json"))
+        print_json(document(run))
     click.echo(f"report: {report}", err=True)
 
 

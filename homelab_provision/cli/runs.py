@@ -17,12 +17,12 @@ def runs() -> None:
 def list_runs(as_json: bool) -> None:
     """List the runs, oldest first."""
     from homelab_provision import runs as store
-    from homelab_provision.record import summary
+    from homelab_provision.record import document, summary
 
-    found = [summary(run) for run in store.history()]
     if as_json:
-        print_json([one.model_dump(mode="json") for one in found])
+        print_json([document(run) for run in store.history()])
         return
+    found = [summary(run) for run in store.history()]
     rows = [[one.run, one.host, one.machine, one.result, f"{one.seconds:.0f} s"] for one in found]
     print_table(rows, ["run", "host", "machine", "result", "time"])
 
@@ -38,12 +38,13 @@ def show(run: str, as_json: bool) -> None:
       provision runs show latest --json
     """
     from homelab_provision import runs as store
-    from homelab_provision.record import summary
+    from homelab_provision.record import document, summary
 
-    one = summary(store.load(run))
+    found = store.load(run)
     if as_json:
-        print_json(one.model_dump(mode="json", exclude={"note"} if one.note is None else None))
+        print_json(document(found))
         return
+    one = summary(found)
     click.echo(
         f"{one.run}: {one.host} on {one.machine}: {one.result}, {one.seconds:.0f} s"
         + (f" ({one.note})" if one.note else "")
