@@ -1,0 +1,378 @@
+"""The command as scripts meet it: exit codes, data on standard output, talk on standard error."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from homelab_provision import cli, runs
+from homelab_provision import rebuild as job
+from homelab_provision.errors import Interrupted, Locked, ProvisionError, Refused, Unproven
+from homelab_provision.events import Event, Outcome, RunResult
+from homelab_provision.phases.plan import Plan
+from homelab_provision.runs import Request, Run
+from homelab_provision.site import Site
+from tests.unit.report.journal import Journal
+from tests.unit.site.sites import HOSTS, MACHINES, site_of
+
+KEYS = ["run", "host", "machine", "site", "result", "seconds", "phases"]
+PHASE_KEYS = ["name", "result", "seconds", "proof"]
+PLAN = Plan(
+    host="db-wyse", machine="wyse-b", address="192.168.50.10", way="usb", operator="person", disk_serials=("SYS-B",),
+    erase=frozenset(), keep_data=False, image=Path("/image"), image_digest="d" * 64, rescue_id="r",
+    stick=Path("/stick"), nonce="n",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shown:
+    code: int
+    out: str
+    err: str
+
+
+Provision = Callable[..., Shown]
+
+
+@pytest.fixture
+def provision(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Provision:
+    """Run the command in this process, through its real entry point."""
+
+    def run(*words: str) -> Shown:
+        monkeypatch.setattr(sys, "argv", ["provision", *words])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        shown = capsys.readouterr()
+        return Shown(int(left.value.code or 0), shown.out, shown.err)
+
+    return run
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A site that is understood without asking Ansible, and that the commands find."""
+    root = tmp_path / "home"
+    root.mkdir()
+    (root / "machines.yml").write_text(MACHINES)
+
+    def load_site(given: Path) -> Site:
+        return site_of((given / "machines.yml").read_text(), HOSTS, given)
+
+    for module in ("homelab_provision.rebuild", "homelab_provision.site", "homelab_provision.session"):
+        monkeypatch.setattr(f"{module}.load_site", load_site)
+    monkeypatch.setenv("PROVISION_SITE", str(root))
+    return root
+
+
+def rebuild_that(monkeypatch: pytest.MonkeyPatch, error: ProvisionError | None) -> list[dict[str, Any]]:
+    """Replace the job by one that ends at once; returns how it was called."""
+    calls: list[dict[str, Any]] = []
+
+    def rebuild(run: Run, **options: Any) -> None:
+        calls.append({"run": run, **options})
+        if error:
+            raise error
+
+    monkeypatch.setattr(job, "rebuild", rebuild)
+    return calls
+
+
+# ---- exit codes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (None, 0),
+        (ProvisionError("broken"), 1),
+        (Unproven("not so"), 4),
+        (Refused("no"), 5),
+        (Locked("held"), 6),
+        (Interrupted("stopped"), 130),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("site")
+def test_exit_code_of_a_rebuild_says_how_it_ended(
+    provision: Provision, monkeypatch: pytest.MonkeyPatch, error: ProvisionError | None, code: int
+) -> None:
+    rebuild_that(monkeypatch, error)
+    shown = provision("rebuild", "db-wyse", "--yes")
+    assert shown.code == code
+    assert shown.out == ""
+    assert error is None or error.message in shown.err
+    assert runs.load("latest").report.exists()  # also of a run that failed
+
+
+@pytest.mark.negative
+@pytest.mark.usefixtures("site")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("rebuild", "db-wyse", "--no-such-option"),
+        ("rebuild",),
+        ("rebuild", "db-wyse", "--way", "teleport"),
+        ("rebuild", "db-wyse", "--from", "nowhere"),
+        ("no-such-command",),
+        ("runs", "show", "1999"),
+        ("verify", "no-such-host"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_not_understood_is_a_usage_error(provision: Provision, words: tuple[str, ...]) -> None:
+    shown = provision(*words)
+    assert shown.code == 2
+    assert shown.out == ""
+    assert shown.err
+    assert "Traceback" not in shown.err
+
+
+@pytest.mark.negative
+@pytest.mark.usefixtures("site")
+@pytest.mark.parametrize("more", [("--yes",), ("--plan",)], ids=" ".join)
+def test_an_unknown_host_is_a_usage_error_that_names_it(provision: Provision, more: tuple[str, ...]) -> None:
+    shown = provision("rebuild", "db-wise", *more)
+    assert shown.code == 2
+    assert "db-wise" in shown.err
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize(
+    "words", [("config", "show"), ("machines", "list"), ("rebuild", "db-wyse", "--plan")], ids=" ".join
+)
+def test_a_wrong_site_is_a_usage_error_that_shows_the_place(
+    provision: Provision, site: Path, words: tuple[str, ...]
+) -> None:
+    (site / "machines.yml").write_text(MACHINES.replace("plays: db-wyse", "plys: db-wyse"))
+    shown = provision(*words)
+    assert shown.code == 2
+    assert shown.out == ""
+    assert "machines.yml:3" in shown.err
+    assert "plys" in shown.err
+
+
+@pytest.mark.negative
+def test_without_a_site_the_command_says_where_it_looked(
+    provision: Provision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PROVISION_SITE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    shown = provision("machines", "list")
+    assert shown.code == 2
+    assert f"{tmp_path}/machines.yml" in shown.err.replace("\n", "")
+    assert "--site" in shown.err
+
+
+# ---- rebuild -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("site")
+def test_plan_shows_changes_pending_and_makes_no_run(provision: Provision, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Request] = []
+
+    def plan_only(request: Request, **options: Any) -> Plan:
+        asked.append(request)
+        return PLAN
+
+    monkeypatch.setattr(job, "plan_only", plan_only)
+    shown = provision("rebuild", "db-wyse", "--plan", "--onto", "wyse-b", "--erase", "A", "--erase", "B")
+    assert shown.code == 3
+    assert "wyse-b, through usb (person)" in shown.out
+    assert "SYS-B" in shown.out
+    assert (asked[0].host, asked[0].onto, asked[0].erase) == ("db-wyse", "wyse-b", frozenset("AB"))
+
+    shown = provision("rebuild", "db-wyse", "--plan", "--json")
+    assert shown.code == 3
+    assert json.loads(shown.out)["machine"] == "wyse-b"
+    assert runs.history() == []
+
+
+@pytest.mark.negative
+@pytest.mark.usefixtures("site")
+def test_json_changes_nothing_without_yes(provision: Provision, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = rebuild_that(monkeypatch, None)
+    shown = provision("rebuild", "db-wyse", "--json")
+    assert (shown.code, shown.out) == (2, "")
+    assert "--yes" in shown.err
+    assert (calls, runs.history()) == ([], [])
+
+
+@pytest.mark.negative
+@pytest.mark.usefixtures("site")
+@pytest.mark.parametrize("going_on", [("--resume",), ("--from", "flash")], ids=" ".join)
+@pytest.mark.parametrize(
+    "change", [("--onto", "wyse-b"), ("--way", "usb"), ("--erase", "A"), ("--keep-data",)], ids=" ".join
+)
+def test_a_run_that_goes_on_keeps_what_was_asked_for(
+    provision: Provision, monkeypatch: pytest.MonkeyPatch, going_on: tuple[str, ...], change: tuple[str, ...]
+) -> None:
+    calls = rebuild_that(monkeypatch, None)
+    provision("rebuild", "db-wyse", "--yes")
+    shown = provision("rebuild", "db-wyse", "--yes", *going_on, *change)
+    assert shown.code == 2
+    assert "keeps its plan" in shown.err
+    assert len(calls) == len(runs.history()) == 1
+
+
+@pytest.mark.negative
+@pytest.mark.usefixtures("site")
+def test_nothing_to_resume_is_a_usage_error(provision: Provision, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = rebuild_that(monkeypatch, None)
+    shown = provision("rebuild", "db-wyse", "--yes", "--resume")
+    assert (shown.code, calls) == (2, [])
+
+
+@pytest.mark.usefixtures("site")
+def test_resume_goes_on_with_the_last_run_of_the_host(provision: Provision, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = rebuild_that(monkeypatch, None)
+    for words in (("db-wyse",), ("web-wyse",), ("db-wyse", "--resume"), ("db-wyse", "--from", "flash")):
+        assert provision("rebuild", *words, "--yes").code == 0
+    first, other, resumed, again = calls
+    assert resumed["run"].id == again["run"].id == first["run"].id != other["run"].id
+    assert (resumed["first"], again["first"]) == (None, "flash")
+    assert all(call["unattended"] is True for call in calls)
+
+
+@pytest.mark.usefixtures("site")
+def test_without_yes_the_job_may_ask(provision: Provision, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = rebuild_that(monkeypatch, None)
+    provision("rebuild", "db-wyse")
+    assert calls[0]["unattended"] is False
+
+
+@pytest.mark.usefixtures("site")
+def test_json_of_a_rebuild_is_one_document_alone_on_standard_output(
+    provision: Provision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rebuild(run: Run, *, emit: Callable[[Event], None], **options: Any) -> None:
+        for event in proven_journal().events:
+            run.append(event)
+            emit(event)
+
+    monkeypatch.setattr(job, "rebuild", rebuild)
+    shown = provision("rebuild", "db-wyse", "--yes", "--json")
+    assert list(json.loads(shown.out)) == KEYS
+    assert "report: " in shown.err
+
+
+# ---- runs ----------------------------------------------------------------------------------------------------
+
+
+def proven_journal() -> Journal:
+    journal = Journal()
+    journal.run()
+    journal.phase("preflight", 2.0, machine="wyse-b")
+    journal.phase("boot", 30.5, boot_id="b")
+    journal.end(RunResult.PROVEN, 32.5)
+    return journal
+
+
+def record(root: Path, journal: Journal) -> Run:
+    run = runs.start(Request(command="rebuild", site=root, host="db-wyse", onto="wyse-x"))
+    for event in journal.events:
+        run.append(event)
+    return run
+
+
+def test_runs_show_prints_exactly_the_promised_object(provision: Provision, site: Path) -> None:
+    run = record(site, proven_journal())
+    run.write("plan.json", PLAN.model_dump_json())
+    shown = provision("runs", "show", "latest", "--json")
+    assert shown.code == 0
+    one = json.loads(shown.out)
+    assert list(one) == KEYS
+    assert [list(phase) for phase in one["phases"]] == [PHASE_KEYS, PHASE_KEYS]
+    assert one == {
+        "run": run.id,
+        "host": "db-wyse",
+        "machine": "wyse-b",
+        "site": "home",
+        "result": "proven",
+        "seconds": 32.5,
+        "phases": [
+            {"name": "preflight", "result": "ok", "seconds": 2.0, "proof": {"machine": "wyse-b"}},
+            {"name": "boot", "result": "ok", "seconds": 30.5, "proof": {"boot_id": "b"}},
+        ],
+    }
+
+
+def test_runs_list_prints_the_same_objects_oldest_first(provision: Provision, site: Path) -> None:
+    assert json.loads(provision("runs", "list", "--json").out) == []
+    record(site, proven_journal())
+    (listed,) = json.loads(provision("runs", "list", "--json").out)
+    assert listed == json.loads(provision("runs", "show", "--json").out)
+
+
+@pytest.mark.parametrize(("result", "error"), [(RunResult.REFUSED, "not empty"), (RunResult.UNPROVEN, "2 failed")])
+def test_a_run_that_is_not_proven_says_why(provision: Provision, site: Path, result: RunResult, error: str) -> None:
+    journal = Journal()
+    journal.run()
+    journal.phase("identify", 1.0, result=Outcome.FAILED, error=error)
+    journal.end(result, 1.0, error)
+    record(site, journal)
+    one = json.loads(provision("runs", "show", "--json").out)
+    assert (one["result"], one["note"], one["phases"][0]["result"]) == (result, error, "failed")
+    assert list(one) == [*KEYS, "note"]
+
+
+def test_runs_for_people_are_tables_on_standard_output(provision: Provision, site: Path) -> None:
+    run = record(site, proven_journal())
+    listed = provision("runs", "list")
+    assert run.id in listed.out
+    assert "proven" in listed.out
+    shown = provision("runs", "show", run.id[:-2])
+    assert "boot_id=b" in shown.out
+    assert (listed.err, shown.err) == ("", "")
+
+
+@pytest.mark.usefixtures("site")
+def test_machines_and_config_are_data_on_standard_output(provision: Provision) -> None:
+    listed = provision("machines", "list", "--json")
+    assert [(one["name"], one["plays"]) for one in json.loads(listed.out)] == [("wyse-a", "db-wyse"), ("wyse-b", None)]
+    shown = provision("config", "show", "--json")
+    assert "db-wyse" in json.loads(shown.out)["hosts"]
+    assert (listed.err, shown.err) == ("", "")
+
+
+# ---- the entry point -----------------------------------------------------------------------------------------
+
+
+def test_every_command_exists_and_explains_itself(provision: Provision) -> None:
+    for name in cli.COMMANDS:
+        shown = provision(name, "--help")
+        assert shown.code == 0, name
+        assert f"provision {name}" in shown.out.splitlines()[0]
+
+
+@pytest.mark.negative
+def test_ctrl_c_outside_of_a_job_is_an_interruption(
+    provision: Provision, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(root: Path) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("homelab_provision.site.load_site", interrupted)
+    assert provision("machines", "list").code == 130
+
+
+@pytest.mark.processes
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; from homelab_provision import cli\n"
+        "sys.argv = ['provision', '--help']\n"
+        "try: cli.main()\n"
+        "finally: print([name for name in sys.modules if name.split('.')[0] in "
+        "('rich', 'pydantic', 'ansible', 'ansible_runner', 'jinja2', 'yaml', 'ruamel', 'cryptography')], "
+        "file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert "rebuild" in done.stdout
+    assert done.stderr.strip() == "[]"
