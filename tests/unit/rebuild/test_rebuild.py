@@ -243,6 +243,16 @@ def test_phases_after_one_that_was_done_again_are_not_proven_any_more(world: Wor
     assert world.attempt(run) == from_(after)
 
 
+@pytest.mark.negative
+def test_a_plan_that_was_refused_later_is_not_followed(world: World) -> None:
+    run = world.new_run()
+    world.attempt(run)
+    world.stops = {Phase.PREFLIGHT: Refused("the machine is gone")}
+    world.stopped(run, Refused, Phase.PREFLIGHT)
+    assert world.attempt(run) == ALL
+    assert {context.plan.nonce for context in world.contexts} == {"nonce 2"}
+
+
 # ---- who plays the host --------------------------------------------------------------------------------------
 
 
