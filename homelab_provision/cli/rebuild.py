@@ -60,6 +60,7 @@ def rebuild(
     from homelab_provision.cli.render import renderer
     from homelab_provision.record import document, write_report
     from homelab_provision.runs import Request
+    from homelab_provision.site import load_site
 
     site = find_site(site_dir)
     if as_json and not yes and not plan_only:
@@ -69,6 +70,7 @@ def rebuild(
             "a run that goes on keeps its plan: --onto, --way, --erase and --keep-data do not go with it",
             hint="leave them out, or start a new run without --resume and --from",
         )
+    load_site(site).host(host)  # a name that is not there leaves no run behind
     request = Request(
         command="rebuild", site=site, host=host, onto=onto, way=way, keep_data=keep_data, erase=frozenset(erase)
     )
