@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -143,7 +144,7 @@ def _carry_out(
         asked_before = "identify" in run.proven()
         context = Rebuild(run, site, plan, vault, identities, ssh, operator, emit, person, unattended or asked_before)
         for phase in _remaining(run, context, first):
-            _phase(emit, phase, lambda phase=phase: (None, PHASES[phase](context)))  # type: ignore[misc]
+            _phase(emit, phase, partial(_prove, context, phase))
 
 
 def _remaining(run: Run, context: Rebuild, first: Phase | None) -> tuple[Phase, ...]:
@@ -163,6 +164,10 @@ def _remaining(run: Run, context: Rebuild, first: Phase | None) -> tuple[Phase, 
     if begin in NEED_RESCUE and context.ssh.answer(RESCUE) is not Answer.OURS:
         begin = Phase.BOOT
     return ORDER[ORDER.index(begin) :]
+
+
+def _prove(context: Rebuild, phase: Phase) -> tuple[None, Proof]:
+    return None, PHASES[phase](context)
 
 
 def _phase(emit: Emit, phase: Phase, work: Callable[[], tuple[T, Proof]]) -> T:
