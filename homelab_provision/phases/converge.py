@@ -25,4 +25,6 @@ def run(rebuild: Rebuild) -> Proof:
         artifacts=rebuild.run.folder("ansible"),
         emit=rebuild.emit,
     )
+    # What is proven from here on must also survive a power cut.
+    rebuild.ssh.run(rebuild.plan.host, "sync", deadline=120)
     return recap.proof()
