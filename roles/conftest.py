@@ -11,6 +11,7 @@ import json
 import re
 import shlex
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -104,9 +105,14 @@ class Outside:
     def knock(self, *options: str, command: str = "true") -> Answer:
         """Try to log in with these options of ssh; the answer holds what ssh tells with -v."""
         argv = [*self._ssh, "-v", "-o", f"ConnectTimeout={SILENCE}", *options, self._alias, command]
-        tried = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True, timeout=PATIENCE, check=False)  # fmt: skip
-        return Answer(tried.returncode, tried.stdout)
+        # Into a file: a program that ssh leaves behind (its way into a lab, where hang-ups are ignored) would keep a
+        # pipe open, and us waiting.
+        with tempfile.TemporaryFile("w+", errors="replace") as said:
+            tried = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=PATIENCE, check=False
+            )
+            said.seek(0)
+            return Answer(tried.returncode, said.read())
 
     def greeting(self, port: int) -> str | None:
         """The name of the software that greets at a TCP port, if it greets as an SSH server; `None` for silence."""
