@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 from bench import rebuild, startup
@@ -12,12 +13,12 @@ RESULTS = Path(__file__).with_name("results.json")
 
 
 def main() -> None:
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    known.update(startup.measure())
-    known.update(rebuild.measure())
-    known["measured"] = datetime.now(UTC).isoformat(timespec="seconds")
-    RESULTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
-    print(json.dumps(known, indent=2, sort_keys=True))
+    """Measure everything; what is known is written at once, so an interrupted measurement keeps it."""
+    figures: dict[str, object] = {"measured": datetime.now(UTC).isoformat(timespec="seconds")}
+    for known in chain(startup.measure(), rebuild.measure()):
+        figures.update(known)
+        RESULTS.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
+    print(RESULTS.read_text(), end="")
 
 
 main()

@@ -41,8 +41,8 @@ ROUNDS = 2
 DISK_BYTES = 16_000_000_000
 
 
-def measure() -> dict[str, object]:
-    """Everything in one run: rounds of floor and rebuild in turn, then one package installation."""
+def measure() -> Iterator[dict[str, object]]:
+    """Rounds of floor and rebuild in turn, then one package installation; yields the figures as they are known."""
     with TemporaryDirectory(prefix="hlp-bench-") as folder, _site(Path(folder)) as site:
         bench = Bench(site, Path(folder))
         floors, rebuilds = [], []
@@ -50,26 +50,24 @@ def measure() -> dict[str, object]:
             floors.append(bench.floor())
             rebuilds.append(bench.rebuild())
             say(f"round {number + 1}: floor {floors[-1]}, rebuild {rebuilds[-1]}")
+        floor = {name: round(statistics.median(one[name] for one in floors), 1) for name in floors[0]}
+        phases = {name: round(statistics.median(one[name] for one in rebuilds), 1) for name in rebuilds[0]}
+        whole = statistics.median(sum(one.values()) for one in rebuilds)
+        yield {
+            "flash_over_write": round(phases["flash"] / floor["write"], 3),
+            "rebuild_over_floor": round(whole / statistics.median(sum(one.values()) for one in floors), 3),
+            "phases": phases,
+            "floor": floor,
+            "rebuild_seconds": round(whole, 1),
+            "image": bench.image.digest,
+            "accelerator": bench.accelerator,
+            "rounds": ROUNDS,
+        }
         packages = bench.package_installation()
-        say(f"package installation: {packages:.0f} s")
-    write = statistics.median(floor["write"] for floor in floors)
-    floor = statistics.median(sum(floor.values()) for floor in floors)
-    whole = statistics.median(sum(phases.values()) for phases in rebuilds)
-    flash = statistics.median(phases["flash"] for phases in rebuilds)
-    return {
-        "flash_over_write": round(flash / write, 3),
-        "rebuild_over_floor": round(whole / floor, 3),
-        "rebuild_over_package_install": round(whole / packages, 3),
-        "phases": {name: round(statistics.median(phases[name] for phases in rebuilds), 1) for name in rebuilds[0]},
-        "seconds": {
-            "floor": {name: round(statistics.median(one[name] for one in floors), 1) for name in floors[0]},
-            "rebuild": round(whole, 1),
-            "package_install": round(packages, 1),
-        },
-        "image": bench.image.digest,
-        "accelerator": bench.accelerator,
-        "rounds": ROUNDS,
-    }
+        yield {
+            "rebuild_over_package_install": round(whole / packages, 3),
+            "package_install_seconds": round(packages, 1),
+        }
 
 
 class Bench:

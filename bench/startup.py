@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from homelab_provision.process import run
@@ -11,9 +12,9 @@ from homelab_provision.process import run
 ROUNDS = 10
 
 
-def measure() -> dict[str, object]:
+def measure() -> Iterator[dict[str, object]]:
     """The median of ten starts, and of a bare Python for comparison, in seconds."""
     provision = Path(sys.executable).with_name("provision")
     started = [run([provision, "--help"], deadline=30).seconds for _ in range(ROUNDS)]
     bare = [run([sys.executable, "-c", "pass"], deadline=30).seconds for _ in range(ROUNDS)]
-    return {"help": {"seconds": round(statistics.median(started), 3), "bare_python": round(statistics.median(bare), 3)}}
+    yield {"help": {"seconds": round(statistics.median(started), 3), "bare_python": round(statistics.median(bare), 3)}}
