@@ -109,7 +109,9 @@ class Bench:
         with self._ssh() as ssh:
             ssh.run(HOST, "sh", "-c", "apt-get -qq update && apt-get -qq -y install mmdebstrap", deadline=1800)
             names = ",".join(sorted(self.image.packages))
-            script = f"mmdebstrap --variant=custom --include={names} {self.image.suite} /srv/target && sync"
+            sources = "cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null"
+            install = f"mmdebstrap --variant=custom --include={names} {self.image.suite} /srv/target -"
+            script = f"{sources} | {install} && sync"
             return timed(lambda: ssh.run(HOST, "sh", "-c", script, deadline=5400))
 
     def _blank(self) -> None:
