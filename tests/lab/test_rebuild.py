@@ -62,7 +62,7 @@ def test_blank_spare_becomes_the_lost_host_and_nothing_else_is_touched(homelab: 
     counts = homelab.latest()["phases"][0]["proof"]
     assert "changed" not in counts, counts
     assert homelab.run("verify", "db-wyse").returncode == ExitCode.DONE
-    broken = homelab.run("lab", "ssh", "db-wyse", "--", "rm", "/etc/nftables.conf")
+    broken = homelab.run("lab", "ssh", "db-wyse", "--", "nft", "flush", "ruleset")
     assert broken.returncode == ExitCode.DONE
     assert homelab.run("verify", "db-wyse").returncode == ExitCode.UNPROVEN
 
