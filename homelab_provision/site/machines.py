@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import JsonValue
-from ruamel.yaml.nodes import MappingNode
+from ruamel.yaml.nodes import MappingNode, Node
 
 from homelab_provision.lab.model import LabNetwork
 from homelab_provision.site.document import Document, at, plain
@@ -72,5 +72,5 @@ def machines_schema() -> dict[str, JsonValue]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def _is_empty(node: object) -> bool:
-    return node is not None and plain(node) is None  # type: ignore[arg-type]
+def _is_empty(node: Node | None) -> bool:
+    return node is not None and plain(node) is None

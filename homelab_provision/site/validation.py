@@ -123,14 +123,14 @@ def _one_of(words: list[str]) -> str | None:
 
 def model_at(model: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseModel] | None:
     """The model that describes what stands at `path` below `model` (lists and mappings are looked through)."""
-    current: Any = model
+    current: type[BaseModel] | None = model
     for step in path:
-        if isinstance(step, int):
-            continue
-        current = _model_in(current.model_fields[step].annotation) if step in current.model_fields else None
         if current is None:
             return None
-    return current  # type: ignore[no-any-return]
+        if isinstance(step, str):
+            field = current.model_fields.get(step)
+            current = _model_in(field.annotation) if field else None
+    return current
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -62,9 +62,18 @@ def test_blank_spare_becomes_the_lost_host_and_nothing_else_is_touched(homelab: 
     counts = homelab.latest()["phases"][0]["proof"]
     assert "changed" not in counts, counts
     assert homelab.run("verify", "db-wyse").returncode == ExitCode.DONE
+    # The image's root is far smaller: it has grown into its partition, and /srv has the rest of the 16 GB disk.
+    assert file_system_bytes(homelab, "/") > 7_000_000_000
+    assert file_system_bytes(homelab, "/srv") > 6_000_000_000
     broken = homelab.run("lab", "ssh", "db-wyse", "--", "nft", "flush", "ruleset")
     assert broken.returncode == ExitCode.DONE
     assert homelab.run("verify", "db-wyse").returncode == ExitCode.UNPROVEN
+
+
+def file_system_bytes(homelab: Homelab, path: str) -> int:
+    shown = homelab.run("lab", "ssh", "db-wyse", "--", "findmnt", "-nbo", "SIZE", path)
+    assert shown.returncode == ExitCode.DONE, shown.stderr
+    return int(shown.stdout)
 
 
 # The moment in each phase at which the run is killed: an event, and how many seconds into the work it began.

@@ -51,7 +51,7 @@ class Page(HTMLParser):
 
 
 def details(**changes: object) -> RunDetails:
-    return RunDetails(run="r1", host="db-wyse", machine="wyse-b", site="lab", **changes)  # type: ignore[arg-type]
+    return RunDetails(run="r1", host="db-wyse", machine="wyse-b", site="lab", **changes)  # type: ignore[arg-type]  # of many kinds
 
 
 def unproven_journal() -> Journal:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from homelab_provision.errors import ExitCode
+from homelab_provision.errors import ExitCode, UsageError
 from homelab_provision.site import DiskUse, Firmware, OperatorKind, SiteError, Way
 from tests.unit.site.sites import MACHINES, WYSE_A, WYSE_B, problems_of, site_of
 
@@ -126,9 +126,9 @@ def test_mistakes_in_virtual_hardware() -> None:
 
 
 def test_names_that_a_site_does_not_have() -> None:
-    with pytest.raises(Exception, match="no host `db-wise`") as caught:
+    with pytest.raises(UsageError, match="no host `db-wise`") as caught:
         site_of().host("db-wise")
-    assert (caught.value.hint, caught.value.exit_code) == ("did you mean `db-wyse`?", ExitCode.USAGE)  # type: ignore[attr-defined]
-    with pytest.raises(Exception, match="no machine `tower`") as caught:
+    assert (caught.value.hint, caught.value.exit_code) == ("did you mean `db-wyse`?", ExitCode.USAGE)
+    with pytest.raises(UsageError, match="no machine `tower`") as caught:
         site_of().machine("tower")
-    assert caught.value.hint == "machines of this site: wyse-a, wyse-b"  # type: ignore[attr-defined]
+    assert caught.value.hint == "machines of this site: wyse-a, wyse-b"

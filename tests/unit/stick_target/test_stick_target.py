@@ -185,7 +185,7 @@ def test_swap_on_a_stick_is_use(computer: Computer) -> None:
     ],
 )
 def test_other_refusals(computer: Computer, change: dict[str, object], reason: str) -> None:
-    facts = replace(computer.describe("/dev/sdr"), **change)  # type: ignore[arg-type]
+    facts = replace(computer.describe("/dev/sdr"), **change)  # type: ignore[arg-type]  # of many kinds
     (refusal,) = refusals(facts, IMAGE, "4C530001")
     assert reason in refusal
 
