@@ -1,0 +1,173 @@
+"""PostgreSQL's settings for the machine that it runs on, each with its reason.
+
+Pure: a machine in, values and reasons out. The reasons become comments of the generated configuration, so
+whoever opens it on the host reads why a value is what it is. What the user sets always wins.
+
+Sources: PostgreSQL 17's manual, chapter 19 (what a parameter does, its limits and default) and chapter 14.4
+(loading data); pgvector's README ("Index Build Time": the graph has to fit `maintenance_work_mem`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+MIB_PER_GIB = 1024
+PROFILES = ("mixed", "search")
+# Below this, half of the memory would be buffers and connections: nothing is left to divide.
+LEAST_MEMORY_MIB = 512
+
+# How much of the memory goes where, as one part in so many.
+BUFFERS, CACHE_OF_FOUR, MAINTENANCE, VACUUM, WORK, WAL = 4, 3, 12, 64, 128, 8
+
+
+class Machine(NamedTuple):
+    """What matters of a machine: memory in MiB, cores that the kernel sees, whether the data's disk turns."""
+
+    memory_mib: int
+    cores: int
+    rotational: bool
+
+
+class Setting(NamedTuple):
+    """One parameter, its value as postgresql.conf wants it (unquoted), and why."""
+
+    name: str
+    value: str
+    reason: str
+
+
+def tune(
+    machine: Machine, *, profile: str = "mixed", share: float = 1.0, wanted: Mapping[str, object] | None = None
+) -> list[Setting]:
+    """The settings of a cluster on `machine`, sorted by name.
+
+    `share` is the part of the memory that the cluster may count on (0 < share <= 1): less than 1 where
+    applications live on the same machine. `wanted` are the user's own values. Raises `ValueError` for a profile
+    that is not known, a share that is no share, and a machine that is too small.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"no profile `{profile}`: there are {' and '.join(PROFILES)}")
+    if not 0 < share <= 1:
+        raise ValueError(f"a share of the memory lies above 0 and is at most 1, not {share}")
+    memory = int(machine.memory_mib * share)
+    if memory < LEAST_MEMORY_MIB:
+        raise ValueError(f"{memory} MiB for PostgreSQL are too little; it needs at least {LEAST_MEMORY_MIB}")
+    derived = [
+        *_memory(memory, profile),
+        *_parallel(machine.cores, profile),
+        *_disk(machine.rotational),
+        *_log(memory),
+        *_planner(profile),
+    ]
+    return sorted(_won({setting.name: setting for setting in derived}, wanted or {}).values())
+
+
+def render(settings: list[Setting]) -> str:
+    """The settings as text of a configuration file, each with its reason behind it."""
+    width = max((len(f"{setting.name} = {quoted(setting.value)}") for setting in settings), default=0)
+    lines = [f"{setting.name} = {quoted(setting.value)}".ljust(width) + f"  # {setting.reason}" for setting in settings]
+    return "\n".join(lines) + "\n"
+
+
+def quoted(value: str) -> str:
+    """A value as postgresql.conf takes any value: in single quotes, with quotes and backslashes doubled."""
+    if "\n" in value:
+        raise ValueError(f"a setting is one line, not {value!r}")
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def hnsw_bytes(rows: int, dimensions: int, kind: str = "vector") -> int:
+    """Memory in bytes that the graph of an HNSW index takes while it is built; more than that, and it spills.
+
+    A vector has 4 bytes a dimension (`halfvec` 2, `bit` an eighth) and 8 of its own; neighbours and allocation
+    add three tenths (pgvector issue 844, for m = 16).
+    """
+    bits = {"vector": 32, "halfvec": 16, "bit": 1}
+    if kind not in bits:
+        raise ValueError(f"no vectors of the kind `{kind}`: there are {', '.join(bits)}")
+    return rows * (80 + dimensions * bits[kind] * 10 // 8) * 13 // 100
+
+
+def _memory(memory: int, profile: str) -> list[Setting]:
+    told = f"of the {size(memory)} that it may count on"
+    buffers = memory // BUFFERS
+    maintenance = clamp(memory // (MAINTENANCE if profile == "search" else MAINTENANCE * 2), 64, 4 * MIB_PER_GIB)
+    builds = "index builds: GIN is sorted and an HNSW graph built in it" if profile == "search" else "index builds"
+    huge = buffers >= MIB_PER_GIB
+    return [
+        Setting("shared_buffers", size(buffers), f"a quarter {told}; the kernel caches in the rest"),
+        Setting("effective_cache_size", size(memory * CACHE_OF_FOUR // 4), f"three quarters {told}: buffers and cache"),
+        Setting("maintenance_work_mem", size(maintenance), f"one part in {memory // maintenance} {told}, for {builds}"),
+        Setting("autovacuum_work_mem", size(clamp(memory // VACUUM, 64, MIB_PER_GIB)),
+                "three vacuums at once must not take what an index build may take"),
+        Setting("work_mem", size(clamp(memory // WORK, 4, 512)),
+                "for each sort and bitmap of each worker; a bitmap that does not fit makes a search check every row"),
+        Setting("huge_pages", "try" if huge else "off",
+                "page tables of large buffers cost memory and time" if huge else "buffers below 1GB gain nothing"),
+    ]  # fmt: skip
+
+
+def _parallel(cores: int, profile: str) -> list[Setting]:
+    gather = max(cores - 1, 1) if profile == "search" else max(cores // 2, 1)
+    searching = "one search may use every core: its own process works, too"
+    shared = "half of the cores for one query leaves some for the others"
+    return [
+        Setting("max_worker_processes", str(max(cores * 2, 8)), f"room for {cores} cores and for extensions"),
+        Setting("max_parallel_workers", str(cores), f"{cores} cores"),
+        Setting("max_parallel_workers_per_gather", str(gather), searching if profile == "search" else shared),
+        Setting("max_parallel_maintenance_workers", str(max(cores - 1, 1)), "an index build may use every core"),
+    ]  # fmt: skip
+
+
+def _disk(rotational: bool) -> list[Setting]:
+    if rotational:
+        return [
+            Setting("random_page_cost", "4", "the disk turns: a jump costs several pages in a row"),
+            Setting("effective_io_concurrency", "2", "the disk turns: it serves one place at a time"),
+        ]
+    return [
+        Setting("random_page_cost", "1.1", "no moving parts: a jump costs hardly more than the next page"),
+        Setting("effective_io_concurrency", "200", "no moving parts: it serves many requests at once"),
+    ]
+
+
+def _log(memory: int) -> list[Setting]:
+    largest = clamp(memory // WAL, MIB_PER_GIB, 8 * MIB_PER_GIB)
+    return [
+        Setting("max_wal_size", size(largest), "bulk loads run into fewer forced checkpoints"),
+        Setting("min_wal_size", size(largest // 4), "log files are used again instead of made anew"),
+        Setting("checkpoint_timeout", "15min", "each checkpoint makes the log carry whole pages again"),
+        Setting("wal_compression", "lz4", "less to write and to archive, for little processor time"),
+    ]
+
+
+def _planner(profile: str) -> list[Setting]:
+    vacuum = Setting("autovacuum_vacuum_insert_scale_factor", "0.05",
+                     "a table that only grows gets its visibility map, and GIN its pending list sorted in")  # fmt: skip
+    if profile != "search":
+        return [vacuum]
+    return [vacuum, Setting("jit", "off", "compiling takes longer than short queries do")]
+
+
+def _won(derived: Mapping[str, Setting], wanted: Mapping[str, object]) -> dict[str, Setting]:
+    """`derived` with the user's values on top; the reason says what the machine would have had."""
+    settings = dict(derived)
+    for name, value in wanted.items():
+        instead = f"; by the machine: {derived[name].value}" if name in derived else ""
+        settings[name] = Setting(name, _text(value), f"set for this host{instead}")
+    return settings
+
+
+def _text(value: object) -> str:
+    """A value of YAML as PostgreSQL writes it: `true` is `on`."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+def size(mib: int) -> str:
+    """A size in PostgreSQL's units, which are powers of 1024: `8GB` where it is whole, else `170MB`."""
+    return f"{mib // MIB_PER_GIB}GB" if mib % MIB_PER_GIB == 0 else f"{mib}MB"
+
+
+def clamp(value: int, least: int, most: int) -> int:
+    return max(least, min(value, most))
