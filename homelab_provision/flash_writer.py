@@ -60,10 +60,10 @@ def say(**fields: Any) -> None:
     print(json.dumps(fields), flush=True)
 
 
-def command(*argv: str, stdin: bytes | None = None) -> str:
-    """Run a tool of the rescue; its complaint becomes ours."""
+def command(*argv: str, stdin: bytes | None = None, fine: tuple[int, ...] = (0,)) -> str:
+    """Run a tool of the rescue; with a status that is not among the fine ones, its complaint becomes ours."""
     done = subprocess.run(argv, input=stdin, capture_output=True, check=False)
-    if done.returncode != 0:
+    if done.returncode not in fine:
         text = (done.stderr or done.stdout).decode(errors="replace").strip()
         raise GiveUp(f"{' '.join(argv)} failed (exit status {done.returncode}): {text}")
     return done.stdout.decode(errors="replace")
@@ -266,7 +266,8 @@ def personalise(plan: Plan, identity: BinaryIO) -> None:
         finally:
             command("umount", str(ROOT_MOUNT))
         if plan["keep_data"]:
-            command("e2fsck", "-n", data)
+            # A host that lost its power left its journal to be replayed (status 1: something was mended).
+            command("e2fsck", "-p", data, fine=(0, 1))
         else:
             say(stage="make the data file system")
             command("mke2fs", "-q", "-F", "-t", "ext4", "-L", "hlp-srv", "-m", "1", "-E", "nodiscard", data)

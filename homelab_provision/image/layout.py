@@ -148,11 +148,16 @@ def plan_layout(
 
 
 def kept_data(disk: Mapping[str, Any]) -> KeptData | None:
-    """The data partition to keep, from the facts of a disk (`rescue_facts`); `None` if it is not our own layout."""
+    """The data partition to keep, from the facts of a disk (`rescue_facts`).
+
+    `None` if the disk does not have our own layout, or no file system of ours on its data partition.
+    """
     partitions: Sequence[Mapping[str, Any]] = disk.get("partitions", ())
     if [p.get("name") for p in sorted(partitions, key=lambda p: int(p["number"]))] != list(NAMES):
         return None
     data = next(p for p in partitions if p["name"] == DATA)
+    if not any(s["type"] == "ext4" and s["label"] == DATA for s in data["signatures"]):
+        return None
     return KeptData(start=int(data["start"]), sectors=int(data["size_bytes"]) // SECTOR, uuid=str(data["uuid"]).upper())
 
 

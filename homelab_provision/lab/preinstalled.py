@@ -77,6 +77,12 @@ def _start(opened: Session, virtual: VirtualMachine, host: str, emit: Emit) -> N
 def install(image: Image, disk: Path, disk_bytes: int, files: Mapping[str, File]) -> Layout:
     """Write `image` with `files` into the raw disk file of a machine that is switched off."""
     layout = assemble_raw(image, disk, disk_bytes)
+    data = layout.data
+    run(
+        ["mke2fs", "-q", "-F", "-t", "ext4", "-L", data.name, "-E", f"offset={data.offset_bytes},nodiscard", disk,
+         f"{data.size_bytes // 1024}k"],
+        deadline=120,
+    )  # fmt: skip
     root = f"{disk}?offset={layout.root.offset_bytes}"
     with TemporaryDirectory(prefix="hlp-") as folder:  # mode 0700: a private key passes through it
         run(["debugfs", "-w", "-f", "-", root], deadline=120, input=_script(files, Path(folder)))

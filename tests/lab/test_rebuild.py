@@ -16,6 +16,7 @@ from tests.lab.conftest import Homelab
 
 pytestmark = pytest.mark.lab
 
+EFI_GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"  # the UEFI specification's EFI_GLOBAL_VARIABLE
 DECOYS = ("decoy-sata", "decoy-usb", "emmc")
 
 
@@ -70,10 +71,31 @@ def test_blank_spare_becomes_the_lost_host_and_nothing_else_is_touched(homelab: 
     assert homelab.run("verify", "db-wyse").returncode == ExitCode.UNPROVEN
 
 
+def on_host(homelab: Homelab, *command: str) -> subprocess.CompletedProcess[str]:
+    return homelab.run("lab", "ssh", "db-wyse", "--", *command)
+
+
 def file_system_bytes(homelab: Homelab, path: str) -> int:
-    shown = homelab.run("lab", "ssh", "db-wyse", "--", "findmnt", "-nbo", "SIZE", path)
+    shown = on_host(homelab, "findmnt", "-nbo", "SIZE", path)
     assert shown.returncode == ExitCode.DONE, shown.stderr
     return int(shown.stdout)
+
+
+def test_kept_data_survives_a_rebuild_under_secure_boot(homelab: Homelab) -> None:
+    """A living host on its own machine, whose firmware starts signed code only: its disk, the stick, its new disk."""
+    homelab.edit("      smbios: {serial: LAB5070A}\n", "      smbios: {serial: LAB5070A}\n      secure_boot: true\n")
+    assert homelab.run("lab", "install", "wyse-a").returncode == ExitCode.DONE
+    assert on_host(homelab, "sh", "-c", "echo mine | tee /srv/kept >/root/gone; sync").returncode == ExitCode.DONE
+
+    done = homelab.run("rebuild", "db-wyse", "--keep-data", "--yes")
+    assert done.returncode == ExitCode.DONE, done.stderr
+    assert_proven(homelab)
+    rescue = json.loads((homelab.runs_folder / "latest" / "facts.json").read_text())
+    assert rescue["secure_boot"] is True
+    secure = on_host(homelab, "od", "-An", "-tu1", "-j4", "-N1", f"/sys/firmware/efi/efivars/SecureBoot-{EFI_GLOBAL}")
+    assert secure.stdout.strip() == "1", secure.stderr
+    assert on_host(homelab, "cat", "/srv/kept").stdout == "mine\n"
+    assert on_host(homelab, "test", "-e", "/root/gone").returncode == ExitCode.FAILED
 
 
 # The moment in each phase at which the run is killed: an event, and how many seconds into the work it began.

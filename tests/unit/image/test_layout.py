@@ -88,10 +88,13 @@ def test_the_script_says_every_number() -> None:
 
 def test_own_layout_is_recognised_in_the_facts() -> None:
     layout = plan_layout(16 * GIB, FS, identity="x")
-    partitions = [{"number": p.number, "name": p.name, "start": p.start, "size_bytes": p.size_bytes, "uuid": p.uuid}
+    partitions = [{"number": p.number, "name": p.name, "start": p.start, "size_bytes": p.size_bytes, "uuid": p.uuid,
+                   "signatures": [{"type": "ext4", "label": p.name}]}
                   for p in layout.partitions]  # fmt: skip
     data = layout.data
     assert kept_data({"partitions": partitions[::-1]}) == KeptData(data.start, data.sectors, data.uuid)
     assert kept_data({"partitions": partitions[:2]}) is None
     assert kept_data({"partitions": [{**partitions[0], "name": None}, *partitions[1:]]}) is None
     assert kept_data({}) is None
+    for signatures in ([], [{"type": "ext4", "label": "home"}], [{"type": "zfs_member", "label": DATA}]):
+        assert kept_data({"partitions": [*partitions[:2], {**partitions[2], "signatures": signatures}]}) is None
