@@ -75,7 +75,7 @@ def _start(opened: Session, virtual: VirtualMachine, host: str, emit: Emit) -> N
 
 
 def install(image: Image, disk: Path, disk_bytes: int, files: Mapping[str, File]) -> Layout:
-    """Write `image` with `files` into the raw disk file of a machine that is switched off."""
+    """Write `image` with `files`, and an empty data file system, into the raw disk file of a machine that is off."""
     layout = assemble_raw(image, disk, disk_bytes)
     data = layout.data
     run(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
@@ -50,8 +51,8 @@ class Page(HTMLParser):
             self.text += data
 
 
-def details(**changes: object) -> RunDetails:
-    return RunDetails(run="r1", host="db-wyse", machine="wyse-b", site="lab", **changes)  # type: ignore[arg-type]  # of many kinds
+def details(**changes: Any) -> RunDetails:
+    return RunDetails(run="r1", host="db-wyse", machine="wyse-b", site="lab", **changes)
 
 
 def unproven_journal() -> Journal:

@@ -5,6 +5,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,8 +185,8 @@ def test_swap_on_a_stick_is_use(computer: Computer) -> None:
         ({"transport": "nvme"}, "not a USB stick"),
     ],
 )
-def test_other_refusals(computer: Computer, change: dict[str, object], reason: str) -> None:
-    facts = replace(computer.describe("/dev/sdr"), **change)  # type: ignore[arg-type]  # of many kinds
+def test_other_refusals(computer: Computer, change: dict[str, Any], reason: str) -> None:
+    facts = replace(computer.describe("/dev/sdr"), **change)
     (refusal,) = refusals(facts, IMAGE, "4C530001")
     assert reason in refusal
 
