@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import shlex
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,8 +42,8 @@ from homelab_provision.image.mmdebstrap import SOURCE_DATE_EPOCH, fetch_root, mm
 from homelab_provision.image.root_archive import RootArchive
 from homelab_provision.image.toolbox import Toolbox, toolbox
 
-__all__ = ["Extent", "Image", "ImageError", "ImagePartition", "Recipe", "build_image", "check_image", "find_image",
-           "image_key", "load_image"]  # fmt: skip
+__all__ = ["Extent", "Image", "ImageError", "ImagePartition", "Recipe", "SystemAccount", "build_image", "check_image",
+           "find_image", "image_key", "load_image"]  # fmt: skip
 
 PACKAGES = (
     "linux-image-amd64", "initramfs-tools", "busybox", "zstd", "shim-signed", "grub-efi-amd64-signed", "efibootmgr",
@@ -55,7 +56,7 @@ FINISH = PACKAGE / "os_finish.sh"
 GRUB_CONFIG = PACKAGE / "os_grub.cfg"
 RECIPE = (FILES, FINISH, GRUB_CONFIG, *(PACKAGE / name for name in (
     "os_image.py", "esp.py", "extents.py", "layout.py", "mmdebstrap.py", "toolbox.py")))  # fmt: skip
-EXECUTABLE = ("etc/initramfs-tools/hooks/", "etc/initramfs-tools/scripts/", "usr/local/libexec/")
+EXECUTABLE = ("etc/initramfs-tools/hooks/", "etc/initramfs-tools/scripts/", "usr/local/libexec/", "usr/local/sbin/")
 
 # Fixed, so that the same packages give the same bytes. What has to differ between machines (partition GUIDs) is given
 # when a disk is laid out.
@@ -69,22 +70,37 @@ ZSTD_LEVEL = "-12"
 DEADLINE = 600.0
 
 
+class SystemAccount(BaseModel):
+    """The account of a service, whose number has to be the same on every host; `id` is that of its group, too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    id: int
+    home: str
+    comment: str = ""
+    shell: str = "/usr/sbin/nologin"
+
+
 class Recipe(BaseModel):
-    """What an image is made from: beside the fixed parts, the packages that the host's roles declare, and the files
-    (path from the root → text) that they put on every host alike."""
+    """What an image is made from: beside the fixed parts, the packages that the host's roles declare, the files
+    (path from the root → text) that they put on every host alike, and what the packages have to find there:
+    accounts, and `early` files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     packages: tuple[str, ...] = ()
+    accounts: tuple[SystemAccount, ...] = ()
     files: dict[str, str] = {}
+    early: dict[str, str] = {}
     suite: str = "trixie"
     mirror: str | None = None
 
 
 def image_key(recipe: Recipe) -> str:
     """The digest of everything that goes in, except from which mirror the packages come."""
-    files = [f"{path}\n{text}" for path, text in sorted(recipe.files.items())]
-    return shelf.inputs_digest([recipe.suite, *sorted({*PACKAGES, *recipe.packages}), *files], RECIPE)
+    told = recipe.model_copy(update={"packages": tuple(sorted({*PACKAGES, *recipe.packages})), "mirror": None})
+    return shelf.inputs_digest([told.model_dump_json()], RECIPE)
 
 
 def find_image(recipe: Recipe, cache: Path) -> Image | None:
@@ -102,11 +118,11 @@ def build_image(recipe: Recipe, cache: Path, emit: Emit) -> Image:
         root = work / "root.tar"
         with step(emit, "image/packages"):
             overlay, roles = work / "overlay.tar", work / "roles.tar"
-            overlay.write_bytes(overlay_archive())
+            overlay.write_bytes(overlay_archive(recipe.early))
             roles.write_bytes(tar_of({path: text.encode() for path, text in recipe.files.items()}))
             packages = sorted({*PACKAGES, *recipe.packages})
             fetch_root(mmdebstrap_argv(recipe.suite, root, packages, variant="apt", mirror=mirror,
-                                       options=hooks(overlay, roles)))  # fmt: skip
+                                       options=hooks(overlay, roles, recipe.accounts)))  # fmt: skip
         with step(emit, "image/filesystems"), RootArchive(root) as archive:
             installed = _installed(archive)
             _make_esp(archive, work / ESP)
@@ -119,10 +135,11 @@ def build_image(recipe: Recipe, cache: Path, emit: Emit) -> Image:
     return load_image(target)
 
 
-def hooks(overlay: Path, roles: Path) -> list[str]:
+def hooks(overlay: Path, roles: Path, accounts: Iterable[SystemAccount]) -> list[str]:
     """Options of mmdebstrap: our files lie there before the kernel's initramfs is made, those of the roles replace what
     the packages brought, and the finish runs last."""
     return [
+        *account_hooks(accounts),
         f"--essential-hook=tar-in {overlay} /",
         f"--customize-hook=tar-in {roles} /",
         "--customize-hook=chroot \"$1\" sh /usr/local/libexec/finish-image",
@@ -130,9 +147,25 @@ def hooks(overlay: Path, roles: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def overlay_archive() -> bytes:
-    """Our own files of the root, as a tar archive that is the same every time."""
+def account_hooks(accounts: Iterable[SystemAccount]) -> list[str]:
+    """Options of mmdebstrap that make accounts before the packages do; useradd is not there that early."""
+    entries = [
+        (file, line)
+        for one in accounts
+        for file, line in (
+            ("passwd", f"{one.name}:x:{one.id}:{one.id}:{one.comment}:{one.home}:{one.shell}"),
+            ("group", f"{one.name}:x:{one.id}:"),
+            ("shadow", f"{one.name}:!:{int(SOURCE_DATE_EPOCH) // 86400}::::::"),
+            ("gshadow", f"{one.name}:!::"),
+        )
+    ]
+    return [f'--essential-hook=echo {shlex.quote(line)} >>"$1/etc/{file}"' for file, line in entries]
+
+
+def overlay_archive(early: Mapping[str, str] | None = None) -> bytes:
+    """Our own files of the root, and what roles want there first, as a tar archive that is the same every time."""
     files = {str(p.relative_to(FILES)): p.read_bytes() for p in FILES.rglob("*") if p.is_file()}
+    files |= {path: text.encode() for path, text in (early or {}).items()}
     files["usr/local/libexec/finish-image"] = FINISH.read_bytes()
     return tar_of(files)
 

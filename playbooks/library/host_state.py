@@ -10,15 +10,43 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.homelab import accounts, files, packages, units
+from ansible.module_utils.homelab import accounts, files, packages, system_accounts, units
 
 DOCUMENTATION = r"""
 module: host_state
 short_description: Packages, accounts, files and units of a host, in one round trip
 description:
-  - Compares with the host first and changes only what differs, in the order packages, accounts, files, units.
+  - Compares with the host first and changes only what differs, in the order of the options below.
   - An option that is not given is left alone.
 options:
+  system_accounts:
+    description: Accounts of services, with a number that is the same on every host; made before the packages make them.
+    type: list
+    elements: dict
+    suboptions:
+      name: {type: str, required: true, description: Name of the account and of its group.}
+      id: {type: int, required: true, description: Number of both.}
+      comment: {type: str, default: "", description: What it is for.}
+      home: {type: path, required: true, description: Home directory; the package makes it.}
+      shell: {type: str, default: /usr/sbin/nologin, description: Login shell.}
+  early:
+    description: Files that have to be there before the packages are installed; entries like those of C(files).
+    type: list
+    elements: dict
+    suboptions: &file
+      path: {type: path, required: true, description: Absolute path on the host.}
+      content: {type: str, description: The whole text of the file.}
+      merge: {type: dict, description: Keys to set in a JSON file whose other keys stay.}
+      link: {type: path, description: The file is a symbolic link to this existing path.}
+      state: {type: str, choices: [present, absent, directory], default: present, description: What shall stand there.}
+      owner: {type: str, default: root, description: Owner.}
+      group: {type: str, default: root, description: Group.}
+      mode: {type: str, default: "0644", description: Octal mode; a directory usually wants 0755.}
+      validate: {type: str, description: "Command that must accept the new text; C(%s) is a file that holds it."}
+      then: {type: list, elements: str, default: [], description: Commands to run once when this file has changed.}
+      in_effect:
+        type: str
+        description: Command that succeeds while the host follows the file; if it fails, C(then) runs without a change.
   packages:
     description: Debian packages to install if they are missing. apt runs only then.
     type: list
@@ -41,20 +69,7 @@ options:
       - Files, links and directories. All are validated before the first is replaced; directories come first.
     type: list
     elements: dict
-    suboptions:
-      path: {type: path, required: true, description: Absolute path on the host.}
-      content: {type: str, description: The whole text of the file.}
-      merge: {type: dict, description: Keys to set in a JSON file whose other keys stay.}
-      link: {type: path, description: The file is a symbolic link to this existing path.}
-      state: {type: str, choices: [present, absent, directory], default: present, description: What shall stand there.}
-      owner: {type: str, default: root, description: Owner.}
-      group: {type: str, default: root, description: Group.}
-      mode: {type: str, default: "0644", description: Octal mode; a directory usually wants 0755.}
-      validate: {type: str, description: "Command that must accept the new text; C(%s) is a file that holds it."}
-      then: {type: list, elements: str, default: [], description: Commands to run once when this file has changed.}
-      in_effect:
-        type: str
-        description: Command that succeeds while the host follows the file; if it fails, C(then) runs without a change.
+    suboptions: *file
   units:
     description: systemd units. One that systemd itself skips here, because a C(Condition) does not hold, is settled.
     type: list
@@ -78,6 +93,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+system_accounts: {description: "C(actions): what was (or would be) done.", type: dict, returned: if given}
+early: {description: Like C(files)., type: dict, returned: if given}
 packages: {description: "C(missing): what was (or would be) installed.", type: dict, returned: if given}
 accounts: {description: "C(actions): what was (or would be) done.", type: dict, returned: if given}
 files:
@@ -90,8 +107,16 @@ units:
   returned: if given
 """
 
-# In the order in which they have to come: a package brings the account, the account owns the file, the unit reads it.
-PARTS = {"packages": packages, "accounts": accounts, "files": files, "units": units}
+# In the order in which they have to come: a package finds its account and what it is to leave alone, and brings the
+# programs; an account owns the file, the unit reads it.
+PARTS = {
+    "system_accounts": system_accounts,
+    "early": files,
+    "packages": packages,
+    "accounts": accounts,
+    "files": files,
+    "units": units,
+}
 
 
 class DiscreetModule(AnsibleModule):  # type: ignore[misc]  # Ansible ships no types
@@ -102,7 +127,13 @@ class DiscreetModule(AnsibleModule):  # type: ignore[misc]  # Ansible ships no t
 
 
 def arguments() -> dict[str, Any]:
-    lists = {"accounts": accounts.USER, "files": files.FILE, "units": units.UNIT}
+    lists = {
+        "system_accounts": system_accounts.SYSTEM_ACCOUNT,
+        "early": files.FILE,
+        "accounts": accounts.USER,
+        "files": files.FILE,
+        "units": units.UNIT,
+    }
     return {
         "packages": {"type": "list", "elements": "str"},
         **{name: {"type": "list", "elements": "dict", "options": options} for name, options in lists.items()},

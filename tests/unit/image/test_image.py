@@ -23,7 +23,16 @@ from homelab_provision.image.image import (
     load_image,
 )
 from homelab_provision.image.layout import ESP, ROOT
-from homelab_provision.image.os_image import FILES, Recipe, find_image, image_key, overlay_archive, root_bytes
+from homelab_provision.image.os_image import (
+    FILES,
+    Recipe,
+    SystemAccount,
+    account_hooks,
+    find_image,
+    image_key,
+    overlay_archive,
+    root_bytes,
+)
 
 PAYLOAD = b"compressed" * 1000
 
@@ -132,3 +141,18 @@ def test_a_failed_build_leaves_nothing_and_may_be_repeated(tmp_path: Path) -> No
         cache.once(tmp_path, "k" * 64, fail)
     assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".lock")]
     assert cache.once(tmp_path, "k" * 64, lambda work: None).exists()
+
+
+def test_an_account_is_there_before_the_packages(tmp_path: Path) -> None:
+    """Its number stands where the packages look before they would take the next free one."""
+    hooks = account_hooks([SystemAccount(name="postgres", id=5432, home="/var/lib/postgresql", comment="It's data")])
+    assert [hook.split(" ")[0] for hook in hooks] == ["--essential-hook=echo"] * 4
+    assert "postgres:x:5432:5432:It" in hooks[0]
+    assert hooks[0].endswith('>>"$1/etc/passwd"')
+    assert hooks[1] == """--essential-hook=echo postgres:x:5432: >>"$1/etc/group\""""
+
+
+def test_what_comes_before_the_packages_makes_another_image() -> None:
+    account = SystemAccount(name="postgres", id=5432, home="/var/lib/postgresql")
+    keys = {image_key(recipe) for recipe in (Recipe(), Recipe(accounts=(account,)), Recipe(early={"etc/x": "y"}))}
+    assert len(keys) == 3
