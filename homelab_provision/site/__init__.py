@@ -5,6 +5,7 @@ from homelab_provision.site.description import MachineRow, describe, machine_row
 from homelab_provision.site.loading import load_site
 from homelab_provision.site.machines import machines_schema
 from homelab_provision.site.models import (
+    Backup,
     Disk,
     DiskUse,
     Firmware,
@@ -22,7 +23,7 @@ from homelab_provision.site.problems import Problem, SiteError
 from homelab_provision.site.values import Size, same_serial, written_size
 
 __all__ = [
-    "Disk", "DiskUse", "Firmware", "Host", "Machine", "MachineRow", "Needs", "Network", "OperatorKind", "Passport",
-    "Problem", "Site", "SiteError", "Size", "Way", "describe", "lab_contradictions", "load_site", "machine_rows",
-    "machines_schema", "record_player", "same_serial", "written_size",
+    "Backup", "Disk", "DiskUse", "Firmware", "Host", "Machine", "MachineRow", "Needs", "Network", "OperatorKind",
+    "Passport", "Problem", "Site", "SiteError", "Size", "Way", "describe", "lab_contradictions", "load_site",
+    "machine_rows", "machines_schema", "record_player", "same_serial", "written_size",
 ]  # fmt: skip

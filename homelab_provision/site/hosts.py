@@ -12,12 +12,23 @@ from ruamel.yaml.nodes import MappingNode, Node
 
 from homelab_provision.site.document import Document, KeyPath, at, read_document
 from homelab_provision.site.inventory import Inventory, Variables
-from homelab_provision.site.models import PROVISIONED_GROUP, Host, Needs, Network
+from homelab_provision.site.models import PROVISIONED_GROUP, Backup, Frozen, Host, Needs, Network
 from homelab_provision.site.problems import Problem
 from homelab_provision.site.validation import Model, did_you_mean, validate
+from homelab_provision.site.values import SecretName
 
 NETWORK, NEEDS, ADDRESS = "provision_network", "provision_needs", "ansible_host"
+BACKUP, SECRETS = "provision_backup", "provision_secrets"
+OURS = (NETWORK, NEEDS, BACKUP, SECRETS, "provision_mounts")
+# What `site.yml` is told by the toolkit itself, and a playbook may look at.
+TOLD = ("provision_macs", "provision_run", "provision_restore")
 _NO_NEEDS = Needs()
+
+
+class _Secrets(Frozen):
+    """The list of a host's secrets as a model, so that mistakes in it are shown like all others."""
+
+    provision_secrets: tuple[SecretName, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,10 +77,13 @@ def read_hosts(sources: HostSources) -> tuple[dict[str, Host], list[Problem]]:
         problems += _misspelt(sources, name, variables)
         network = _model(Network, NETWORK, sources, name, variables, problems)
         needs = _model(Needs, NEEDS, sources, name, variables, problems) or _NO_NEEDS
+        backup = _model(Backup, BACKUP, sources, name, variables, problems)
         groups = tuple(sorted(set(sources.inventory.groups_of(name)) - {"all", "ungrouped"}))
+        secrets = _secrets(sources, name, variables, problems)
         address = variables.get(ADDRESS)
         hosts[name] = Host(name=name, address=None if address is None else str(address), network=network, needs=needs,
-                           groups=groups, provisioned=PROVISIONED_GROUP in groups)  # fmt: skip
+                           backup=backup, secrets=secrets, groups=groups,
+                           provisioned=PROVISIONED_GROUP in groups)  # fmt: skip
     return hosts, [*dict.fromkeys(problems), *_address_problems(sources, hosts)]
 
 
@@ -81,10 +95,17 @@ def _model(model: type[Model], variable: str, sources: HostSources, host: str, v
     return validate(model, variables[variable], document, path, problems)
 
 
+def _secrets(sources: HostSources, host: str, variables: Variables, problems: list[Problem]) -> tuple[str, ...]:
+    document, path = sources.where(host, SECRETS)
+    given = {SECRETS: variables[SECRETS]} if SECRETS in variables else {}
+    found = validate(_Secrets, given, document, path[:-1], problems)
+    return found.provision_secrets if found else ()
+
+
 def _misspelt(sources: HostSources, host: str, variables: Variables) -> Iterator[Problem]:
     """Ansible takes any variable; one that looks much like ours was meant to be ours."""
-    for variable in variables.keys() - {NETWORK, NEEDS}:
-        if variable.startswith("provis") and (hint := did_you_mean(variable, [NETWORK, NEEDS], cutoff=0.85)):
+    for variable in variables.keys() - {*OURS, *TOLD}:
+        if variable.startswith("provis") and (hint := did_you_mean(variable, OURS, cutoff=0.85)):
             yield sources.problem(host, f"unknown variable `{variable}`", variable, suggestion=hint)
 
 

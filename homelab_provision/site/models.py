@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 from homelab_provision.errors import UsageError
 from homelab_provision.lab.model import LabMachine, LabNetwork
-from homelab_provision.site.values import Mac, Serial, WrittenSize, expected
+from homelab_provision.site.values import Mac, SecretName, Serial, WrittenAge, WrittenSize, expected
 
 # Hosts of this group may be rebuilt; all others are only talked to.
 PROVISIONED_GROUP = "provisioned"
@@ -136,6 +137,18 @@ class Needs(Frozen):
     cpu_flags: tuple[str, ...] = ()
 
 
+class Backup(Frozen):
+    """Where the hosts' data is kept (inventory variable `provision_backup`): an NFS server that exports one directory
+    for each host, `export/HOST`, to that host alone and, for reading, to the controller."""
+
+    server: IPv4Address
+    """An address and no name: data is restored also while DNS is down."""
+    export: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._-]+)+$")]
+    """The directory above those of the hosts, as the server exports it."""
+    max_proof_age: WrittenAge = timedelta(days=8)
+    """A rebuild trusts a backup only if one was restored and compared that recently: 8d, 36h."""
+
+
 class Host(Frozen):
     """A part to be played: a name, an address, services, data."""
 
@@ -144,6 +157,9 @@ class Host(Frozen):
     """Where it answers (`ansible_host`); an IPv4 address for every host that may be rebuilt."""
     network: Network | None = None
     needs: Needs = Needs()
+    backup: Backup | None = None
+    secrets: tuple[SecretName, ...] = ()
+    """Passwords that the site makes and keeps (`provision_secrets`): `x` is the variable `secret_x` of playbooks."""
     groups: tuple[str, ...] = ()
     provisioned: bool = False
 

@@ -22,6 +22,8 @@ _MEANING = {
     "macs": "a list of the MAC addresses of its wired network cards",
     "disks": "a list of its disks, each with `serial` and `size`",
     "size": 'bytes, or a size as in "256 GB"',
+    "server": "the IPv4 address of the NFS server",
+    "export": "the directory that the server exports, as in /srv/backup",
     "address": "an IPv4 address with the length of its prefix, as in 192.168.50.10/24",
 }
 _KINDS = {

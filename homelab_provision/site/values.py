@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from homelab_provision.sizes import parse_size
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _SIZE = re.compile(r"\d+(?:\.(\d+))?\s*([A-Za-z]*)")
+_AGE = re.compile(r"(\d+)\s*([dh])")
 _SIZE_EXPECTED = 'a size in bytes, or with a unit as in "256 GB" (10^9) or "14.7 GiB" (2^30)'
 # What firmware and USB bridges say when nobody gave them a serial: it is on thousands of boxes.
 _PLACEHOLDERS = frozenset({
@@ -104,13 +106,31 @@ def written_size(value: object) -> Size:
     return Size(text, size_bytes, int(min(last_digit / 2, size_bytes * ROUNDEST)))
 
 
+def written_age(value: object) -> timedelta:
+    """Read an age: 8d, 36h. Raises ValueError."""
+    if isinstance(value, timedelta):
+        return value
+    found = _AGE.fullmatch(str(value).strip())
+    if not found or not int(found[1]):
+        raise expected("an age in days or hours, as in 8d or 36h")
+    return timedelta(days=int(found[1])) if found[2] == "d" else timedelta(hours=int(found[1]))
+
+
+def age_text(age: timedelta) -> str:
+    """An age as people write it: 8d; 36h where it is no whole number of days."""
+    return f"{age.days}d" if age == timedelta(days=age.days) else f"{int(age.total_seconds() // 3600)}h"
+
+
 _SIZE_SCHEMA: dict[str, Any] = {
     "anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?\s*[A-Za-z]*$"}],
     "description": 'Bytes (exact), or as precise as it is written: "256 GB", "14.7 GiB".',
 }
+# What a variable of Ansible may be called.
+SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Mac = Annotated[str, AfterValidator(_mac), WithJsonSchema(
     {"type": "string", "pattern": "^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$"})]  # fmt: skip
 Serial = Annotated[str, AfterValidator(_serial)]
 WrittenSize = Annotated[
     Size, BeforeValidator(written_size), PlainSerializer(str, return_type=str), WithJsonSchema(_SIZE_SCHEMA)
 ]
+WrittenAge = Annotated[timedelta, BeforeValidator(written_age), PlainSerializer(age_text, return_type=str)]

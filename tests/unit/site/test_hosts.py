@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 import pytest
 
-from homelab_provision.site import Needs, Network
+from homelab_provision.site import Backup, Needs, Network
 from tests.unit.site.sites import HOSTS, problems_of, site_of
 
 NETWORK = """\
@@ -17,6 +18,8 @@ NETWORK = """\
             gateway: 192.168.50.1
             dns: [192.168.50.1, 9.9.9.9]
           provision_needs: {disk_gb: 100, memory_mib: 4096, cores: 4, cpu_flags: [aes]}
+          provision_backup: {server: 192.168.50.20, export: /srv/backup, max_proof_age: 36h}
+          provision_secrets: [spans, reader]
 """
 FULL = HOSTS.replace("          ansible_host: 192.168.50.10\n", NETWORK)
 
@@ -28,6 +31,11 @@ def test_what_is_read_of_a_host() -> None:
     assert host.network == Network(address=IPv4Interface("192.168.50.10/24"), gateway=IPv4Address("192.168.50.1"),
                                    dns=(IPv4Address("192.168.50.1"), IPv4Address("9.9.9.9")))  # fmt: skip
     assert host.needs == Needs(disk_gb=100, memory_mib=4096, cores=4, cpu_flags=("aes",))
+    assert host.backup == Backup(
+        server=IPv4Address("192.168.50.20"), export="/srv/backup", max_proof_age=timedelta(hours=36)
+    )
+    assert host.secrets == ("spans", "reader")
+    assert site.host("nas").backup is None
     assert (host.groups, host.provisioned) == (("provisioned",), True)
     assert not site.host("nas").provisioned
     assert site.host("nas").needs == Needs()
@@ -38,12 +46,12 @@ def test_what_is_read_of_a_host() -> None:
     ("old", "new", "said"),
     [
         ("ansible_host: 192.168.50.11", "ansible_host: 192.168.50.10",
-         ["hosts.yml:13: hosts.web-wyse: two hosts with one address: 192.168.50.10 is also that of `db-wyse`"]),
+         ["hosts.yml:15: hosts.web-wyse: two hosts with one address: 192.168.50.10 is also that of `db-wyse`"]),
         ("ansible_host: 192.168.50.20", "ansible_host: 192.168.50.10", ["hosts.nas: two hosts with one address"]),
         ("ansible_host: 192.168.50.11", "ansible_host: web.home.arpa",
          ["hosts.web-wyse: `web.home.arpa` does not fit", "a host is rebuilt also while DNS is down"]),
         ("          ansible_host: 192.168.50.11\n", "",
-         ["hosts.yml:12: hosts.web-wyse: missing variable `ansible_host`"]),
+         ["hosts.yml:14: hosts.web-wyse: missing variable `ansible_host`"]),
         ("address: 192.168.50.10/24", "address: 192.168.50.13/24",
          ["`provision_network` says 192.168.50.13, but `ansible_host` says 192.168.50.10"]),
         ("gateway: 192.168.50.1", "gateway: 192.168.51.1", ["a gateway inside 192.168.50.0/24"]),
@@ -54,6 +62,14 @@ def test_what_is_read_of_a_host() -> None:
         ("            address: 192.168.50.10/24\n", "", ["missing key `address`"]),
         ("disk_gb: 100", "disk_gb: lots", ["provision_needs.disk_gb: `lots` does not fit", "expected a number"]),
         ("cores: 4", "coers: 4", ["did you mean `cores`?"]),
+        ("server: 192.168.50.20", "server: nas.home.arpa", ["provision_backup.server", "expected an IPv4 address"]),
+        ("export: /srv/backup", "export: srv/backup", ["provision_backup.export: `srv/backup` does not fit"]),
+        ("export: /srv/backup, ", "", ["hosts.yml:12", "missing key `export`", "that the server exports"]),
+        ("max_proof_age: 36h", "max_proof_age: 36", ["`36` does not fit", "an age in days or hours, as in 8d or 36h"]),
+        ("max_proof_age: 36h", "max_proof_age: 0d", ["`0d` does not fit"]),
+        ("[spans, reader]", "[spans, my-reader]", ["hosts.yml:13", "provision_secrets[1]: `my-reader` does not fit"]),
+        ("[spans, reader]", "spans", ["provision_secrets", "expected a list"]),
+        ("provision_backup:", "provision_backups:", ["did you mean `provision_backup`?"]),
         ("provision_needs:", "provision_need:", ["hosts.yml:11: hosts.db-wyse: unknown variable `provision_need`",
                                                  "did you mean `provision_needs`?"]),
     ],

@@ -30,7 +30,7 @@ def test_they_load(name: str) -> None:
     assert set(site.hosts) == set(bundled(name).hosts)
 
 
-def test_the_lab_has_one_host_one_player_and_one_blank_spare() -> None:
+def test_the_lab_has_a_database_its_player_and_one_blank_spare() -> None:
     site = bundled("lab")
     host = site.host("db-wyse")
     assert {"provisioned", "databases"} <= set(host.groups)
@@ -93,6 +93,6 @@ def test_one_spare_of_the_example_fits_the_database() -> None:
 def test_rows_of_machines() -> None:
     first, *others = machine_rows(bundled("lab"))
     assert (first.name, first.plays, first.disk) == ("wyse-a", "db-wyse", "16 GB (LABSYS-A)")
-    assert [row.plays for row in others] == [None]
+    assert [row.plays for row in others] == [None, "nas"]
     assert set(first.model_dump(mode="json")) == {"name", "model", "plays", "distrusted_as", "serial", "disk",
                                                   "memory_mib", "address", "way", "operator"}  # fmt: skip
