@@ -77,7 +77,9 @@ class Bench:
         self.site, self._folder = site, folder
         self._machine: Machine = site.machine(MACHINE)
         self._host = site.host(HOST)
-        self._identities: Identities = load_identities(Vault.of(site.root, name=site.name, create=True), HOST)
+        self._identities: Identities = load_identities(
+            Vault.of(site.root, name=site.name, create=True), site.name, site.host(HOST)
+        )
         say("building the image and the rescue system, if they are not in the cache")
         self.image: Image = image_of(self._host, discard)
         rescue = build_rescue(paths.cache(), discard)
@@ -125,8 +127,8 @@ class Bench:
         content = files(
             self._host,
             self._identities.hosts[HOST],
+            self._identities.site,
             mac=self._machine.passport.macs[0],
-            controller_key=self._identities.site.controller.public,
             release={"run": "bench"},
         )
         layout = install(self.image, whole, DISK_BYTES, content)

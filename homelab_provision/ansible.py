@@ -39,6 +39,7 @@ class Playbook:
     check: bool = False
     variables: Mapping[str, Any] = field(default_factory=dict)
     vault_password_file: Path | None = None
+    variables_file: Path | None = None  # more variables, sealed: Ansible opens it with that password
 
     def command_line(self) -> str:
         words = []
@@ -48,6 +49,8 @@ class Playbook:
             words += ["--check", "--diff"]
         if self.vault_password_file:
             words += ["--vault-password-file", os.fspath(self.vault_password_file)]
+        if self.variables_file:
+            words += ["--extra-vars", f"@{self.variables_file}"]
         return shlex.join(words)
 
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from jinja2 import Environment, StrictUndefined
 
 from homelab_provision import paths
-from homelab_provision.identity import HostIdentity
+from homelab_provision.identity import HostIdentity, SiteIdentity
 from homelab_provision.site import Host, Site
 
 RELEASE = "etc/homelab-provision/release.json"
+TLS = "etc/homelab-provision/tls"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class File:
 
 
 def files(
-    host: Host, identity: HostIdentity, *, controller_key: str, mac: str, release: Mapping[str, str]
+    host: Host, identity: HostIdentity, site: SiteIdentity, *, mac: str, release: Mapping[str, str]
 ) -> dict[str, File]:
     """Path (from the root) → file. `mac` is the network card that gets the host's address."""
     found = {
@@ -37,7 +38,10 @@ def files(
         "etc/machine-id": File(f"{identity.machine_id}\n", 0o444),
         "etc/ssh/ssh_host_ed25519_key": File(identity.host_key.private, 0o600),
         "etc/ssh/ssh_host_ed25519_key.pub": File(f"{identity.host_key.public}\n"),
-        "root/.ssh/authorized_keys": File(f"{controller_key} homelab-provision\n", 0o600),
+        "root/.ssh/authorized_keys": File(f"{site.controller.public} homelab-provision\n", 0o600),
+        f"{TLS}/ca.crt": File(site.authority.certificate),
+        f"{TLS}/host.crt": File(identity.certificate.certificate),
+        f"{TLS}/host.key": File(identity.certificate.private, 0o600),
         RELEASE: File(json.dumps(dict(release), indent=2, sort_keys=True) + "\n"),
     }
     if network := network_variables(host, mac):

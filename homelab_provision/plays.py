@@ -97,6 +97,7 @@ def _play(opened: Session, playbook: Path, names: Sequence[str], artifacts: Path
             check=check,
             variables={"provision_macs": macs},
             vault_password_file=opened.vault.password_file,
+            variables_file=opened.vault.variables_file(),
         ),
         artifacts=artifacts,
         emit=tell,

@@ -121,7 +121,7 @@ def _result(stopped: ProvisionError) -> RunResult:
 def _preflight(run: Run, site: Site, emit: Emit, person: Person, unattended: bool) -> tuple[Plan, Proof]:
     host = site.host(run.request.host)
     vault = Vault.of(site.root, name=site.name, create=site.lab is not None)
-    identities = load_identities(vault, host.name)
+    identities = load_identities(vault, site.name, host)
     if site.lab:
         network.lab_of(site, emit).up()
     addresses = {host.name: host.address or ""}
@@ -135,7 +135,7 @@ def _carry_out(
     run: Run, site: Site, plan: Plan, emit: Emit, person: Person, unattended: bool, first: Phase | None
 ) -> None:
     vault = Vault.of(site.root, name=site.name)
-    identities = load_identities(vault, plan.host)
+    identities = load_identities(vault, site.name, site.host(plan.host))
     machine = site.machine(plan.machine)
     addresses = {plan.host: plan.address, RESCUE: network.rescue_address(site, machine)}
     with ExitStack() as stack:

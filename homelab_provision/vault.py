@@ -1,7 +1,8 @@
 """The site's secrets: Ansible Vault files under `<site>/vault/`, opened with the site's password.
 
-    vault/site.yml      the controller's SSH key, the rescue system's host key
-    vault/<host>.yml    the host's SSH host key and machine-id
+    vault/site.yml      the controller's SSH key, the rescue system's host key, the certificate authority
+    vault/<host>.yml    the host's SSH host key, certificate and machine-id
+    vault/secrets.yml   passwords: variables that playbooks get; your own may be added (`ansible-vault edit`)
 
 The password comes from, first found: the file or executable script that `ANSIBLE_VAULT_PASSWORD_FILE`
 names, `<site>/.vault-password` (a file, or an executable script that prints it), or the desktop's
@@ -64,6 +65,11 @@ class Vault:
         draft.touch(mode=0o600)
         draft.write_text(sealed.rstrip("\n") + "\n")
         draft.replace(self._file(name))
+
+    def variables_file(self) -> Path | None:
+        """The sealed file whose values playbooks get as variables, if there is one; Ansible opens it itself."""
+        file = self._file("secrets")
+        return file if file.exists() else None
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.yml"

@@ -39,7 +39,7 @@ def write(target: Path, site_dir: Path | None, serial: str | None, force: bool, 
     from homelab_provision.ways.usb import site_stick
 
     site = load_site(find_site(site_dir))
-    identities = load_identities(Vault.of(site.root, name=site.name, create=site.lab is not None))
+    identities = load_identities(Vault.of(site.root, name=site.name, create=site.lab is not None), site.name)
     with renderer() as show:
         stick = site_stick(site.name, identities.site, build_rescue(paths.cache(), show), show)
         if not is_device(target):

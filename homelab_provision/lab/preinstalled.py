@@ -42,8 +42,8 @@ def preinstall(site_dir: Path, machine_name: str, emit: Emit) -> None:
         virtual = lab.machine(machine.name)
         virtual.power_off()
         virtual.make_disks()
-        content = files(host, opened.identities.hosts[host.name],
-                        controller_key=opened.identities.site.controller.public, mac=machine.passport.macs[0],
+        content = files(host, opened.identities.hosts[host.name], opened.identities.site,
+                        mac=machine.passport.macs[0],
                         release={"host": host.name, "run": "preinstalled", "nonce": secrets.token_hex(16)})  # fmt: skip
         serials = {disk.serial for disk in machine.passport.disks if disk.use is DiskUse.SYSTEM}
         system = next(disk for disk in machine.lab.disks if disk.serial in serials)

@@ -21,6 +21,7 @@ def run(rebuild: Rebuild) -> Proof:
                 "provision_run": rebuild.run.id,
             },
             vault_password_file=rebuild.vault.password_file,
+            variables_file=rebuild.vault.variables_file(),
         ),
         artifacts=rebuild.run.folder("ansible"),
         emit=rebuild.emit,

@@ -117,7 +117,7 @@ def _identity(rebuild: Rebuild, image: Image) -> Mapping[str, Any]:
     return files(
         rebuild.host,
         rebuild.identities.hosts[rebuild.plan.host],
-        controller_key=rebuild.identities.site.controller.public,
+        rebuild.identities.site,
         mac=rebuild.machine.passport.macs[0],
         release=release,
     )

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from homelab_provision import identity, vault
+from homelab_provision.certificates import Certificate
 from homelab_provision.errors import UsageError
-from homelab_provision.identity import HostIdentity, KeyPair
+from homelab_provision.identity import HostIdentity, KeyPair, SiteIdentity
 from homelab_provision.injection import RELEASE, archive, files
 from homelab_provision.network import link_local
 from homelab_provision.site import Host, Needs, Network
@@ -28,8 +29,8 @@ def lab_vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vault:
 
 @pytest.mark.processes
 def test_identities_are_made_once_and_kept_encrypted(lab_vault: Vault) -> None:
-    first = identity.load(lab_vault, "db-wyse")
-    again = identity.load(lab_vault, "db-wyse")
+    first = identity.load(lab_vault, "lab", HOST)
+    again = identity.load(lab_vault, "lab", HOST)
     assert again == first
     assert len(first.hosts["db-wyse"].machine_id) == 32
     stored = "".join(path.read_text() for path in lab_vault.folder.iterdir())
@@ -40,20 +41,44 @@ def test_identities_are_made_once_and_kept_encrypted(lab_vault: Vault) -> None:
 
 
 @pytest.mark.processes
+def test_passwords_are_made_once_and_the_users_own_stay(lab_vault: Vault) -> None:
+    lab_vault.write("secrets", {"secret_mine": "typed by hand"})
+    host = HOST.model_copy(update={"secrets": ("mine", "spans")})
+    identity.load(lab_vault, "lab", host)
+    first = lab_vault.read(["secrets"])["secrets"]
+    assert first["secret_mine"] == "typed by hand"
+    assert len(first["secret_spans"]) == 32
+    identity.load(lab_vault, "lab", host)
+    assert lab_vault.read(["secrets"])["secrets"] == first
+    assert lab_vault.variables_file() == lab_vault.folder / "secrets.yml"
+
+
+@pytest.mark.processes
+def test_what_an_older_vault_lacks_is_added_and_the_rest_stays(lab_vault: Vault) -> None:
+    first = identity.load(lab_vault, "lab", HOST)
+    values = lab_vault.read(["db-wyse"])["db-wyse"]
+    older = {name: text for name, text in values.items() if not name.startswith("tls_")}
+    lab_vault.write("db-wyse", older)
+    again = identity.load(lab_vault, "lab", HOST)
+    assert again.hosts["db-wyse"].host_key == first.hosts["db-wyse"].host_key
+    assert again.hosts["db-wyse"].certificate != first.hosts["db-wyse"].certificate
+
+
+@pytest.mark.processes
 def test_wrong_password_is_told_without_a_traceback(lab_vault: Vault) -> None:
-    identity.load(lab_vault)
+    identity.load(lab_vault, "lab")
     lab_vault.password_file.write_text("another\n")
     with pytest.raises(UsageError, match="does not open"):
-        identity.load(lab_vault)
+        identity.load(lab_vault, "lab")
 
 
 @pytest.mark.processes
 def test_executable_password_file_is_run(lab_vault: Vault) -> None:
-    kept = identity.load(lab_vault)
+    kept = identity.load(lab_vault, "lab")
     password = lab_vault.password_file.read_text().strip()
     lab_vault.password_file.write_text(f"#!/bin/sh\necho {password}\n")
     lab_vault.password_file.chmod(0o700)
-    assert identity.load(lab_vault) == kept
+    assert identity.load(lab_vault, "lab") == kept
 
 
 def test_password_file_that_others_can_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,15 +109,21 @@ HOST = Host(
     groups=("provisioned",),
     provisioned=True,
 )
-WHO = HostIdentity(KeyPair("ssh-ed25519 AAAA", "-----PRIVATE-----"), "0123456789abcdef" * 2)
+WHO = HostIdentity(
+    KeyPair("ssh-ed25519 AAAA", "-----PRIVATE-----"), Certificate("-----CERT-----", "-----KEY-----"), "01ab" * 8
+)
+WHERE = SiteIdentity(KeyPair("ssh-ed25519 CCCC", ""), KeyPair("ssh-ed25519 DDDD", ""), Certificate("-----CA-----", ""))
 
 
 def test_injected_files_make_the_host(tmp_path: Path) -> None:
-    made = files(HOST, WHO, controller_key="ssh-ed25519 CCCC", mac="52:54:00:00:00:01", release={"nonce": "n"})
+    made = files(HOST, WHO, WHERE, mac="52:54:00:00:00:01", release={"nonce": "n"})
     with tarfile.open(fileobj=io.BytesIO(archive(made))) as tar:
         modes = {member.name: member.mode for member in tar}
         owners = {(member.uid, member.gid) for member in tar}
     assert modes["etc/ssh/ssh_host_ed25519_key"] == 0o600
+    assert modes["etc/homelab-provision/tls/host.key"] == 0o600
+    assert made["etc/homelab-provision/tls/ca.crt"].text == "-----CA-----"
+    assert made["root/.ssh/authorized_keys"].text.startswith("ssh-ed25519 CCCC ")
     assert modes["root/.ssh"] == 0o700
     assert modes["root/.ssh/authorized_keys"] == 0o600
     assert owners == {(0, 0)}
@@ -105,9 +136,7 @@ def test_injected_files_make_the_host(tmp_path: Path) -> None:
 
 
 def test_host_without_a_network_asks_dhcp() -> None:
-    made = files(
-        HOST.model_copy(update={"network": None}), WHO, controller_key="k", mac="52:54:00:00:00:01", release={}
-    )
+    made = files(HOST.model_copy(update={"network": None}), WHO, WHERE, mac="52:54:00:00:00:01", release={})
     assert not [path for path in made if "network" in path or "resolv" in path]
 
 
