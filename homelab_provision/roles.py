@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,16 @@ def roles_of(host: Host, playbook: Path | None = None) -> tuple[str, ...]:
     mine = {host.name, "all", *host.groups}
     named = [_name(role) for play in plays if play["hosts"] in mine for role in play.get("roles", [])]
     return tuple(dict.fromkeys(named))
+
+
+def programs_of(roles: Iterable[str], folder: Path | None = None) -> dict[str, str]:
+    """The roles that keep data, each with the program that brings it back ("" where none does).
+
+    Such a role says so in `vars/main/state.yml`, as `<role>_program`.
+    """
+    declared = {role: (folder or paths.content("roles")) / role / "vars" / "main" / "state.yml" for role in roles}
+    return {role: str(yaml.safe_load(file.read_text())[f"{role}_program"]) for role, file in declared.items()
+            if file.exists()}  # fmt: skip
 
 
 def _name(role: Any) -> str:

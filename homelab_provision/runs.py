@@ -37,6 +37,7 @@ class Request(BaseModel):
     onto: str | None = None
     way: str | None = None
     keep_data: bool = False
+    accept_unproven_backup: bool = False
     erase: frozenset[str] = frozenset()
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 @click.option("--way", type=click.Choice(["usb", "netboot", "bootnext", "kexec"]), help="How it gets into the rescue.")
 @click.option("--keep-data", is_flag=True, help="Leave the data partition (/srv) untouched.")
 @click.option(
+    "--accept-unproven-backup", is_flag=True, help="Go on although the backup is missing, damaged or unproven."
+)
+@click.option(
     "--erase", metavar="SERIAL", multiple=True, help="This disk may go although it carries something foreign."
 )
 @click.option(
@@ -39,6 +42,7 @@ def rebuild(
     onto: str | None,
     way: str | None,
     keep_data: bool,
+    accept_unproven_backup: bool,
     erase: tuple[str, ...],
     first: str | None,
     resume: bool,
@@ -65,14 +69,22 @@ def rebuild(
     site = find_site(site_dir)
     if as_json and not yes and not plan_only:
         raise UsageError("`--json` never asks and never changes anything by itself", hint="add --yes, or --plan")
-    if (resume or first) and (onto or way or erase or keep_data):
+    if (resume or first) and (onto or way or erase or keep_data or accept_unproven_backup):
         raise UsageError(
-            "a run that goes on keeps its plan: --onto, --way, --erase and --keep-data do not go with it",
+            "a run that goes on keeps its plan: --onto, --way, --erase, --keep-data and --accept-unproven-backup "
+            "do not go with it",
             hint="leave them out, or start a new run without --resume and --from",
         )
     load_site(site).host(host)  # a name that is not there leaves no run behind
     request = Request(
-        command="rebuild", site=site, host=host, onto=onto, way=way, keep_data=keep_data, erase=frozenset(erase)
+        command="rebuild",
+        site=site,
+        host=host,
+        onto=onto,
+        way=way,
+        keep_data=keep_data,
+        accept_unproven_backup=accept_unproven_backup,
+        erase=frozenset(erase),
     )
     if plan_only:
         _show_plan(request, unattended=yes or as_json, as_json=as_json)

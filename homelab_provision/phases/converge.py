@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from homelab_provision import paths
-from homelab_provision.ansible import Playbook, play
+from homelab_provision.ansible import Playbook, Recap, play
+from homelab_provision.data import restored
 from homelab_provision.events import Proof
 from homelab_provision.phases.context import Rebuild
 
 
 def run(rebuild: Rebuild) -> Proof:
-    """Run the site's playbook against the new system."""
-    recap = play(
+    """Run the site's playbook against the new system; services whose data is still to come wait for it."""
+    recap = play_site(rebuild)
+    # What is proven from here on must also survive a power cut.
+    rebuild.ssh.run(rebuild.plan.host, "sync", deadline=120)
+    return recap.proof()
+
+
+def play_site(rebuild: Rebuild) -> Recap:
+    """Play `site.yml` for the host of this rebuild."""
+    back = restored(rebuild.run)
+    awaiting_data = any(backup.role not in back for backup in rebuild.plan.backups)
+    return play(
         Playbook(
             path=paths.content("playbooks") / "site.yml",
             inventory=rebuild.site.root / "hosts.yml",
@@ -19,6 +30,7 @@ def run(rebuild: Rebuild) -> Proof:
             variables={
                 "provision_macs": {rebuild.plan.host: rebuild.machine.passport.macs[0]},
                 "provision_run": rebuild.run.id,
+                "provision_restore": awaiting_data,
             },
             vault_password_file=rebuild.vault.password_file,
             variables_file=rebuild.vault.variables_file(),
@@ -26,6 +38,3 @@ def run(rebuild: Rebuild) -> Proof:
         artifacts=rebuild.run.folder("ansible"),
         emit=rebuild.emit,
     )
-    # What is proven from here on must also survive a power cut.
-    rebuild.ssh.run(rebuild.plan.host, "sync", deadline=120)
-    return recap.proof()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from homelab_provision.backups import PlannedBackup
+
 
 class Plan(BaseModel):
     """The plan of a rebuild. It never changes within a run; a resumed run follows it to the letter."""
@@ -25,7 +27,8 @@ class Plan(BaseModel):
     rescue_id: str
     stick: Path
     nonce: str
-    backup: str | None = None
+    backups: tuple[PlannedBackup, ...] = ()  # of the roles that keep data; what they hold is put back by `restore`
+    doubts: tuple[str, ...] = ()  # what speaks against the backups; the user accepted it
 
     def lines(self) -> dict[str, str]:
         """The plan for a person to read: label → text."""
@@ -35,5 +38,13 @@ class Plan(BaseModel):
             "disk": " or ".join(self.disk_serials),
             "erases": "the root file system; the data partition stays" if self.keep_data else "the whole disk",
             "image": self.image_digest,
-            "data": self.backup or "no role of this host keeps data yet",
+            "data": self._data(),
+            **({"doubts": "; ".join(self.doubts)} if self.doubts else {}),
         }
+
+    def _data(self) -> str:
+        if self.keep_data:
+            return "stays on its partition"
+        if self.backups:
+            return "; ".join(backup.line() for backup in self.backups)
+        return "begins empty"

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from datetime import timedelta
 
-from homelab_provision import paths
+from pydantic import JsonValue
+
+from homelab_provision import network, paths
+from homelab_provision.backups import PlannedBackup, plan_backups
 from homelab_provision.choice import pick_machine
 from homelab_provision.errors import Refused, UsageError
-from homelab_provision.events import Emit, Proof, step
+from homelab_provision.events import Emit, Notice, Proof, step
 from homelab_provision.host_image import image_of
 from homelab_provision.identity import Identities
 from homelab_provision.image.os_image import check_image
 from homelab_provision.image.rescue import build_rescue
+from homelab_provision.nfs import Export
 from homelab_provision.phases.context import Person
 from homelab_provision.phases.plan import Plan
+from homelab_provision.roles import programs_of, roles_of
 from homelab_provision.runs import Run
 from homelab_provision.site import DiskUse, Host, Machine, OperatorKind, Site, Way
 from homelab_provision.ssh import Answer, Ssh
@@ -50,6 +56,7 @@ def decide(inspection: Inspection) -> Plan:
         machine = _pick(inspection, alive)
         _refuse_twin(inspection, machine, alive)
         way = _way(machine, request.way)
+    backups, doubts = _backups(inspection)
     image = image_of(host, inspection.emit)
     with step(inspection.emit, "check the image"):
         check_image(image)
@@ -70,11 +77,33 @@ def decide(inspection: Inspection) -> Plan:
         rescue_id=stick.rescue_id,
         stick=stick.image,
         nonce=secrets.token_hex(16),
+        backups=backups,
+        doubts=doubts,
     )
 
 
 def proof(plan: Plan) -> Proof:
-    return {"machine": plan.machine, "disk": list(plan.disk_serials), "image": plan.image_digest, "backup": plan.backup}
+    told = {"role", "label", "finished", "proven"}
+    backups: list[JsonValue] = [backup.model_dump(mode="json", include=told) for backup in plan.backups]
+    return {"machine": plan.machine, "disk": list(plan.disk_serials), "image": plan.image_digest, "backups": backups}
+
+
+def _backups(inspection: Inspection) -> tuple[tuple[PlannedBackup, ...], tuple[str, ...]]:
+    """The backups that the rebuild will restore; none where the data stays on its partition."""
+    host, request = inspection.host, inspection.run.request
+    programs = programs_of(roles_of(host))
+    if request.keep_data or not programs:
+        return (), ()
+    backup, door = host.backup, network.door(inspection.site)
+    export = Export(str(backup.server), f"{backup.export}/{host.name}", door) if backup else None
+    with step(inspection.emit, "prove the backup"):
+        planned, doubts = plan_backups(
+            host.name, programs, export, backup.max_proof_age if backup else timedelta(0),
+            accept_unproven=request.accept_unproven_backup,
+        )  # fmt: skip
+    for doubt in doubts:
+        inspection.emit(Notice(level="warning", text=f"accepted: {doubt}"))
+    return planned, doubts
 
 
 def _address(host: Host) -> str:

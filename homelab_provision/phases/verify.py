@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from homelab_provision.data import restored
 from homelab_provision.errors import Unproven
 from homelab_provision.events import Proof
 from homelab_provision.image.mirror import find_mirror
@@ -21,6 +22,7 @@ def run(rebuild: Rebuild) -> Proof:
             "nonce": rebuild.plan.nonce,
             "run": rebuild.run.id,
             "address": rebuild.plan.address,
+            "restored": dict(restored(rebuild.run)) or None,
             "mirror": mirror.base if (mirror := find_mirror()) else None,
         },
         artifacts=rebuild.run.folder("verify"),

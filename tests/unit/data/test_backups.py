@@ -1,0 +1,152 @@
+"""Whether a backup is good enough to wipe a disk for."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from homelab_provision.backups import Evidence, UnreadableBackupsError, ago, judge, plan_backups, read_evidence
+from homelab_provision.errors import Refused
+from homelab_provision.nfs import Export, NfsError
+
+NOW = datetime.now(UTC)
+WEEK = timedelta(days=7)
+PROGRAM = {"postgres": "/usr/local/sbin/homelab-postgres"}
+
+
+def record(label: str = "20261122-030000F", hours: float = 5, **more: Any) -> dict[str, Any]:
+    files = {"pgbackrest/backup/main/1/bundle": 4096, "pgbackrest/archive/main/17-1/01.zst": 512}
+    finished = (NOW - timedelta(hours=hours)).isoformat()
+    return {"format": 1, "label": label, "finished": finished, "bytes": 10**9, "files": files, "facts": {}, **more}
+
+
+def proof(days: float = 2) -> dict[str, Any]:
+    return {"format": 1, "label": "20261120-030000F", "proven": (NOW - timedelta(days=days)).isoformat(), "seconds": 60}
+
+
+class Nas(Export):
+    """An export whose files are a dictionary: a JSON document, or a number of bytes."""
+
+    def __init__(self, **files: Any) -> None:
+        super().__init__("192.168.50.20", "/srv/backup/db-wyse", None)  # type: ignore[arg-type]  # nothing goes through it
+        object.__setattr__(self, "files", files)
+
+    def sizes(self) -> dict[str, int]:
+        return {name: body if isinstance(body, int) else 100 for name, body in self.files.items()}  # type: ignore[attr-defined]
+
+    def read(self, name: str) -> str:
+        body = self.files[name]  # type: ignore[attr-defined]
+        return body if isinstance(body, str) else json.dumps(body)
+
+
+def good(**changed: Any) -> Nas:
+    files = {
+        "postgres/20261122-030000F.json": record(),
+        "postgres/proof.json": proof(),
+        "pgbackrest/backup/main/1/bundle": 4096,
+        "pgbackrest/archive/main/17-1/01.zst": 512,
+    }
+    return Nas(**{name: body for name, body in {**files, **changed}.items() if body is not None})
+
+
+def plan(nas: Export | None, *, accept: bool = False, programs: dict[str, str] = PROGRAM) -> Any:
+    return plan_backups("db-wyse", programs, nas, WEEK, accept_unproven=accept)
+
+
+def test_a_whole_and_proven_backup_is_planned() -> None:
+    (backup,), doubts = plan(good())
+    assert (backup.role, backup.label, backup.bytes, doubts) == ("postgres", "20261122-030000F", 10**9, ())
+    assert backup.line() == "postgres: backup 20261122-030000F, 5 h old, proven 48 h ago"
+
+
+def test_the_newest_backup_is_the_one() -> None:
+    nas = good(**{"postgres/20261123-030000F_1I.json": record("20261123-030000F_1I", hours=1),
+                  "postgres/20261101-030000F.json": record("20261101-030000F", hours=500)})  # fmt: skip
+    assert plan(nas)[0][0].label == "20261123-030000F_1I"
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"postgres/20261122-030000F.json": None}, "there is no backup"),
+        ({"pgbackrest/backup/main/1/bundle": 4095},
+         "pgbackrest/backup/main/1/bundle has 4095 bytes instead of 4096 (backup 20261122-030000F)"),
+        ({"pgbackrest/archive/main/17-1/01.zst": None}, "pgbackrest/archive/main/17-1/01.zst is missing"),
+        ({"postgres/proof.json": None}, "no backup was ever restored and compared"),
+        ({"postgres/proof.json": proof(days=8)},
+         "the last proof is 8 days old (of backup 20261120-030000F); at most 7d are allowed"),
+        ({"postgres/20261122-030000F.json": "{"}, "a record of postgres on 192.168.50.20:/srv/backup/db-wyse"),
+    ],
+)  # fmt: skip
+def test_refusals(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(Refused, match="the data of db-wyse would be lost") as refused:
+        plan(good(**changed))
+    assert said in (refused.value.evidence or "")
+    assert "--accept-unproven-backup" in (refused.value.hint or "")
+
+
+@pytest.mark.negative
+def test_everything_that_is_wrong_is_told_at_once() -> None:
+    nas = good(**{"postgres/proof.json": proof(days=30), "pgbackrest/archive/main/17-1/01.zst": 0})
+    with pytest.raises(Refused) as refused:
+        plan(nas)
+    assert len((refused.value.evidence or "").splitlines()) == 2
+
+
+def test_many_damaged_files_are_counted() -> None:
+    evidence = read_evidence(good(**{"postgres/20261122-030000F.json": record(files={str(n): 1 for n in range(9)})}),
+                             "postgres")  # fmt: skip
+    (said,) = judge(evidence, WEEK, NOW)
+    assert "0 is missing, 1 is missing, 2 is missing and 6 more" in said
+
+
+@pytest.mark.negative
+def test_a_nas_that_is_away_is_a_reason_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(nas: Nas) -> dict[str, int]:
+        raise NfsError("192.168.50.20 does not answer (NFS, port 2049)")
+
+    monkeypatch.setattr(Nas, "sizes", away)
+    with pytest.raises(Refused) as refused:
+        plan(good())
+    assert "192.168.50.20 does not answer" in (refused.value.evidence or "")
+    planned, doubts = plan(good(), accept=True)
+    assert planned == ()
+    assert "cannot be read" in doubts[0]
+
+
+def test_accepted_doubts_are_told_and_what_is_there_is_planned() -> None:
+    (backup,), (doubt,) = plan(good(**{"postgres/proof.json": None}), accept=True)
+    assert doubt == "postgres: no backup was ever restored and compared"
+    assert backup.proven is None
+    assert "NOT PROVEN" in backup.line()
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize(
+    ("nas", "programs", "said"),
+    [(None, PROGRAM, "has no `provision_backup`"), (good(), {"nfs_server": ""}, "keeps data that nothing brings back")],
+)
+def test_data_without_any_backup(nas: Nas | None, programs: dict[str, str], said: str) -> None:
+    with pytest.raises(Refused) as refused:
+        plan(nas, programs=programs)
+    assert said in (refused.value.evidence or "")
+
+
+def test_a_broken_record_is_not_taken_for_none() -> None:
+    with pytest.raises(UnreadableBackupsError):
+        read_evidence(good(**{"postgres/20261122-030000F.json": {"label": "x"}}), "postgres")
+
+
+def test_records_of_another_role_and_other_files_are_not_read() -> None:
+    nas = good(**{"docker/20270101-000000F.json": "no JSON", "postgres/old/x.json": "no JSON", "postgres/notes": 5})
+    assert isinstance(read_evidence(nas, "postgres"), Evidence)
+
+
+@pytest.mark.parametrize(("minutes", "text"), [(-5, "0 min"), (119, "119 min"), (120, "2 h"), (60 * 71, "71 h"),
+                                               (60 * 72, "3 days")])  # fmt: skip
+def test_ages(minutes: int, text: str) -> None:
+    assert ago(timedelta(minutes=minutes)) == text
