@@ -1,0 +1,319 @@
+#!/usr/bin/python
+"""Ansible module: everything that the role postgres wants of a cluster, in one round trip.
+
+Its parts, most of them pure, are in module_utils/homelab/postgres_*.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pwd
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.homelab import (
+    files,
+    postgres_config,
+    postgres_data,
+    postgres_databases,
+    postgres_grants,
+    postgres_hba,
+    postgres_indexes,
+    postgres_machine,
+    postgres_users,
+)
+from ansible.module_utils.homelab.postgres_client import Session, SqlError, UnreachableError, session
+
+DOCUMENTATION = r"""
+module: postgres_cluster
+short_description: A PostgreSQL cluster with its configuration, users and databases, in one round trip
+description:
+  - Compares first and changes only what differs, in the order configuration, data directory, service, users, databases.
+  - A configuration that PostgreSQL would refuse is never loaded; the files that were there stay.
+  - Users and databases that are no longer listed are told and left alone.
+options:
+  version: {type: str, required: true, description: Major version.}
+  data: {type: path, required: true, description: Data directory. Made if there is none.}
+  config: {type: path, required: true, description: Directory of the configuration files.}
+  service: {type: str, required: true, description: The systemd unit.}
+  socket: {type: path, required: true, description: Directory of the Unix socket.}
+  port: {type: int, default: 5432, description: Port that is part of the socket's name.}
+  text: {type: str, required: true, description: The text of postgresql.conf.}
+  tuning:
+    description: What the derived settings are made from.
+    type: dict
+    required: true
+    suboptions:
+      profile: {type: str, required: true, description: A profile of postgres_tuning.}
+      memory_share: {type: float, required: true, description: Part of the memory that the cluster may count on.}
+      settings: {type: dict, default: {}, description: "Parameters of the user's own, which win."}
+  tls:
+    description: What the server shows to its clients.
+    type: dict
+    required: true
+    suboptions:
+      certificate: {type: path, required: true, description: File of the certificate.}
+      key: {type: path, required: true, description: File of its key.}
+  clients: {type: list, elements: dict, default: [], description: Who may connect from where.}
+  users: {type: list, elements: dict, default: [], description: Roles that log in.}
+  databases: {type: list, elements: dict, default: [], description: Databases.}
+  indexes: {type: list, elements: dict, default: [], description: Indexes; compared here and built by postgres_index.}
+  backup: {type: bool, default: false, description: "Whether backups are made, by how many processes the cores say."}
+  restart_allowed: {type: bool, default: false, description: Whether a parameter that asks for it restarts the server.}
+  await_restore: {type: bool, default: false, description: Write the configuration only; a restore brings the cluster.}
+"""
+
+EXAMPLES = r"""
+- name: Bring the cluster to its state
+  postgres_cluster:
+    version: "17"
+    data: /srv/postgresql/17/main
+    config: /etc/postgresql/17/main
+    service: postgresql@17-main.service
+    socket: /var/run/postgresql
+    text: "{{ lookup('ansible.builtin.template', 'postgresql.conf.j2') }}"
+    tuning: {profile: search, memory_share: 1.0}
+    tls: {certificate: /etc/homelab-provision/tls/host.crt, key: /etc/homelab-provision/tls/host.key}
+  no_log: true
+"""
+
+RETURN = r"""
+actions: {description: What was (or would be) done., type: list, elements: str, returned: success}
+attention: {description: What somebody has to know or to decide., type: list, elements: str, returned: success}
+pending_restart: {description: Parameters that change with the next start., type: list, elements: str, returned: success}
+waiting: {description: Grants and indexes whose table does not exist yet., type: list, elements: str, returned: success}
+indexes: {description: Indexes that postgres_index has to build., type: list, elements: dict, returned: success}
+unlisted: {description: Users and databases that nobody declares., type: dict, returned: success}
+"""
+
+ACCOUNT = "postgres"
+READ_AGAIN_SECONDS = 10
+
+STATE = f"""
+SELECT json_build_object('users', ({postgres_users.SEEN}), 'databases', ({postgres_databases.SEEN}),
+    'loaded', extract(epoch FROM pg_conf_load_time()))
+"""
+PENDING = "SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings WHERE pending_restart"
+# The slow-query report reads these numbers; they cover all databases.
+OWN_DATABASE = {"name": "postgres", "owner": "postgres", "extensions": ["pg_stat_statements"], "grants": []}
+
+Actions = list[str]
+
+
+class DiscreetModule(AnsibleModule):  # type: ignore[misc]  # Ansible ships no types
+    """Keeps its arguments to itself: Ansible would write them into the host's journal."""
+
+    def _log_invocation(self) -> None:
+        pass
+
+
+class Cluster:
+    """One run of the module: what was told, and what has been done about it."""
+
+    def __init__(self, module: Any) -> None:
+        self.module, self.told = module, module.params
+        self.check: bool = module.check_mode
+        account = pwd.getpwnam(ACCOUNT)
+        self.uid, self.gid = account.pw_uid, account.pw_gid
+        self.programs = Path("/usr/lib/postgresql") / self.told["version"] / "bin"
+        self.actions: Actions = []
+        self.result: dict[str, Any] = {"waiting": [], "indexes": [], "pending_restart": [], "unlisted": {}, "diff": []}
+
+    def settle(self) -> None:
+        fresh = not postgres_data.present(self.told["data"], self.told["version"])
+        plan = postgres_config.wanted(self.told, postgres_machine.examine(self.told["data"]), self.uid, self.gid)
+        self.configure(plan)
+        if self.told["await_restore"]:
+            return
+        if fresh:
+            self.initialise()
+        if not self.running():
+            self.systemctl("start")
+        if self.check and not self.running():
+            return
+        self.load(plan)
+        self.populate()
+
+    def running(self) -> bool:
+        try:
+            with self.session("postgres"):
+                return True
+        except UnreachableError:
+            return False
+
+    @contextlib.contextmanager
+    def session(self, database: str) -> Iterator[Session]:
+        with session(self.told["socket"], self.told["port"], self.uid, database) as opened:
+            yield opened
+
+    def configure(self, plan: list[files.Wanted]) -> None:
+        """Write the files that differ, if PostgreSQL accepts them."""
+        todo = postgres_config.changes(plan)
+        if not todo:
+            return
+        self.actions += [f"write {file.path}" for file in todo]
+        self.result["diff"] += [
+            files.diff(file, files.look(file.path)) for file in todo if not file.path.endswith(".key")
+        ]
+        postgres_config.judge(self.module, plan, self.told["config"], str(self.programs / "postgres"), ACCOUNT)
+        if self.check:
+            return
+        with postgres_config.placed(todo):
+            if self.running():
+                self.hear_complaints()
+
+    def hear_complaints(self) -> None:
+        with self.session("postgres") as server:
+            if complaints := postgres_config.complaints(server):
+                raise postgres_config.RefusedError("PostgreSQL refuses the new files:\n" + "\n".join(complaints))
+
+    def initialise(self) -> None:
+        self.actions.append(f"initialise {self.told['data']}")
+        if not self.check:
+            initdb = str(self.programs / "initdb")
+            postgres_data.initialise(self.module, self.told["data"], initdb, ACCOUNT, self.uid, self.gid)
+
+    def systemctl(self, verb: str) -> None:
+        self.actions.append(f"{verb} {self.told['service']}")
+        if self.check:
+            return
+        code, _, err = self.module.run_command(["systemctl", verb, self.told["service"]])
+        if code or not self.running():
+            story = self.module.run_command(["journalctl", "--no-pager", "--output=cat", "--lines=15", "--unit", self.told["service"]])[1]
+            raise UnreachableError(f"{self.told['service']} does not {verb}: {err.strip()}\n{story.strip()}")
+
+    def load(self, plan: list[files.Wanted]) -> None:
+        """Let the server read files that are newer than what it has read; restart it if that is asked for and allowed."""
+        with self.session("postgres") as server:
+            loaded = float(server.query("SELECT extract(epoch FROM pg_conf_load_time())")[0][0] or 0)
+            if not self.check and postgres_config.newest(plan) > loaded:
+                self.hear_complaints()
+                self.actions.append("reload the configuration")
+                reload(server)
+            pending = server.document(PENDING)
+        if pending and self.told["restart_allowed"]:
+            self.systemctl("restart")
+            pending = []
+        self.result["pending_restart"] = pending
+
+    def populate(self) -> None:
+        """Users, databases, and what is in them."""
+        users = self.told["users"]
+        databases = [database for database in self.told["databases"] if database["state"] == "present"]
+        with self.session("postgres") as server:
+            seen = server.document(STATE)
+            self.apply(server, postgres_users.statements(present(users), seen["users"]))
+            self.apply(server, postgres_databases.statements(self.told["databases"], seen["databases"]))
+            self.furnish(server, OWN_DATABASE)
+        for database in databases:
+            if self.check and database["name"] not in seen["databases"]:
+                continue
+            with self.session(database["name"]) as server:
+                self.furnish(server, database)
+        with self.session("postgres") as server:
+            # Only now: a user who owned a database that was to go can go, too.
+            self.apply(server, postgres_users.statements(absent(users), seen["users"]))
+        self.result["unlisted"] = {
+            "users": postgres_users.unlisted(users, seen["users"]),
+            "databases": postgres_databases.unlisted(self.told["databases"], seen["databases"]),
+        }
+
+    def furnish(self, server: Session, database: dict[str, Any]) -> None:
+        """Extensions and grants of one database, and how its indexes are."""
+        name, grants = database["name"], database["grants"]
+        extensions = server.document(postgres_databases.EXTENSIONS)
+        self.apply(server, postgres_databases.extension_statements(name, database["extensions"], extensions))
+        if grants:
+            answer = server.document(postgres_grants.question(grants))
+            self.apply(server, postgres_grants.statements(name, database["owner"], grants, answer))
+            self.result["waiting"] += postgres_grants.waiting(name, grants, answer)
+        for index in self.told["indexes"]:
+            if index["database"] != name:
+                continue
+            seen = postgres_indexes.look(server, index)
+            if isinstance(seen, str):
+                self.result["waiting"].append(f"{name}: index {index['name']}: {seen}")
+            elif postgres_indexes.steps(index, seen):
+                why = postgres_indexes.told(index, seen)
+                self.result["indexes"].append({"index": index, "told": f"{name}: {why}: {index['name']}"})
+
+    def apply(self, server: Session, statements: list[postgres_users.Statement]) -> None:
+        """Send the statements one by one. An error names what it was about and never the statement."""
+        for statement in statements:
+            self.actions.append(statement.told)
+            if self.check:
+                continue
+            try:
+                server.query(statement.sql)
+            except SqlError as error:
+                raise ValueError(f"could not {statement.told}: {error}") from None
+
+    def attention(self) -> list[str]:
+        pending, unlisted = self.result["pending_restart"], self.result["unlisted"]
+        told = [f"waits: {text}" for text in self.result["waiting"]]
+        if pending:
+            told.append(f"a restart of {self.told['service']} would change {', '.join(pending)}; "
+                        "postgres_restart_allowed lets the role do it")  # fmt: skip
+        for kind, names in unlisted.items():
+            told += [f"nobody declares the {kind} {', '.join(names)}; nothing was done about them"] if names else []
+        return told
+
+
+def present(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [item for item in items if item["state"] == "present"]
+
+
+def absent(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [item for item in items if item["state"] == "absent"]
+
+
+def reload(server: Session) -> None:
+    """Ask for it, and wait until our own process has read the files, too."""
+    before = server.query("SELECT pg_conf_load_time()")
+    server.query("SELECT pg_reload_conf()")
+    deadline = time.monotonic() + READ_AGAIN_SECONDS
+    while server.query("SELECT pg_conf_load_time()") == before:
+        if time.monotonic() > deadline:
+            raise UnreachableError(f"the server has not read its configuration again within {READ_AGAIN_SECONDS} s")
+        time.sleep(0.05)
+
+
+def arguments() -> dict[str, Any]:
+    tuning = {"profile": {"type": "str", "required": True}, "memory_share": {"type": "float", "required": True},
+              "settings": {"type": "dict", "default": {}}}  # fmt: skip
+    tls = {name: {"type": "path", "required": True, "no_log": False} for name in ("certificate", "key")}
+    lists = {"clients": postgres_hba.CLIENT, "users": postgres_users.USER, "databases": postgres_databases.DATABASE,
+             "indexes": postgres_indexes.INDEX}  # fmt: skip
+    return {
+        **{name: {"type": "str", "required": True} for name in ("version", "service", "text")},
+        **{name: {"type": "path", "required": True} for name in ("data", "config", "socket")},
+        "port": {"type": "int", "default": 5432},
+        "tuning": {"type": "dict", "required": True, "options": tuning},
+        "tls": {"type": "dict", "required": True, "options": tls, "no_log": False},
+        **{name: {"type": "list", "elements": "dict", "options": spec, "default": []} for name, spec in lists.items()},
+        **{name: {"type": "bool", "default": False} for name in ("backup", "restart_allowed", "await_restore")},
+    }
+
+
+REFUSALS = (SqlError, UnreachableError, postgres_config.RefusedError, postgres_data.UnusableError, ValueError, OSError)
+
+
+def main() -> None:
+    module = DiscreetModule(argument_spec=arguments(), supports_check_mode=True)
+    if module.check_mode and not (Path("/usr/lib/postgresql") / module.params["version"]).exists():
+        module.exit_json(changed=True, actions=["install PostgreSQL first"], attention=[], waiting=[], indexes=[],
+                         pending_restart=[], unlisted={})  # fmt: skip
+    cluster = Cluster(module)
+    try:
+        cluster.settle()
+    except REFUSALS as error:
+        module.fail_json(msg=str(error), actions=cluster.actions)
+    changed = bool(cluster.actions or cluster.result["indexes"])
+    module.exit_json(changed=changed, actions=cluster.actions, attention=cluster.attention(), **cluster.result)
+
+
+if __name__ == "__main__":
+    main()

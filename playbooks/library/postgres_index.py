@@ -1,0 +1,132 @@
+#!/usr/bin/python
+"""Ansible module: one index, built beside running work. It may take hours, so it is meant for `async`.
+
+What is compared and in which steps it goes is in module_utils/homelab/postgres_indexes.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import pwd
+import syslog
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.homelab import postgres_indexes
+from ansible.module_utils.homelab.postgres_client import Session, SqlError, UnreachableError, literal, session
+
+DOCUMENTATION = r"""
+module: postgres_index
+short_description: An index of PostgreSQL, built concurrently
+description:
+  - Drops what an interrupted build has left, builds, and lets a changed index take the place of the old one when complete.
+  - Tells the journal every half minute how far it is. One at a time; a second run waits for the first.
+options:
+  socket: {type: path, required: true, description: Directory of the Unix socket.}
+  port: {type: int, default: 5432, description: Port that is part of the socket's name.}
+  index: {type: dict, required: true, description: An entry of postgres_indexes.}
+"""
+
+EXAMPLES = r"""
+- name: Build an index
+  postgres_index:
+    socket: /var/run/postgresql
+    index: {database: spans, table: spans, name: spans_words, using: gin, "on": words}
+  async: 604800
+  poll: 5
+"""
+
+RETURN = r"""
+statements: {description: What was done., type: list, elements: str, returned: success}
+seconds: {description: How long it took., type: float, returned: success}
+"""
+
+ACCOUNT = "postgres"
+LOCK = Path("/run/homelab-provision/postgres-index.lock")
+PROGRESS_SECONDS = 30
+# pgvector before 0.8.2 writes past the memory of a *parallel* HNSW build when that memory is hardly more than 3 MB
+# (CVE-2026-3172: a size less 1 MB wraps around below zero). Debian 13 has 0.8.0. Far away from there nothing wraps.
+LEAST_MEMORY_KB = 64 * 1024
+
+PROGRESS = """
+SELECT format('%s %s %%', phase, 100 * greatest(blocks_done, tuples_done) / nullif(greatest(blocks_total, tuples_total), 0))
+FROM pg_stat_progress_create_index WHERE datname = {}
+"""
+
+
+def main() -> None:
+    index = {"type": "dict", "required": True, "options": postgres_indexes.INDEX}
+    told = {"socket": {"type": "path", "required": True}, "port": {"type": "int", "default": 5432}, "index": index}
+    module = AnsibleModule(argument_spec=told, supports_check_mode=False)
+    started = time.monotonic()
+    try:
+        done = settle(module.params["socket"], module.params["port"], module.params["index"])
+    except (SqlError, UnreachableError, ValueError) as error:
+        module.fail_json(msg=f"index {module.params['index']['name']}: {error}")
+    module.exit_json(changed=bool(done), statements=done, seconds=round(time.monotonic() - started, 1))
+
+
+def settle(socket: str, port: int, index: dict[str, Any]) -> list[str]:
+    uid = pwd.getpwnam(ACCOUNT).pw_uid
+    with alone(), session(socket, port, uid, index["database"]) as server:
+        seen = postgres_indexes.look(server, index)  # again: whoever had the lock may have built it
+        if isinstance(seen, str):
+            raise ValueError(seen)
+        todo = postgres_indexes.steps(index, seen)
+        prepare(server, index)
+        with progress_told(socket, port, uid, index):
+            for statement in todo:
+                server.query(statement)
+    return todo
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Builds would share memory and disk, and an unfinished index of a running build looks like a left-over."""
+    LOCK.parent.mkdir(mode=0o755, exist_ok=True)
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def prepare(server: Session, index: dict[str, Any]) -> None:
+    """No deadline, and the memory that the index wants."""
+    server.query("SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0")
+    if index["memory"]:
+        server.query(f"SET maintenance_work_mem = {literal(index['memory'])}")
+    kilobytes = int(server.query("SELECT setting FROM pg_settings WHERE name = 'maintenance_work_mem'")[0][0] or 0)
+    if kilobytes < LEAST_MEMORY_KB:
+        raise ValueError(f"it would be built in {kilobytes} kB; an index wants at least {LEAST_MEMORY_KB // 1024} MB")
+
+
+@contextlib.contextmanager
+def progress_told(socket: str, port: int, uid: int, index: dict[str, Any]) -> Iterator[None]:
+    """Tell the journal how far it is, from a thread of its own."""
+    syslog.openlog("homelab-postgres-index")
+    finished = threading.Event()
+
+    def tell() -> None:
+        # Who watches must not disturb: a session that is refused leaves the build alone.
+        with contextlib.suppress(SqlError, UnreachableError), session(socket, port, uid, "postgres") as server:
+            while not finished.wait(PROGRESS_SECONDS):
+                for row in server.query(PROGRESS.format(literal(index["database"]))):
+                    syslog.syslog(f"{index['name']}: {row[0]}")
+
+    teller = threading.Thread(target=tell)
+    teller.start()
+    syslog.syslog(f"{index['name']}: begun")
+    try:
+        yield
+    finally:
+        finished.set()
+        teller.join()
+        syslog.syslog(f"{index['name']}: ended")
+
+
+if __name__ == "__main__":
+    main()

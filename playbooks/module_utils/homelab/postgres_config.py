@@ -1,0 +1,134 @@
+"""The configuration files of a cluster: made, judged before anybody loads them, put back if they are refused."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.homelab import files, postgres_hba, postgres_tuning
+from ansible.module_utils.homelab.postgres_client import Session
+
+MAPS = "# Written by the role postgres: nobody is taken for anybody else.\n"
+SETTINGS_HEAD = """\
+# Derived by the role postgres from this machine: {memory} MiB of memory, {cores} cores, a disk {disk}.
+# Profile {profile}, {share:.0%} of the memory. What `postgres_settings` says wins.
+
+"""
+# The rest of pgBackRest's configuration needs no facts of the machine.
+PROCESSES = "/etc/pgbackrest/conf.d/machine.conf"
+BACKUP_PROCESSES = """\
+# Written by the role postgres: a backup leaves half of the cores to the database, a restore has nobody to wait for.
+[global]
+process-max={some}
+
+[global:restore]
+process-max={all}
+"""
+ROOT = 0
+
+# Asked of the running server, about the files as they lie there and not as it runs. A parameter that only a restart
+# changes is reported there as one that "could not be applied"; its value has been judged by `postgres -C` before.
+COMPLAINTS = """
+SELECT coalesce(json_agg(format('%s:%s: %s', file, line, error)), '[]') FROM (
+    SELECT sourcefile, sourceline, concat_ws(' ', name, f.error) FROM pg_file_settings f LEFT JOIN pg_settings s USING (name)
+    WHERE f.error IS NOT NULL AND (s.context IS NULL OR s.context <> 'postmaster')
+    UNION ALL SELECT file_name, line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL
+    UNION ALL SELECT file_name, line_number, error FROM pg_ident_file_mappings WHERE error IS NOT NULL
+) AS complaints (file, line, error)
+"""
+
+
+class RefusedError(Exception):
+    """PostgreSQL does not accept a file; nothing has been changed."""
+
+
+def wanted(params: dict[str, Any], machine: postgres_tuning.Machine, uid: int, gid: int) -> list[files.Wanted]:
+    """Every file and directory of the configuration. Raises `ValueError` for what cannot be right."""
+    where = params["config"]
+    tuning = params["tuning"]
+    settings = postgres_tuning.tune(
+        machine, profile=tuning["profile"], share=tuning["memory_share"], wanted=tuning["settings"]
+    )
+    head = SETTINGS_HEAD.format(
+        memory=machine.memory_mib, cores=machine.cores, disk="that turns" if machine.rotational else "without moving parts",
+        profile=tuning["profile"], share=tuning["memory_share"],
+    )  # fmt: skip
+    texts = {
+        "postgresql.conf": params["text"],
+        "conf.d/50-settings.conf": head + postgres_tuning.render(settings),
+        "pg_hba.conf": postgres_hba.text(params["clients"]),
+        "pg_ident.conf": MAPS,
+        "start.conf": "auto\n",
+    }
+    processes = BACKUP_PROCESSES.format(some=max(machine.cores // 2, 1), all=machine.cores)
+    certificate, key = key_pair(params["tls"]["certificate"], params["tls"]["key"])
+    return [
+        *(files.Wanted(folder, "directory", b"", 0o755, ROOT, ROOT)
+          for folder in (str(Path(where).parent), where, f"{where}/conf.d")),
+        *(files.Wanted(f"{where}/{name}", "file", text.encode(), 0o640, ROOT, gid) for name, text in texts.items()),
+        files.Wanted(PROCESSES, "file", processes.encode(), 0o644, ROOT, ROOT) if params["backup"]
+        else files.Wanted(PROCESSES, "absent"),
+        files.Wanted(f"{where}/server.crt", "file", certificate, 0o644, ROOT, ROOT),
+        files.Wanted(f"{where}/server.key", "file", key, 0o600, uid, gid),
+    ]  # fmt: skip
+
+
+def key_pair(certificate: str, key: str) -> tuple[bytes, bytes]:
+    """Both files' bytes. Raises `RefusedError` if one is missing or they do not belong together."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except OSError as error:
+        raise RefusedError(f"the server needs a certificate {certificate} and its key {key}: {error}") from None
+    return Path(certificate).read_bytes(), Path(key).read_bytes()
+
+
+def changes(plan: list[files.Wanted]) -> list[files.Wanted]:
+    return [file for file in plan if files.differs(file, files.look(file.path))]
+
+
+def judge(module: Any, plan: list[files.Wanted], where: str, postgres: str, account: str) -> None:
+    """Let PostgreSQL read the new files from another place. Raises `RefusedError` with its own words."""
+    draft = Path(f"{where}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        for file in files.in_order([file for file in plan if file.path.startswith(where)]):
+            if not file.path.endswith("server.key"):
+                files.commit(file._replace(path=file.path.replace(where, str(draft), 1)))
+        code, _, err = module.run_command([
+            "setpriv", f"--reuid={account}", f"--regid={account}", "--clear-groups",
+            postgres, "-C", "port", "-c", f"config_file={draft}/postgresql.conf",
+        ])  # fmt: skip
+        if code:
+            raise RefusedError(f"PostgreSQL refuses the new configuration: {err.strip().replace(str(draft), where)}")
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def placed(todo: list[files.Wanted]) -> Iterator[None]:
+    """Put the files where they belong; if the block raises, put the old ones back."""
+    old = {file.path: files.look(file.path) for file in todo}
+    for file in files.in_order(todo):
+        files.commit(file)
+    try:
+        yield
+    except Exception:
+        for file in reversed(files.in_order(todo)):
+            seen = old[file.path]
+            if file.kind == "file" and seen.kind in ("file", "absent"):
+                files.commit(files.Wanted(file.path, *seen))
+        raise
+
+
+def newest(plan: list[files.Wanted]) -> float:
+    """When the last of the files was written; a server that has read its configuration before has to read it again."""
+    return max(Path(file.path).stat().st_mtime for file in plan if file.kind == "file")
+
+
+def complaints(session: Session) -> list[str]:
+    """What the server would not like about the files as they lie there."""
+    return list(session.document(COMPLAINTS))
