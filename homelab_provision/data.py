@@ -51,16 +51,17 @@ def restored(run: Run) -> dict[str, dict[str, Any]]:
     """
     file = run.directory / RESTORED
     told = json.loads(file.read_text()) if file.exists() else {}
-    return dict(told["results"]) if told.get("written") == _written(run) else {}
+    return dict(told["results"]) if told and told["written"] == _written(run) else {}
 
 
 def note_restored(run: Run, results: Mapping[str, Mapping[str, Any]]) -> None:
     run.write(RESTORED, json.dumps({"written": _written(run), "results": results}, indent=2) + "\n")
 
 
-def _written(run: Run) -> str:
+def _written(run: Run) -> str | None:
     """When the run last wrote the disk."""
-    return run.proven()["flash"].at.isoformat()
+    flash = run.proven().get("flash")
+    return flash.at.isoformat() if flash else None
 
 
 class _Listener:

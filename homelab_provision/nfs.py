@@ -40,7 +40,7 @@ class Export:
     def sizes(self) -> dict[str, int]:
         """Every file below the directory: path from there → size in bytes."""
         self._probe()
-        return dict(parse_listing(self._run("nfs-ls", "-R", ""), self.path))
+        return dict(parse_listing(self._run("nfs-ls", "-R", "")))
 
     def read(self, name: str) -> str:
         """The text of a file."""
@@ -64,10 +64,8 @@ class Export:
             raise NfsError(f"{self.server} does not answer (NFS, port {PORT})", hint="is the NAS on?")
 
 
-def parse_listing(text: str, root: str) -> Iterator[tuple[str, int]]:
-    """The files in what `nfs-ls -R` prints."""
+def parse_listing(text: str) -> Iterator[tuple[str, int]]:
+    """The files, with their sizes, in what `nfs-ls -R` prints."""
     for line in text.splitlines():
-        found = _ENTRY.match(line)
-        if found and found["type"] == "-":
-            name = PurePosixPath(found["name"])
-            yield str(name.relative_to(root) if name.is_absolute() else name), int(found["size"])
+        if (found := _ENTRY.fullmatch(line)) and found["type"] == "-":
+            yield found["name"], int(found["size"])

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from homelab_provision import paths, runs
+from homelab_provision import paths
 from homelab_provision.ansible import Playbook, Recap, play
-from homelab_provision.errors import ProvisionError
-from homelab_provision.events import (
-    Emit,
-    Event,
-    Outcome,
-    PhaseFinished,
-    PhaseStarted,
-    RunFinished,
-    RunResult,
-    RunStarted,
-)
+from homelab_provision.events import Emit
 from homelab_provision.image.mirror import find_mirror
 from homelab_provision.injection import mac_of
 from homelab_provision.phases import Phase
+from homelab_provision.recording import recorded
 from homelab_provision.roles import roles_of
 from homelab_provision.runs import Request
 from homelab_provision.session import Session, session
@@ -37,35 +27,10 @@ def run_playbook(
     """
     with session(site_dir, hosts) as opened:
         names = [host.name for host in opened.hosts]
-        record = runs.start(Request(command=command, site=site_dir, host="+".join(hosts) or "all"))
-
-        def tell(event: Event) -> None:
-            record.append(event)
-            emit(event)
-
-        with runs.locked([f"host-{name}" for name in names], record.id):
-            started = time.monotonic()
-            tell(RunStarted(command=f"{command} {playbook.name}"))
-            tell(PhaseStarted(phase=Phase.CONVERGE))
-            try:
-                recap = _play(opened, playbook, names, record.folder("ansible"), tell, check)
-            except ProvisionError as error:
-                seconds = time.monotonic() - started
-                tell(
-                    PhaseFinished(
-                        phase=Phase.CONVERGE,
-                        result=Outcome.FAILED,
-                        seconds=seconds,
-                        error=error.message,
-                        evidence=error.evidence,
-                        hint=error.hint,
-                    )
-                )
-                tell(RunFinished(result=RunResult.FAILED, seconds=seconds, error=error.message))
-                raise
-            seconds = time.monotonic() - started
-            tell(PhaseFinished(phase=Phase.CONVERGE, result=Outcome.OK, seconds=seconds, proof=recap.proof()))
-            tell(RunFinished(result=RunResult.UNPROVEN, seconds=seconds))
+        request = Request(command=command, site=site_dir, host="+".join(hosts) or "all")
+        with recorded(request, names, f"{command} {playbook.name}", Phase.CONVERGE, emit) as recording:
+            recap = _play(opened, playbook, names, recording.run.folder("ansible"), recording.tell, check)
+            recording.proof = recap.proof()
             return recap
 
 

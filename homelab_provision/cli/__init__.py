@@ -18,6 +18,8 @@ COMMANDS = {
     "rebuild": ("rebuild:rebuild", "Turn a machine into a host: wipe, write, converge, restore, prove."),
     "apply": ("plays:apply", "Bring hosts to what the site describes (site.yml)."),
     "run": ("plays:run", "Run any playbook against the site, recorded as a run."),
+    "backup": ("data:backup", "Back up the data of a host now; --prove restores it to a scratch place and compares."),
+    "restore": ("data:restore", "Bring the data of a host back: newest, of a time, or one database."),
     "verify": ("plays:verify", "Run the tests of a host's roles against it."),
     "runs": ("runs:runs", "Look at what was done: list, show, report."),
     "machines": ("site:machines", "List the machines of the site and who plays what."),

@@ -45,6 +45,7 @@ TOOLS = (
     Tool("mkfs.vfat", "dosfstools", ("--help",), r"(?i)(usage)"),
     Tool("mcopy", "mtools", oldest=(4, 0)),
     Tool("sfdisk", "fdisk", oldest=(2, 36)),
+    Tool("nfs-ls", "libnfs-utils", ("--help",), r"(Usage)", missing=Verdict.WARN),
     Tool("qemu-system-x86_64", "qemu-system-x86", oldest=(7, 2), missing=Verdict.WARN),
     Tool("qemu-img", "qemu-utils", oldest=(7, 2), missing=Verdict.WARN),
     Tool("dnsmasq", "dnsmasq-base", pattern=r"version (\d+\.\d+)", oldest=(2, 85), missing=Verdict.WARN),

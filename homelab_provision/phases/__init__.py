@@ -14,8 +14,9 @@ class Phase(StrEnum):
     CONVERGE = "converge"
     RESTORE = "restore"
     VERIFY = "verify"
+    BACKUP = "backup"  # no part of a rebuild: a run of its own
 
 
-ORDER = tuple(Phase)
+ORDER: tuple[Phase, ...] = tuple(phase for phase in Phase if phase is not Phase.BACKUP)
 # These talk to the rescue system in the machine's memory: it has to be there (again) when they begin.
 NEED_RESCUE = frozenset({Phase.IDENTIFY, Phase.FLASH})

@@ -27,6 +27,7 @@ SAID = {
     "mcopy": "mcopy (GNU mtools) 4.0.32",
     "sfdisk": "sfdisk from util-linux 2.38.1",
     "qemu-system-x86_64": "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)",
+    "nfs-ls": "Usage: nfs-ls [-?|--help|--usage] [-R|--recursive] [-s|--summary] [-D|--discovery] <url>",
     "qemu-img": "qemu-img version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)",
     "dnsmasq": "Dnsmasq version 2.90  Copyright (c) 2000-2024 Simon Kelley",
     "ip": "ip utility, iproute2-6.1.0, libbpf 1.1.2",
