@@ -36,7 +36,7 @@ from homelab_provision.ssh import RESCUE, Answer, Ssh, opened
 from homelab_provision.vault import Vault
 from homelab_provision.ways.usb import site_stick
 
-HOST, MACHINE = "db-wyse", "wyse-b"
+HOST, MACHINE = "site-wyse", "wyse-b"
 ROUNDS = 2
 DISK_BYTES = 16_000_000_000
 

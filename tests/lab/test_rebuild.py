@@ -16,8 +16,16 @@ from tests.lab.conftest import Homelab
 
 pytestmark = pytest.mark.lab
 
+HOST = "site-wyse"  # keeps no data: the story of a host with data is in test_data.py
 EFI_GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"  # the UEFI specification's EFI_GLOBAL_VARIABLE
 DECOYS = ("decoy-sata", "decoy-usb", "emmc")
+
+
+@pytest.fixture
+def homelab(homelab: Homelab) -> Homelab:
+    """wyse-a plays a host that keeps no data."""
+    homelab.edit("plays: db-wyse", f"plays: {HOST}")
+    return homelab
 
 
 def assert_proven(homelab: Homelab) -> None:
@@ -32,17 +40,17 @@ def test_blank_spare_becomes_the_lost_host_and_nothing_else_is_touched(homelab: 
     spare.make_disks()
     before = {name: spare.digest(name) for name in DECOYS}
     assert homelab.run("lab", "install", "wyse-a").returncode == 0
-    alive = homelab.run("rebuild", "db-wyse", "--onto", "wyse-b", "--yes")
+    alive = homelab.run("rebuild", HOST, "--onto", "wyse-b", "--yes")
     assert alive.returncode == ExitCode.REFUSED
     assert "is alive" in alive.stderr
     homelab.machine("wyse-a").power_off()
 
-    planned = homelab.run("rebuild", "db-wyse", "--plan", "--json")
+    planned = homelab.run("rebuild", HOST, "--plan", "--json")
     assert planned.returncode == ExitCode.CHANGES_PENDING, planned.stderr
     assert json.loads(planned.stdout)["machine"] == "wyse-b"
     assert not spare.is_on()
 
-    done = homelab.run("rebuild", "db-wyse", "--yes", "--json")
+    done = homelab.run("rebuild", HOST, "--yes", "--json")
     assert done.returncode == ExitCode.DONE, done.stderr
     assert_proven(homelab)
     assert json.loads(done.stdout)["result"] == "proven"
@@ -50,29 +58,29 @@ def test_blank_spare_becomes_the_lost_host_and_nothing_else_is_touched(homelab: 
     assert {name: spare.digest(name) for name in DECOYS} == before
 
     listed = {row["name"]: row for row in json.loads(homelab.run("machines", "list", "--json").stdout)}
-    assert listed["wyse-b"]["plays"] == "db-wyse"
+    assert listed["wyse-b"]["plays"] == HOST
     assert listed["wyse-a"]["plays"] is None
-    assert listed["wyse-a"]["distrusted_as"] == ["db-wyse"]
+    assert listed["wyse-a"]["distrusted_as"] == [HOST]
     report = Path(homelab.run("runs", "report", "latest").stdout.strip())
     assert "proven" in report.read_text()
 
     # The new host as the lab's other commands see it: up again from its disk, applied without a change, verified.
     assert homelab.run("lab", "on", "wyse-b").returncode == ExitCode.DONE
-    applied = homelab.run("apply", "db-wyse")
+    applied = homelab.run("apply", HOST)
     assert applied.returncode == ExitCode.DONE, applied.stderr
     counts = homelab.latest()["phases"][0]["proof"]
     assert "changed" not in counts, counts
-    assert homelab.run("verify", "db-wyse").returncode == ExitCode.DONE
+    assert homelab.run("verify", HOST).returncode == ExitCode.DONE
     # The image's root is far smaller: it has grown into its partition, and /srv has the rest of the 16 GB disk.
     assert file_system_bytes(homelab, "/") > 7_000_000_000
     assert file_system_bytes(homelab, "/srv") > 6_000_000_000
-    broken = homelab.run("lab", "ssh", "db-wyse", "--", "nft", "flush", "ruleset")
+    broken = homelab.run("lab", "ssh", HOST, "--", "nft", "flush", "ruleset")
     assert broken.returncode == ExitCode.DONE
-    assert homelab.run("verify", "db-wyse").returncode == ExitCode.UNPROVEN
+    assert homelab.run("verify", HOST).returncode == ExitCode.UNPROVEN
 
 
 def on_host(homelab: Homelab, *command: str) -> subprocess.CompletedProcess[str]:
-    return homelab.run("lab", "ssh", "db-wyse", "--", *command)
+    return homelab.run("lab", "ssh", HOST, "--", *command)
 
 
 def file_system_bytes(homelab: Homelab, path: str) -> int:
@@ -87,7 +95,7 @@ def test_kept_data_survives_a_rebuild_under_secure_boot(homelab: Homelab) -> Non
     assert homelab.run("lab", "install", "wyse-a").returncode == ExitCode.DONE
     assert on_host(homelab, "sh", "-c", "echo mine | tee /srv/kept >/root/gone; sync").returncode == ExitCode.DONE
 
-    done = homelab.run("rebuild", "db-wyse", "--keep-data", "--yes")
+    done = homelab.run("rebuild", HOST, "--keep-data", "--yes")
     assert done.returncode == ExitCode.DONE, done.stderr
     assert_proven(homelab)
     rescue = json.loads((homelab.runs_folder / "latest" / "facts.json").read_text())
@@ -104,7 +112,7 @@ MOMENTS = {
     "boot": ("step_started", "wait for the rescue", 3.0),
     "identify": ("step_started", "read the machine", 0.5),
     "flash": ("step_started", "write the image", 3.0),
-    "arrive": ("step_started", "wait for db-wyse", 3.0),
+    "arrive": ("step_started", f"wait for {HOST}", 3.0),
     "converge": ("phase_started", "converge", 3.0),
     "restore": ("phase_started", "restore", 0.0),
     "verify": ("phase_started", "verify", 2.0),
@@ -113,7 +121,7 @@ MOMENTS = {
 
 def test_killed_in_each_phase_it_resumes_and_ends_proven(homelab: Homelab) -> None:
     """One run, killed with SIGKILL in every phase in turn; what each kill leaves behind is what resume finds."""
-    words = ["rebuild", "db-wyse", "--onto", "wyse-b", "--yes"]
+    words = ["rebuild", HOST, "--onto", "wyse-b", "--yes"]
     for phase in ORDER:
         kind, name, delay = MOMENTS[phase]
         seen = len(homelab.journal()) if "--resume" in words else 0
@@ -122,7 +130,7 @@ def test_killed_in_each_phase_it_resumes_and_ends_proven(homelab: Homelab) -> No
         time.sleep(delay)
         homelab.kill(child)
         assert homelab.latest()["result"] == "failed"
-        words = ["rebuild", "db-wyse", "--resume", "--yes"]
+        words = ["rebuild", HOST, "--resume", "--yes"]
     done = homelab.run(*words)
     assert done.returncode == ExitCode.DONE, done.stderr
     assert_proven(homelab)
@@ -130,13 +138,13 @@ def test_killed_in_each_phase_it_resumes_and_ends_proven(homelab: Homelab) -> No
 
 def test_power_cut_in_mid_flash_leaves_no_bootable_disk_and_resume_ends_proven(homelab: Homelab) -> None:
     spare = homelab.machine("wyse-b")
-    child = homelab.start("rebuild", "db-wyse", "--onto", "wyse-b", "--yes")
+    child = homelab.start("rebuild", HOST, "--onto", "wyse-b", "--yes")
     homelab.wait_for("step_started", "write the image", child)
     spare.power_cut_after("system", 100_000_000, deadline=300)
     assert child.wait(timeout=120) == ExitCode.FAILED
     table = subprocess.run(["sfdisk", "--json", spare.disk_path("system")], capture_output=True, check=False)
     assert b"hlp-root" not in table.stdout, "a half written disk carries a partition table"
-    done = homelab.run("rebuild", "db-wyse", "--resume", "--yes")
+    done = homelab.run("rebuild", HOST, "--resume", "--yes")
     assert done.returncode == ExitCode.DONE, done.stderr
     assert_proven(homelab)
 
@@ -144,7 +152,7 @@ def test_power_cut_in_mid_flash_leaves_no_bootable_disk_and_resume_ends_proven(h
 def test_flipped_byte_is_caught_before_the_partition_table(homelab: Homelab) -> None:
     """The image is whole when preflight checks it, and damaged on its way: one byte of what the writer reads."""
     spare = homelab.machine("wyse-b")
-    child = homelab.start("rebuild", "db-wyse", "--onto", "wyse-b", "--yes")
+    child = homelab.start("rebuild", HOST, "--onto", "wyse-b", "--yes")
     homelab.wait_for("phase_started", "boot", child)
     child.send_signal(signal.SIGSTOP)
     plan = json.loads(next(homelab.runs_folder.glob("*/plan.json")).read_text())
@@ -163,17 +171,17 @@ def test_flipped_byte_is_caught_before_the_partition_table(homelab: Homelab) -> 
 
 
 def test_old_system_that_answers_instead_of_the_new_one_is_named(homelab: Homelab) -> None:
-    """wyse-a, believed dead, comes back with db-wyse's own host key while wyse-b is being written."""
+    """wyse-a, believed dead, comes back with the host's own key while wyse-b is being written."""
     assert homelab.run("lab", "install", "wyse-a").returncode == 0
     homelab.machine("wyse-a").power_off()
-    child = homelab.start("rebuild", "db-wyse", "--onto", "wyse-b", "--yes")
+    child = homelab.start("rebuild", HOST, "--onto", "wyse-b", "--yes")
     homelab.wait_for("phase_started", "flash", child)
     homelab.machine("wyse-a").power_on()
     homelab.wait_for("phase_started", "arrive", child)
     homelab.machine("wyse-b").set_link(False)  # the old one is alone on the address
     assert child.wait(timeout=700) == ExitCode.FAILED
     assert child.stderr is not None
-    assert "an old system of db-wyse answers" in child.stderr.read()
+    assert f"an old system of {HOST} answers" in child.stderr.read()
     arrive = homelab.latest()["phases"][-1]
     assert (arrive["name"], arrive["result"]) == ("arrive", "failed")
 
@@ -194,7 +202,7 @@ def test_refusals_write_nothing(homelab: Homelab) -> None:
     homelab.machine("wyse-a").power_off()
     subprocess.run(["mkfs.ext4", "-q", "-L", "precious", spare.disk_path("system")], check=True)
     before = spare.digest("system")
-    words = ("rebuild", "db-wyse", "--onto", "wyse-b", "--yes")
+    words = ("rebuild", HOST, "--onto", "wyse-b", "--yes")
 
     def refused(*extra: str) -> str:
         run = homelab.run(*words, *extra)
