@@ -34,7 +34,7 @@ ROOT = 0
 # changes is reported there as one that "could not be applied"; its value has been judged by `postgres -C` before.
 COMPLAINTS = """
 SELECT coalesce(json_agg(format('%s:%s: %s', file, line, error)), '[]') FROM (
-    SELECT sourcefile, sourceline, concat_ws(' ', name, f.error) FROM pg_file_settings f LEFT JOIN pg_settings s USING (name)
+    SELECT f.sourcefile, f.sourceline, concat_ws(' ', name, f.error) FROM pg_file_settings f LEFT JOIN pg_settings s USING (name)
     WHERE f.error IS NOT NULL AND (s.context IS NULL OR s.context <> 'postmaster')
     UNION ALL SELECT file_name, line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL
     UNION ALL SELECT file_name, line_number, error FROM pg_ident_file_mappings WHERE error IS NOT NULL

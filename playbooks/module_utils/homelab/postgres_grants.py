@@ -78,7 +78,7 @@ def _asked(role: str, on: Target) -> str:
     """An array of privileges for each object; null instead for what the role owns: there it may do everything."""
     own_oid = f"(SELECT oid FROM pg_roles WHERE rolname = {literal(role)})"
     return f"""SELECT json_agg(CASE WHEN owner IS DISTINCT FROM {own_oid} THEN ARRAY(
-            SELECT privilege_type FROM aclexplode(coalesce(acl, acldefault(kind::"char", owner)))
+            SELECT privilege_type FROM aclexplode(CASE WHEN acl IS NULL AND NOT later THEN acldefault(kind::"char", owner) ELSE acl END)
             WHERE grantee = {own_oid}) END ORDER BY later)
         FROM ({_objects(on)}) AS objects (kind, acl, owner, later)"""
 
@@ -97,8 +97,8 @@ def _objects(on: Target) -> str:
     if on.kind == "table":
         return existing
     # What comes later is one more object: the defaults of the owner of the database, which may be empty.
-    return f"""{existing} UNION ALL SELECT '{kind}', coalesce((SELECT defaclacl FROM pg_default_acl
-                WHERE defaclrole = d.datdba AND defaclnamespace = n.oid AND defaclobjtype = '{default_kind}'), '{{}}'),
+    return f"""{existing} UNION ALL SELECT '{kind}', (SELECT defaclacl FROM pg_default_acl
+                WHERE defaclrole = d.datdba AND defaclnamespace = n.oid AND defaclobjtype = '{default_kind}'),
                 d.datdba, true FROM pg_database d, pg_namespace n WHERE d.datname = current_database() AND {named}"""
 
 

@@ -1,0 +1,191 @@
+"""Run on the host itself: tries the doors of its PostgreSQL, and prints what happened as JSON.
+
+Nobody's password is needed: a user of its own, with a password drawn at random, comes and goes again. Passwords go
+through standard input and a file that only root can read, never over a command line. How a door answers from another
+address is asked without logging in: a server that would let somebody in asks for the password, another one says why not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import os
+import secrets
+import socket
+import ssl
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+FACTS = json.loads(Path("/etc/homelab-provision/postgres.json").read_text())
+SOCKET, PORT = FACTS["socket"], FACTS["port"]
+# For documentation only (RFC 5737): no host of any network has it.
+FOREIGN = "198.51.100.1"
+SECONDS = 5
+SSL_REQUEST, PROTOCOL = 80877103, 3 << 16
+ASKS_FOR_PASSWORD = "asks for the password"
+
+RULES = """
+SELECT coalesce(json_agg(json_build_object('address', address, 'mask', netmask, 'database', database[1], 'user', user_name[1])
+    ORDER BY rule_number), '[]') FROM pg_hba_file_rules WHERE type = 'hostssl'
+"""
+
+
+def run(words: list[str], said: str = "", **environment: str) -> str:
+    """What a program prints, errors and all."""
+    done = subprocess.run(words, input=said, env={**os.environ, **environment}, text=True, check=False, cwd="/",
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)  # fmt: skip
+    return done.stdout.strip()
+
+
+def administrator(sql: str, database: str = "postgres") -> str:
+    return run(["runuser", "-u", "postgres", "--", "psql", "-XAtq", "-h", SOCKET, "-d", database], sql)
+
+
+@contextlib.contextmanager
+def visitor() -> Iterator[tuple[str, str]]:
+    """A user without any rights, for as long as the block lasts: name and password."""
+    name, password = f"verify_{secrets.token_hex(4)}", secrets.token_hex(16)
+    administrator(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
+    try:
+        yield name, password
+    finally:
+        administrator(f"DROP ROLE {name}")
+
+
+def log_in(host: str, user: str, password: str, database: str, sql: str, sslmode: str = "require") -> str:
+    """What psql says to somebody who comes with this password."""
+    with tempfile.NamedTemporaryFile("w") as file:  # made with mode 0600
+        file.write(f"*:*:*:*:{password}\n")
+        file.flush()
+        words = ["psql", "-XAtq", "-w", "-h", host, "-p", str(PORT), "-U", user, "-d", database]
+        return run(words, sql, PGPASSFILE=file.name, PGSSLMODE=sslmode, PGCONNECT_TIMEOUT=str(SECONDS))
+
+
+def door(address: str, source: str, user: str, database: str, tls: bool = True) -> str:
+    """How the server answers at `address` to a user who comes from `source`."""
+    try:
+        with socket.create_connection((address, PORT), SECONDS, (source, 0)) as plain:
+            with _secured(plain) if tls else contextlib.nullcontext(plain) as peer:
+                words = f"user\0{user}\0database\0{database}\0\0".encode()
+                peer.sendall(struct.pack("!ii", len(words) + 8, PROTOCOL) + words)
+                return _told(peer.recv(4096))
+    except OSError as error:
+        return f"silence: {error}"
+
+
+def _secured(plain: socket.socket) -> ssl.SSLSocket:
+    plain.sendall(struct.pack("!ii", 8, SSL_REQUEST))
+    if plain.recv(1) != b"S":
+        raise OSError("the server does not want TLS")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations("/etc/homelab-provision/tls/ca.crt")
+    return context.wrap_socket(plain)
+
+
+def _told(answer: bytes) -> str:
+    # R with the code 10: it begins SCRAM. E: fields, each with its letter; M is the message.
+    if answer[:1] == b"R":
+        return ASKS_FOR_PASSWORD if struct.unpack("!i", answer[5:9])[0] == 10 else "lets in without a password"
+    fields = answer[5:].split(b"\0")
+    return next((field[1:].decode() for field in fields if field[:1] == b"M"), repr(answer))
+
+
+@contextlib.contextmanager
+def address_of_our_own(address: str) -> Iterator[None]:
+    run(["ip", "address", "add", f"{address}/32", "dev", "lo"])
+    try:
+        yield
+    finally:
+        run(["ip", "address", "del", f"{address}/32", "dev", "lo"])
+
+
+def firewall(address: str) -> dict[str, str]:
+    """What a machine with a foreign address hears at two ports: it is a network namespace, joined by a pair of veths."""
+    name, near, far = f"verify-{secrets.token_hex(3)}", "198.51.100.5", "198.51.100.6"
+    knock = """
+import socket, sys
+for port in sys.argv[2:]:
+    try:
+        socket.create_connection((sys.argv[1], int(port)), 3).close()
+        print("open")
+    except OSError as error:
+        print("closed" if isinstance(error, ConnectionRefusedError) else "silent")
+"""
+    steps = (f"netns add {name}", f"link add {name} type veth peer name {name}p netns {name}",
+             f"address add {near}/30 dev {name}", f"link set {name} up",
+             f"-n {name} address add {far}/30 dev {name}p", f"-n {name} link set {name}p up",
+             f"-n {name} route add default via {near}")  # fmt: skip
+    try:
+        troubles = [said for step in steps if (said := run(["ip", *step.split()]))]
+        ports = [str(PORT), "22"]
+        heard = run(["ip", "netns", "exec", name, "python3", "-c", knock, address, *ports]).splitlines()
+        return {**dict(zip(("postgres", "ssh"), heard, strict=False)), "trouble": "; ".join(troubles)}
+    finally:
+        run(["ip", "netns", "del", name])
+
+
+def own_address(rules: list[dict[str, Any]]) -> tuple[str, dict[str, Any]] | None:
+    """An address of this host at which the server listens, and a rule that lets it in."""
+    mine = run(["hostname", "-I"]).split()
+    listening = administrator("SHOW listen_addresses").split(",")
+    for address in mine:
+        if not {address, "0.0.0.0", "::", "*"} & {name.strip() for name in listening}:
+            continue
+        for rule in rules:
+            network = ipaddress.ip_network(f"{rule['address']}/{_prefix(rule['mask'])}", strict=False)
+            if ipaddress.ip_address(address) in network:
+                return address, rule
+    return None
+
+
+def _prefix(mask: str) -> int:
+    return bin(int(ipaddress.ip_address(mask))).count("1")
+
+
+def over_the_network() -> dict[str, Any]:
+    found = own_address(json.loads(administrator(RULES)))
+    if found is None:
+        return {}
+    address, rule = found
+    user = "nobody" if rule["user"] == "all" else rule["user"]
+    database = "postgres" if rule["database"] == "all" else rule["database"]
+    with address_of_our_own(FOREIGN):
+        foreign = door(address, FOREIGN, user, database)
+    return {
+        "allowed": door(address, address, user, database),
+        "plain": door(address, address, user, database, tls=False),
+        "foreign": foreign,
+        "administrator": door(address, address, "postgres", database),
+        "wrong password": log_in(address, user, "wrong", database, "SELECT 'in'"),
+        "firewall": firewall(address),
+    }
+
+
+def inside(user: str, password: str) -> dict[str, str]:
+    """What a user without rights can do, coming through the Unix socket."""
+    changed = secrets.token_hex(16)
+    answers = {
+        "right password": log_in(SOCKET, user, password, "postgres", "SELECT 'in'"),
+        "wrong password": log_in(SOCKET, user, "wrong", "postgres", "SELECT 'in'"),
+        "write": log_in(SOCKET, user, password, "postgres", "CREATE TABLE public.mine (number int)"),
+        "read": log_in(SOCKET, user, password, "postgres", "SELECT 'in' FROM pg_authid"),
+        "change": log_in(SOCKET, user, password, "postgres", f"ALTER ROLE {user} PASSWORD '{changed}'"),
+        # It fails, and takes longer than anything that is logged for being slow: neither may be written down.
+        "fail": log_in(SOCKET, user, changed, "postgres", f"ALTER ROLE nobody_at_all PASSWORD '{changed}'"),
+    }
+    for database in FACTS["databases"]:
+        answers[f"enter {database}"] = log_in(SOCKET, user, changed, database, "SELECT 'in'")
+    seen = run(["journalctl", "--no-pager", "--since=-5min"]) + administrator("SELECT query FROM pg_stat_statements")
+    answers["passwords written down"] = str(sum(word in seen for word in (password, changed)))
+    return answers
+
+
+with visitor() as somebody:
+    tried = {"inside": inside(*somebody), "network": over_the_network()}
+print(json.dumps(tried))

@@ -1,0 +1,229 @@
+"""What a host shows when the role `postgres` has done its work."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FACTS = "/etc/homelab-provision/postgres.json"
+DOORS = Path(__file__).with_name("doors.py").read_text()
+PSQL = "cd / && runuser -u postgres -- psql -XAtq -h /var/run/postgresql"
+ARCHIVE_SECONDS = 30
+
+SETTINGS = """
+SELECT json_object_agg(name, setting) FROM pg_settings WHERE name IN
+    ('data_directory', 'data_checksums', 'listen_addresses', 'ssl', 'ssl_min_protocol_version', 'password_encryption',
+     'server_encoding', 'shared_preload_libraries', 'archive_mode', 'server_version', 'allow_alter_system')
+"""
+# For each database what it has of its own, and the nearest of three vectors where it wants pgvector.
+DATABASES = r"""
+for database in $(python3 -c "import json; print(*json.load(open('/etc/homelab-provision/postgres.json'))['databases'])")
+do
+    runuser -u postgres -- psql -XAtq -h /var/run/postgresql -d $database <<'SQL'
+SELECT json_build_object('database', current_database(), 'encoding', getdatabaseencoding(),
+    'extensions', (SELECT json_agg(extname) FROM pg_extension)) AS told,
+    EXISTS (SELECT FROM pg_extension WHERE extname = 'vector') AS vectors \gset
+\echo :told
+\if :vectors
+SELECT json_build_object('database', current_database(), 'nearest', place) FROM
+    (VALUES ('east', '[1,0,0]'::vector), ('north', '[0,1,0]'), ('up', '[0,0,1]')) AS known (place, direction)
+ORDER BY direction <=> '[0.2,0.9,0.1]' LIMIT 1;
+\endif
+SQL
+done
+"""
+INVALID = "SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid"
+COMPLAINTS = """
+SELECT error FROM pg_hba_file_rules WHERE error IS NOT NULL
+UNION ALL SELECT error FROM pg_ident_file_mappings WHERE error IS NOT NULL
+"""
+
+QUESTIONS = {
+    "facts": f"cat {FACTS}",
+    "settings": f'{PSQL} -c "{SETTINGS}"',
+    "complaints": f'{PSQL} -c "{COMPLAINTS}"',
+    "databases": f"cd /; {DATABASES}",
+    "listening": "ss -Htln 'sport = :5432'",
+    "service": "systemctl show --property=ActiveState,UnitFileState,RequiresMountsFor,Restart,OOMScoreAdjust"
+    " $(python3 -c \"import json; print(json.load(open('/etc/homelab-provision/postgres.json'))['service'])\")",
+    "timers": "systemctl is-enabled homelab-postgres-backup@full.timer homelab-postgres-backup@incr.timer"
+    " homelab-postgres-prove.timer",
+    "secrets": "stat --format='%a %U:%G %n' /etc/postgresql/*/main/server.key /etc/postgresql/*/main/pg_hba.conf"
+    f" /etc/pgbackrest/pgbackrest.conf /etc/pgbackrest/conf.d/second.conf {FACTS} 2>/dev/null; true",
+    "stored": f"{PSQL} -c \"SELECT count(*) FROM pg_authid WHERE rolpassword NOT LIKE 'SCRAM-SHA-256\\$%'\"",
+    "program": "/usr/local/sbin/homelab-postgres --help",
+    "archive": "cd /; share=$(python3 -c \"import json; print(json.load(open('/etc/homelab-provision/postgres.json'))"
+    "['share'] or '')\"); [ -n \"$share\" ] || { echo no share; exit; };"
+    " timeout 15 ls $share/pgbackrest/archive/main >/dev/null 2>&1 || { echo no backup; exit; };"
+    f" timeout {ARCHIVE_SECONDS * 2} runuser -u postgres -- pgbackrest --stanza=main --log-level-console=info"
+    f" --archive-timeout={ARCHIVE_SECONDS} check",
+    "doors": f"python3 - <<'END'\n{DOORS}\nEND",
+}
+
+
+@pytest.fixture(scope="module")
+def facts(answers: Any) -> dict[str, Any]:
+    return dict(json.loads(answers["facts"].text))
+
+
+@pytest.fixture(scope="module")
+def settings(answers: Any) -> dict[str, str]:
+    assert answers["settings"].status == 0, answers["settings"].text
+    return dict(json.loads(answers["settings"].text))
+
+
+@pytest.fixture(scope="module")
+def databases(answers: Any) -> list[dict[str, Any]]:
+    assert answers["databases"].status == 0, answers["databases"].text
+    return [json.loads(line) for line in answers["databases"].text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def inside(answers: Any) -> dict[str, str]:
+    assert answers["doors"].status == 0, answers["doors"].text
+    return dict(json.loads(answers["doors"].text)["inside"])
+
+
+@pytest.fixture(scope="module")
+def network(answers: Any) -> dict[str, Any]:
+    tried = dict(json.loads(answers["doors"].text)["network"])
+    if not tried:
+        pytest.skip("no address of this host is among those that may connect")
+    return tried
+
+
+def test_server_runs_and_comes_with_the_boot(answers: Any) -> None:
+    shown = dict(line.split("=", 1) for line in answers["service"].text.splitlines())
+    assert (shown["ActiveState"], shown["UnitFileState"]) == ("active", "enabled")
+    assert shown["Restart"] == "on-failure"
+
+
+def test_server_waits_for_its_data(answers: Any, facts: Any) -> None:
+    shown = dict(line.split("=", 1) for line in answers["service"].text.splitlines())
+    assert facts["data"] in shown["RequiresMountsFor"].split()
+
+
+def test_version_is_the_one_that_was_asked_for(settings: Any, facts: Any) -> None:
+    assert settings["server_version"].split(".")[0] == facts["version"]
+
+
+def test_data_lies_below_srv(settings: Any, facts: Any) -> None:
+    assert settings["data_directory"] == facts["data"]
+    assert settings["data_directory"].startswith("/srv/")
+
+
+def test_pages_carry_checksums(settings: Any) -> None:
+    assert settings["data_checksums"] == "on"
+
+
+def test_databases_are_there_with_their_extensions(databases: Any, facts: Any) -> None:
+    seen = {told["database"]: told for told in databases if "extensions" in told}
+    assert seen.keys() == facts["databases"].keys()
+    for name, wanted in facts["databases"].items():
+        assert set(wanted) <= set(seen[name]["extensions"])
+
+
+def test_nearest_neighbour_is_found(databases: Any, facts: Any) -> None:
+    wanted = {name for name, extensions in facts["databases"].items() if "vector" in extensions}
+    if not wanted:
+        pytest.skip("no database wants the extension vector")
+    assert {told["database"]: told["nearest"] for told in databases if "nearest" in told} == dict.fromkeys(wanted, "north")
+
+
+@pytest.mark.negative
+def test_nothing_listens_where_nothing_is_declared(answers: Any, facts: Any) -> None:
+    listening = {line.split()[3].rpartition(":")[0].strip("[]") for line in answers["listening"].text.splitlines()}
+    assert listening == set(facts["listen"])
+
+
+@pytest.mark.negative
+def test_server_has_no_complaint_about_its_files(answers: Any) -> None:
+    assert answers["complaints"] == (0, "")
+
+
+@pytest.mark.negative
+def test_right_password_opens_and_a_wrong_one_does_not(inside: Any) -> None:
+    assert inside["right password"] == "in"
+    assert "password authentication failed" in inside["wrong password"]
+
+
+@pytest.mark.negative
+def test_user_without_rights_can_neither_write_nor_read(inside: Any) -> None:
+    assert "permission denied for schema public" in inside["write"]
+    assert "permission denied for table pg_authid" in inside["read"]
+
+
+@pytest.mark.negative
+def test_user_without_rights_does_not_even_enter(inside: Any, facts: Any) -> None:
+    for database in facts["databases"]:
+        assert "permission denied for database" in inside[f"enter {database}"]
+
+
+@pytest.mark.negative
+def test_passwords_are_written_nowhere(inside: Any, answers: Any) -> None:
+    assert inside["change"] == ""
+    assert "does not exist" in inside["fail"] or "permission denied" in inside["fail"]
+    assert inside["passwords written down"] == "0"
+    assert answers["stored"] == (0, "0")
+
+
+@pytest.mark.negative
+def test_keys_are_nobody_elses_business(answers: Any) -> None:
+    seen = {line.split()[2]: line.split()[:2] for line in answers["secrets"].text.splitlines()}
+    assert ["600", "postgres:postgres"] in [told for path, told in seen.items() if path.endswith("/server.key")]
+    assert not [path for path, (mode, _) in seen.items() if int(mode, 8) & 0o027]
+
+
+def test_who_may_connect_is_asked_for_the_password(network: Any) -> None:
+    assert network["allowed"] == "asks for the password"
+
+
+@pytest.mark.negative
+def test_wrong_password_is_refused_over_the_network(network: Any) -> None:
+    assert "password authentication failed" in network["wrong password"]
+
+
+@pytest.mark.negative
+def test_nobody_comes_without_tls(network: Any) -> None:
+    assert network["allowed"] == "asks for the password"
+    assert re.search(r"pg_hba.conf rejects connection .* no encryption", network["plain"])
+
+
+@pytest.mark.negative
+def test_foreign_address_is_refused(network: Any) -> None:
+    assert network["allowed"] == "asks for the password"
+    assert 'pg_hba.conf rejects connection for host "198.51.100.1"' in network["foreign"]
+
+
+@pytest.mark.negative
+def test_administrator_comes_from_nowhere_else(network: Any) -> None:
+    assert "pg_hba.conf rejects connection" in network["administrator"]
+
+
+@pytest.mark.negative
+def test_firewall_is_silent_to_a_foreign_address(network: Any) -> None:
+    heard = network["firewall"]
+    assert heard["trouble"] == ""
+    assert heard["ssh"] == "open", "the way itself is closed, so silence proves nothing"
+    assert heard["postgres"] == "silent"
+
+
+def test_program_for_backups_is_there(answers: Any) -> None:
+    assert answers["program"].status == 0, answers["program"].text
+
+
+def test_backups_come_by_themselves_where_there_is_a_share(answers: Any, facts: Any, settings: Any) -> None:
+    wanted = "enabled" if facts["share"] else "disabled"
+    assert answers["timers"].text.split() == [wanted] * 3
+    assert settings["archive_mode"] == ("on" if facts["share"] else "off")
+
+
+def test_log_is_archived(answers: Any) -> None:
+    if answers["archive"].text in ("no share", "no backup"):
+        pytest.skip(f"{answers['archive'].text} yet, so nothing is archived")
+    assert answers["archive"].status == 0, answers["archive"].text
+    assert "successfully archived" in answers["archive"].text
