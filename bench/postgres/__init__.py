@@ -1,0 +1,1 @@
+"""PostgreSQL as Debian sets it up, and as the role does: the same rows, the same questions, in one run."""
