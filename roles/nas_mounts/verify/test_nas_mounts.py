@@ -1,0 +1,106 @@
+"""What a host shows when the role `nas_mounts` has done its work, whether its NAS is there or not."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+# An access mounts within 15 s or ends; a share that was mounted when its NAS went away fails some seconds later.
+LIMIT = 60
+
+OWN = "awk '/^# BEGIN homelab-provision nas_mounts/ {own = 1; next} /^# END/ {own = 0} own' /etc/fstab"
+PATHS = f"{OWN} | awk '{{print $2}}' | while read -r word; do printf '%b\\n' \"$word\"; done"
+
+# A look at the bare directories, in a copy of the mounts from which the shares are taken away: root tries to write.
+BENEATH = f"""
+{PATHS} >paths
+cat >try <<'end'
+while read -r path; do
+    while umount --lazy --no-canonicalize --internal-only "$path" 2>/dev/null; do :; done
+    findmnt --mountpoint "$path" >/dev/null && echo "mounted $path"
+    touch "$path/.verify" 2>/dev/null && echo "written $path"
+    beside=$(mktemp -d "$path.XXXXXX") && touch "$beside/.verify" && rm -r "$beside" && echo "tried $path"
+done
+end
+unshare --mount sh try <paths
+"""
+
+READ = f"""
+{PATHS} | while read -r path; do
+    (
+        start=$(date +%s)
+        timeout --signal=KILL {LIMIT * 2} ls "$path" >/dev/null 2>&1
+        echo "$(($(date +%s) - start)) $path"
+    ) &
+done
+wait
+sleep 1 # the last lines are written
+"""
+
+SECRETS = """
+cd /etc/homelab-provision/nas 2>/dev/null || exit 0
+for file in . *; do
+    stat --format='%a %U %n' "$file"
+    setpriv --reuid=65534 --regid=65534 --clear-groups test -r "$file" && echo "readable $file"
+    test -r "$file" || echo "unreadable $file"
+done
+true
+"""
+
+QUESTIONS = {
+    "fstab": OWN,
+    "paths": PATHS,
+    "automounts": f"{PATHS} | while read -r path; do systemctl is-active"
+    ' "$(systemd-escape --path --suffix=automount "$path")"; done',
+    "beneath": BENEATH,
+    "read": READ,
+    "secrets": SECRETS,
+    "ports": "ss --no-header --listening --tcp --udp --numeric --processes",
+}
+
+
+@pytest.fixture(scope="module")
+def paths(answers: Any) -> list[str]:
+    """Where shares are mounted; a host without shares has nothing to show."""
+    found: list[str] = answers["paths"].text.splitlines()
+    return found or pytest.skip("this host mounts no shares")
+
+
+def test_every_share_is_mounted_by_its_first_use(answers: Any, paths: list[str]) -> None:
+    assert answers["automounts"].text.split() == ["active"] * len(paths)
+
+
+def test_an_access_ends_in_time_whether_the_nas_is_there_or_not(answers: Any, paths: list[str]) -> None:
+    took = {path: int(seconds) for seconds, path in (line.split(" ", 1) for line in answers["read"].text.splitlines())}
+    assert took.keys() == set(paths)
+    assert {path: seconds for path, seconds in took.items() if seconds > LIMIT} == {}
+
+
+@pytest.mark.negative
+def test_nobody_writes_beneath_a_share(answers: Any, paths: list[str]) -> None:
+    said = answers["beneath"].text.splitlines()
+    assert sorted(said) == sorted(f"tried {path}" for path in paths), "beside the paths one can write, beneath them not"
+
+
+@pytest.mark.negative
+def test_credentials_are_roots_alone(answers: Any, paths: list[str]) -> None:
+    assert answers["secrets"].status == 0
+    lines = answers["secrets"].text.splitlines()
+    assert [line for line in lines if line.startswith(("readable", "unreadable"))] == []
+    assert {line.rsplit(" ", 1)[0] for line in lines} <= {"700 root", "600 root"}
+    wanted = re.findall(r"credentials=(\S+?)(?:,|\s)", answers["fstab"].text)
+    assert len(wanted) == len(set(wanted)) == max(len(lines) - 1, 0)
+
+
+@pytest.mark.negative
+def test_fstab_tells_no_secret(answers: Any, paths: list[str]) -> None:
+    assert not re.search(r"\b(pass|password|username|user)=", answers["fstab"].text)
+
+
+@pytest.mark.negative
+def test_a_client_listens_for_nobody(answers: Any) -> None:
+    assert answers["ports"].status == 0
+    listening = [line.split() for line in answers["ports"].text.splitlines()]
+    assert [words for words in listening if words[4].endswith(":111") or "rpc" in words[-1]] == []
