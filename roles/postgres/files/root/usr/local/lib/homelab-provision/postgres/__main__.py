@@ -1,0 +1,99 @@
+"""The command line: one job, JSON lines on stdout, exit code 0 or 1 (2: wrong usage)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+
+if not __package__:  # started as a directory: `python3 -I …/postgres`
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from postgres import account, report
+from postgres.backup import backup
+from postgres.config import Setup, load
+from postgres.extract import extract
+from postgres.facts import take
+from postgres.lock import exclusive
+from postgres.moment import parse_moment
+from postgres.prove import prove
+from postgres.restore import restore
+from postgres.service import Service
+from postgres.source import Request
+from postgres.trouble import Stopped, Trouble, stop_on_signals
+
+CONFIGURATION = Path("/etc/homelab-provision/postgres.json")
+
+
+def main() -> int:
+    words = _parser().parse_args()
+    stop_on_signals()
+    try:
+        account.require_root()
+        setup = load(CONFIGURATION)
+        account.become(setup.account)
+        # The request names what is asked for: whoever waited for the same gets the answer of the first.
+        result = exclusive(_request(words), lambda: _run(words, setup))
+        report.result(result)
+    except Trouble as trouble:
+        report.error(trouble.message, trouble.hint, trouble.evidence)
+        return 1
+    except (Stopped, BrokenPipeError, KeyboardInterrupt) as stopped:
+        return _farewell(stopped)
+    return 0
+
+
+def _run(words: argparse.Namespace, setup: Setup) -> dict[str, object]:
+    match words.command:
+        case "backup":
+            return backup(setup, words.type)
+        case "prove":
+            return prove(setup)
+        case "facts":
+            return {"facts": take(Service(setup).door())}
+    request = Request(words.to, words.label)
+    return extract(setup, words.database, request) if words.database else restore(setup, request)
+
+
+def _request(words: argparse.Namespace) -> dict[str, str]:
+    return {name: str(value) for name, value in sorted(vars(words).items()) if value is not None}
+
+
+def _farewell(stopped: BaseException) -> int:
+    """What was begun is stopped by now. Say so if anybody still listens."""
+    hint = "run the same command again: it goes on where this run stopped"
+    try:
+        report.error(f"stopped by {stopped or 'the reader going away'}", hint, None)
+    except OSError:
+        # Nobody listens; Python must not complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return parse_moment(text, datetime.now().astimezone())
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(str(wrong)) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "homelab-postgres", description="Back up, restore and prove the PostgreSQL cluster of this host."
+    )
+    jobs = parser.add_subparsers(dest="command", required=True, metavar="backup|restore|prove|facts")
+    one = jobs.add_parser("backup", help="make a backup, and write down what is in it")
+    one.add_argument("--type", choices=("full", "diff", "incr"), default="incr", help="default: incr")
+    one = jobs.add_parser("restore", help="replace the cluster (or one database) by what a backup and the WAL hold")
+    one.add_argument("--to", type=_moment, metavar="TIME", help="as it was then (ISO 8601, local or with an offset)")
+    one.add_argument("--database", metavar="NAME", help="this database only; the others are left alone")
+    one.add_argument("--label", help="begin with this backup instead of the newest that will do")
+    jobs.add_parser("prove", help="restore the newest backup aside, compare, and write a proof")
+    jobs.add_parser("facts", help="count and sum up what is in the cluster now")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""One database out of a backup: restored aside, carried over into the living cluster, put in place by its name.
+
+Only that database's files are copied; the others come as empty shells, so the copy never takes the cluster's place.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from . import facts, places, report, share, sql
+from .config import Setup
+from .instance import Instance
+from .moment import now, write
+from .places import REPLACED, RESTORING
+from .process import run
+from .replay import promote, replay, to_end
+from .repository import Repository
+from .scratch import Scratch
+from .service import Service
+from .source import Request, select
+from .sql import Door, SqlError
+from .trouble import Trouble
+
+EXTRACTING = "extracting"
+# Silence of pg_dump and pg_restore, which tell of every table and index that they begin.
+PATIENCE = 6 * 3600.0
+LONGEST_NAME = 63
+SWAP_TRIES = 20
+
+
+def extract(setup: Setup, database: str, request: Request) -> dict[str, object]:
+    """Replace one database of the living cluster; the others are not touched."""
+    began = time.monotonic()
+    share.require(setup)
+    door = Service(setup).door()
+    repository = Repository(setup)
+    source = select(setup, repository, request)
+    known = source.record.facts["databases"]
+    if database not in known:
+        raise Trouble(f"the backup {source.record.label} holds no database {database}", f"it holds: {', '.join(known)}")
+    carried, kept = names(database)
+    scratch = Scratch(repository, source, EXTRACTING, lambda: True)
+    dump = setup.beside(f"{EXTRACTING}.dump")
+    try:
+        scratch.copy(f"--db-include={database}")
+        with scratch.instance() as instance:
+            scratch.prove(instance, only=database)
+        with scratch.instance() as instance:
+            last = source.last_segment(instance.control.segment_size)
+            goal = to_end(source.backup.start_segment, last, source.timeline, request.to)
+            state = replay(instance, goal)
+            promote(instance)
+            wanted = _take(instance, database)
+            _dump(setup, instance.door, database, carried, dump)
+        _load(setup, door, carried, dump)
+    finally:
+        scratch.discard()
+        places.remove(dump)
+    report.step("compare the facts")
+    there = facts.take(door, carried, as_text=True)
+    found = {**there, "databases": {database: there["databases"][carried]}}
+    if different := facts.differences(wanted, found):
+        raise Trouble(
+            f"what arrived in {carried} is not what was restored; {database} is as it was", None, "\n".join(different)
+        )
+    replaced = _swap(door, database, carried, kept)
+    return {
+        "label": source.record.label, "point_reached": source.record.point, "database": database,
+        "restored_to": write(state.moment) if state.moment else source.record.finished,
+        "lsn": state.lsn, "timeline": source.timeline, "bytes": source.backup.bytes,
+        "seconds": round(time.monotonic() - began, 1), **facts.sums(found), "facts": found, "replaced": replaced,
+    }  # fmt: skip
+
+
+def names(database: str) -> tuple[str, str]:
+    """What it is called while it is carried over, and what the one that it replaces is called afterwards."""
+    carried, kept = f"{database}.{RESTORING}", f"{database}.{REPLACED}-{now():%Y%m%dT%H%M%SZ}"
+    if len(kept.encode()) > LONGEST_NAME:
+        raise Trouble(f"the name {database} is too long to be put aside as {kept}", "rename the database first")
+    return carried, kept
+
+
+def _take(instance: Instance, database: str) -> dict[str, Any]:
+    try:
+        return facts.take(instance.door, database, as_text=True)
+    except SqlError as error:
+        raise Trouble(
+            f"there is no database {database} at that time any more: it was removed before",
+            "choose an earlier time: --to TIME",
+            error.evidence,
+        ) from None
+
+
+def _dump(setup: Setup, door: Door, database: str, carried: str, dump: Path) -> None:
+    """Dump it under its new name: owner, rights and settings of the database come along then."""
+    report.step(f"dump {database}")
+    places.remove(dump)
+    door.ask(f"ALTER DATABASE {sql.name(database)} RENAME TO {sql.name(carried)}")
+    jobs = f"--jobs={os.cpu_count() or 1}"
+    words = [*door.words(), "--format=directory", "--compress=zstd:1", "--create", "--verbose", jobs, f"--file={dump}"]
+    _checked([str(setup.programs / "pg_dump"), *words, sql.target(carried)], f"dump {database}")
+
+
+def _load(setup: Setup, door: Door, carried: str, dump: Path) -> None:
+    report.step(f"load it into the cluster as {carried}")
+    door.ask(f"DROP DATABASE IF EXISTS {sql.name(carried)} WITH (FORCE)")
+    jobs = f"--jobs={os.cpu_count() or 1}"
+    words = [*door.words(), "--dbname=postgres", "--create", "--exit-on-error", "--verbose", jobs, str(dump)]
+    _checked([str(setup.programs / "pg_restore"), *words], f"load {carried}")
+
+
+def _checked(words: list[str], what: str) -> None:
+    said = run(words, patience=PATIENCE)
+    if said.status != 0:
+        raise Trouble(f"could not {what}; the database in the cluster is as it was", None, said.last_words)
+
+
+def _swap(door: Door, database: str, carried: str, kept: str) -> str | None:
+    """Give it its name, in one transaction. What it replaces is kept, closed; what that had replaced goes."""
+    report.step("put the restored database in place")
+    exists = door.ask(f"SELECT to_json(EXISTS (SELECT FROM pg_database WHERE datname = {sql.text(database)}))")
+    rename = [f"ALTER DATABASE {sql.name(carried)} RENAME TO {sql.name(database)}"]
+    if exists:
+        rename.insert(0, f"ALTER DATABASE {sql.name(database)} RENAME TO {sql.name(kept)}")
+        _close(door, database)
+    try:
+        _rename(door, database, rename)
+    except BaseException:
+        if exists:
+            door.ask(f"ALTER DATABASE {sql.name(database)} ALLOW_CONNECTIONS true")
+        raise
+    older = door.ask(
+        "SELECT coalesce(json_agg(datname), '[]') FROM pg_database"
+        f" WHERE starts_with(datname, {sql.text(f'{database}.{REPLACED}-')}) AND datname <> {sql.text(kept)}"
+    )
+    for each in older if exists else ():
+        door.ask(f"DROP DATABASE {sql.name(each)} WITH (FORCE)")
+    return kept if exists else None
+
+
+def _close(door: Door, database: str) -> None:
+    door.ask(f"ALTER DATABASE {sql.name(database)} ALLOW_CONNECTIONS false")
+
+
+def _rename(door: Door, database: str, rename: list[str]) -> None:
+    for attempt in range(SWAP_TRIES):
+        with door.session() as session:
+            session.ask(
+                "SELECT json_agg(pg_terminate_backend(pid, 2000)) FROM pg_stat_activity"
+                f" WHERE datname = {sql.text(database)}"
+            )
+            try:
+                session.do("BEGIN", *rename, "COMMIT")
+                return
+            except SqlError:
+                # Somebody has not gone yet.
+                if attempt == SWAP_TRIES - 1:
+                    raise
+        time.sleep(0.5)

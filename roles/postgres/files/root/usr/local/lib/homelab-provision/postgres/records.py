@@ -1,0 +1,176 @@
+"""Records: RECORDS/LABEL.json says what is in a backup, and which files of the share a restore of it needs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from .moment import read, write
+from .pgbackrest_info import Backup, Listed, history_files, segments
+from .share import bounded
+from .trouble import Trouble
+from .wal import parse_lsn, segment_before, segment_name, segment_number
+
+FORMAT = 1
+PROOF = "proof.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One backup. `finished` is the moment of its restore point, up to which a restore has to replay at least."""
+
+    host: str
+    label: str
+    type: str
+    started: str
+    finished: str
+    point: str
+    lsn: str
+    timeline: int
+    system_id: str
+    bytes: int
+    facts: dict[str, Any]
+    files: dict[str, int] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def moment(self) -> datetime:
+        return read(self.finished)
+
+    def with_files(self, files: dict[str, int]) -> Record:
+        return replace(self, files=files)
+
+
+def parse_record(text: str, where: str) -> Record:
+    """A record from its file; raises `Trouble` for what is none."""
+    try:
+        found = json.loads(text)
+        names = {each.name for each in fields(Record)}
+        record = Record(**{name: value for name, value in found.items() if name in names})
+        if record.format != FORMAT:
+            raise ValueError(f"its format is {record.format}")
+        parse_lsn(record.lsn)
+        read(record.finished)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Trouble(f"{where} is no record of a backup that this program understands: {error}") from None
+    return record
+
+
+def render(record: Record) -> str:
+    return json.dumps(asdict(record), indent=1, sort_keys=True) + "\n"
+
+
+def load_all(folder: Path) -> list[Record]:
+    """All records, oldest first."""
+
+    def texts() -> dict[str, str]:
+        try:
+            return {each.name: each.read_text() for each in sorted(folder.glob("*.json")) if each.name != PROOF}
+        except FileNotFoundError:
+            return {}
+
+    try:
+        found = bounded(texts)
+    except OSError as error:
+        raise Trouble(f"cannot read the records in {folder}: {error.strerror}", "look at the share") from None
+    records = [parse_record(text, str(folder / name)) for name, text in found.items()]
+    return sorted(records, key=lambda record: record.moment)
+
+
+def save(folder: Path, name: str, text: str) -> None:
+    """Write a file of the records: whole, or not at all, also if the power goes."""
+
+    def put() -> None:
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o750)
+        temporary = folder / f".{name}.new"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(file.fileno(), 0o640)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / name)
+
+    try:
+        bounded(put)
+    except OSError as error:
+        hint = "look at the share and its free space"
+        raise Trouble(f"cannot write {folder / name}: {error.strerror}", hint) from None
+
+
+def drop_expired(folder: Path, labels: Iterable[str]) -> None:
+    """Remove the records of backups that are no more."""
+    kept = {f"{label}.json" for label in labels} | {PROOF}
+
+    def remove() -> None:
+        for each in folder.glob("*.json"):
+            if each.name not in kept:
+                with suppress(FileNotFoundError):
+                    each.unlink()
+
+    try:
+        bounded(remove)
+    except OSError as error:
+        raise Trouble(f"cannot remove old records in {folder}: {error.strerror}", "look at the share") from None
+
+
+def needed_files(
+    backup: Backup, listed: Sequence[Listed], archive: Sequence[Listed], timeline: int, lsn: str, segment_size: int
+) -> dict[str, int]:
+    """The files, with their sizes, that a restore of the backup to the position `lsn` reads.
+
+    `listed` are those below the backup and below those it refers to, `archive` those of the WAL archive. Backup
+    and position lie on one timeline. Raises `Trouble` if a segment is missing.
+    """
+    files = {each.path: each.size for each in listed}
+    first = segment_number(backup.start_segment, segment_size)
+    last = segment_before(parse_lsn(lsn), segment_size)
+    there = segments(archive)
+    for number in range(first, last + 1):
+        name = segment_name(timeline, number, segment_size)
+        if name not in there:
+            raise Trouble(f"WAL segment {name} is not in the archive, but the backup {backup.label} needs it")
+        files[there[name].path] = there[name].size
+    history = history_files(archive).get(timeline)
+    if history:
+        files[history.path] = history.size
+    return files
+
+
+def choose(records: Sequence[Record], label: str | None, to: datetime | None) -> Record:
+    """Of records, oldest first, the one with the label, or the newest; made before the moment in either case.
+
+    Raises `Trouble` that says what there is instead.
+    """
+    if not records:
+        raise Trouble(
+            "there is no backup with a record to restore from",
+            "make one while the cluster lives: homelab-postgres backup --type full",
+        )
+    named = [record for record in records if label in (None, record.label)]
+    if not named:
+        known = ", ".join(record.label for record in records)
+        raise Trouble(f"there is no backup {label} with a record", f"there are: {known}")
+    early = [record for record in named if to is None or record.moment <= to]
+    if not early:
+        raise Trouble(
+            f"the backup {named[0].label} was complete at {named[0].finished}: from it there is no way back to before",
+            "choose a later time" if label is None else "choose a later time, or an older backup",
+        )
+    return early[-1]
+
+
+def write_proof(folder: Path, record: Record, proven: datetime, seconds: float, sums: Mapping[str, int]) -> None:
+    """Say that the backup of this record was restored and found equal; `sums`: tables, rows, bytes."""
+    proof = {
+        "format": FORMAT, "host": record.host, "label": record.label, "proven": write(proven),
+        "seconds": round(seconds, 1), **sums,
+    }  # fmt: skip
+    save(folder, PROOF, json.dumps(proof, indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,127 @@
+"""pgBackRest: the only module that calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from . import share
+from .config import Setup, backups_of
+from .pgbackrest_info import Listed, Stanza, complaint, parse_info, parse_listing, percentage, verify_complaints
+from .process import Finished, run
+from .trouble import Trouble
+
+# Longest silence, in seconds: of a question, of a copy (one file of 1 GiB on a slow network), of `verify`.
+ANSWER, COPY, VERIFY = 180.0, 1200.0, 4 * 3600.0
+
+
+class Repository:
+    """The repository of this host's stanza, on the share. Everything raises `Trouble`."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.path, _ = backups_of(setup)
+
+    def info(self) -> Stanza:
+        return parse_info(self._ask("info", "--output=json", "--repo=1"), self.setup.stanza)
+
+    def listing(self, *folders: str) -> list[Listed]:
+        """The files below these folders of the repository."""
+        return [
+            each
+            for folder in folders
+            for each in parse_listing(self._ask("repo-ls", "--repo=1", "--recurse", "--output=json", folder), folder)
+        ]
+
+    def read(self, path: str) -> str:
+        return self._ask("repo-get", "--repo=1", path)
+
+    def prepare(self, system_id: int, data: Path | None = None) -> list[str]:
+        """Make the repository one that takes this cluster's WAL; returns what had to be done.
+
+        `data` is where the cluster lies if its service does not run.
+        """
+        offline = () if data is None else ("--no-online", f"--pg1-path={data}")
+        known = self.info()
+        if not known.exists:
+            self._ask("stanza-create", *offline)
+            return ["created the stanza"]
+        if known.newest_system_id != system_id:
+            self._ask("stanza-upgrade", *offline)
+            return ["the repository knew another cluster so far; its backups stay until they expire"]
+        return []
+
+    def backup(self, kind: str, progress: Callable[[float], None]) -> None:
+        """Make a backup; `progress` gets percentages. What is too old is kept: `expire` is for afterwards."""
+        options = (f"--type={kind}", "--repo=1", "--no-expire-auto", "--log-level-console=detail")
+        self._do(COPY, progress, "backup", *options)
+
+    def expire(self) -> None:
+        self._do(COPY, None, "expire", "--log-level-console=info")
+
+    def restore(self, label: str, data: Path, progress: Callable[[float], None], *options: str) -> None:
+        """Restore a backup into `data`, which may hold a part of it already; no recovery is set up.
+
+        `postgresql.auto.conf` stays as it was in the backup: what the user set with ALTER SYSTEM is kept.
+        """
+        self._do(
+            COPY, progress, "restore", f"--set={label}", f"--pg1-path={data}", "--type=none", "--delta",
+            "--log-level-console=detail", *options,
+        )  # fmt: skip
+
+    def verify(self) -> None:
+        """Read and check every file of the repository."""
+        said = self._do(VERIFY, None, "verify", "--output=text", "--log-level-console=info")
+        if wrong := verify_complaints(said.out):
+            raise Trouble(
+                "the repository is damaged: pgBackRest found files that are missing or not what they should be",
+                "look at the NAS and its disks; then make a full backup: homelab-postgres backup --type full",
+                "\n".join(wrong),
+            )
+
+    def fetch_command(self, folder: Path, data: Path) -> str:
+        """The restore_command of a temporary instance with this data; `folder` gets its log."""
+        script = Path(__file__).resolve().with_name("fetch-wal")
+        return f'sh {script} {folder} {self.setup.stanza} {data} %f "%p"'
+
+    def push_command(self, data: Path) -> str:
+        return f"pgbackrest --stanza={self.setup.stanza} --pg1-path={data} --no-archive-async archive-push %p"
+
+    def _ask(self, command: str, *options: str) -> str:
+        """A question, or a change that takes a moment; returns stdout."""
+        console = ("--log-level-console=off", "--log-level-stderr=error")
+        return self._checked(command, run(self._words(command, *options, *console), patience=ANSWER)).out
+
+    def _do(self, patience: float, progress: Callable[[float], None] | None, command: str, *options: str) -> Finished:
+        """A job with a log on stdout, which tells how far it is."""
+
+        def heard(line: str) -> None:
+            if progress and (done := percentage(line)) is not None:
+                progress(done)
+
+        return self._checked(command, run(self._words(command, *options), patience=patience, heard=heard))
+
+    def _words(self, command: str, *options: str) -> list[str]:
+        """Options first, then the command, then what it is about."""
+        about = [option for option in options if not option.startswith("--")]
+        settings = [option for option in options if option.startswith("--")]
+        return ["pgbackrest", f"--stanza={self.setup.stanza}", *settings, command, *about]
+
+    def _checked(self, command: str, said: Finished) -> Finished:
+        if said.status == 0:
+            return said
+        # The share is the likeliest reason, and has the better words.
+        share.require(self.setup)
+        text = said.out + said.err
+        raise Trouble(f"pgbackrest {command} failed (status {said.status})", _hint(text), complaint(text))
+
+
+def _hint(text: str) -> str | None:
+    """What to do about the errors that can be foreseen."""
+    if "No space left on device" in text or "Disk quota exceeded" in text:
+        return "make room on the file system that is named below, then run the same command again"
+    if "unable to acquire lock" in text:
+        return "another pgBackRest is at work on this host; wait for it, then run the same command again"
+    if any(word in text for word in ("unexpected eof", "checksum", "FileMissingError", "FormatError", "missing file")):
+        return "files of the repository are missing or damaged; try an older backup with --label, and look at the NAS"
+    return None

@@ -1,0 +1,133 @@
+"""Restore: into a directory beside the data, proven there, and only then put in place by a rename.
+
+Everything up to the swap can be broken off anywhere and done again: what is copied already is not copied again. The
+old data stay as they are until the new ones are complete, and are kept beside them afterwards.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from . import facts, report, share
+from .config import Setup
+from .instance import Instance
+from .moment import write
+from .places import RESTORING, Swap, make
+from .replay import State, await_archived, promote, replay, snapshot, to_end
+from .repository import Repository
+from .scratch import Scratch
+from .service import Service
+from .source import Request, Source, again, select
+
+
+def restore(setup: Setup, request: Request) -> dict[str, object]:
+    """Replace the cluster by what the backups and the archive hold; returns the result as the command line shows it."""
+    began = time.monotonic()
+    service, swap = Service(setup), Swap(setup)
+    share.require(setup)
+    make(setup.data.parent)
+    asked = {"to": write(request.to) if request.to else None, "label": request.label}
+    with Halt(service, swap) as halt:
+        note = swap.read()
+        # Whoever runs may have been written to: what was ready before that is not the newest any more.
+        if note.get("asked") != asked or "ready" not in note or service.active():
+            ready = _bring(setup, request, halt)
+            swap.write(asked=asked, ready=ready)
+        halt.stop()
+        report.step("put the restored data in place")
+        replaced = swap.swap()
+        try:
+            service.start()
+        except BaseException:
+            service.stop()
+            swap.swap_back(replaced)
+            raise
+    result = dict(swap.read()["ready"])
+    swap.forget()
+    swap.remove_older(replaced)
+    return {**result, "seconds": round(time.monotonic() - began, 1), "replaced": str(replaced) if replaced else None}
+
+
+class Halt:
+    """The old cluster, stopped when it has to be; it is started again if the restore comes to nothing."""
+
+    def __init__(self, service: Service, swap: Swap) -> None:
+        self._service = service
+        self._swap = swap
+
+    def __enter__(self) -> Halt:
+        return self
+
+    def stop(self) -> None:
+        if self._service.active():
+            self._swap.write(halted=True)
+            self._service.stop()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        # Noted, not remembered: it may have been a killed run that stopped it.
+        if error is None or not self._swap.read().get("halted") or not self._swap.data.exists():
+            return
+        report.step("the restore came to nothing: start the old cluster again")
+        self._service.start()
+        self._swap.write(halted=False)
+
+
+def _bring(setup: Setup, request: Request, halt: Halt) -> dict[str, Any]:
+    """Make the new data complete beside the old ones; returns what they are."""
+    service, repository = Service(setup), Repository(setup)
+    source = select(setup, repository, request)
+    scratch = Scratch(repository, source, RESTORING, service.active)
+    scratch.copy()
+    with scratch.instance() as instance:
+        proven = scratch.prove(instance)
+    if service.active():
+        _archive_the_last(service, source)
+        halt.stop()
+        source = again(source, repository)
+    return _complete(scratch, source, proven, request)
+
+
+def _archive_the_last(service: Service, source: Source) -> None:
+    """What the old cluster has written so far reaches the archive before it is stopped, or we hear why not."""
+    report.step("archive what the old cluster has written since")
+    door = service.door()
+    if door.ask("SELECT to_json(system_identifier::text) FROM pg_control_system()") != source.record.system_id:
+        # A new, other cluster: nothing of it is to be found in what is restored.
+        return
+    door.ask("SELECT to_json(pg_switch_wal())")
+    await_archived(door.ask, lambda: "")
+
+
+def _complete(scratch: Scratch, source: Source, proven: str, request: Request) -> dict[str, Any]:
+    """Replay to the end, or to the moment wanted; promote; and let the new timeline reach the archive."""
+    repository = scratch.repository
+    with scratch.instance() as instance:
+        last = source.last_segment(instance.control.segment_size)
+        goal = to_end(source.backup.start_segment, last, source.timeline, request.to)
+        archiving = {"archive_mode": "on", "archive_command": repository.push_command(scratch.data)}
+        state = replay(instance, goal, archiving)
+        # The same transactions are visible as at the restore point: nobody has written since, the rows are proven.
+        found = source.record.facts if snapshot(instance) == proven else _read_facts(instance)
+        for done in repository.prepare(source.backup.system_id, scratch.data):
+            report.step(done)
+        timeline = promote(instance)
+        report.step("archive the new timeline")
+        await_archived(instance.door.ask, instance.said)
+    return {**_result(source, state, timeline), **facts.sums(found), "facts": found}
+
+
+def _read_facts(instance: Instance) -> dict[str, Any]:
+    report.step("read the facts of what came after the backup")
+    return facts.take(instance.door)
+
+
+def _result(source: Source, state: State, timeline: int) -> dict[str, Any]:
+    return {
+        "label": source.record.label,
+        "point_reached": source.record.point,
+        "restored_to": write(state.moment) if state.moment else source.record.finished,
+        "lsn": state.lsn,
+        "timeline": timeline,
+        "bytes": source.backup.bytes,
+    }

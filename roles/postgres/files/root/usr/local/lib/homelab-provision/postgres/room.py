@@ -1,0 +1,87 @@
+"""Room on the disk of the data: enough before a copy begins, and never so little that a running cluster suffers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import report
+from .places import remove
+from .trouble import Trouble
+
+# What is left to a cluster that runs on the same disk: a few segments of WAL, but of a small disk only that part.
+RESERVE, RESERVE_PART = 256 << 20, 20
+# WAL that replay keeps until its next restart point.
+REPLAY = 2 << 30
+
+
+def free(path: Path) -> int:
+    """Bytes that the account may still use on the file system of `path`."""
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+def reserve(path: Path) -> int:
+    found = os.statvfs(path)
+    return min(RESERVE, found.f_blocks * found.f_frsize // RESERVE_PART)
+
+
+def used(folder: Path) -> int:
+    """Bytes on the disk below a folder; 0 if it is not there."""
+    total = 0
+    for root, _, files in os.walk(folder):
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(root, name)).st_blocks * 512  # noqa: PTH118 - one Path per file is slow
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def require(data: Path, size: int, wal: int) -> None:
+    """Raise `Trouble` unless a copy of `size` bytes and its WAL fit beside what is there."""
+    disk = data.parent
+    needed = max(size - used(data), 0) + min(wal, REPLAY) + reserve(disk)
+    if needed <= free(disk):
+        return
+    others = sorted(each for each in disk.glob(f"{data.stem}.*") if each.is_dir() and each != data)
+    more = f" (or remove {', '.join(str(each) for each in others)}, if you do not need it)" if others else ""
+    raise Trouble(
+        f"the disk of {disk} is too full: {shown(needed)} are needed and {shown(free(disk))} are free",
+        f"make room{more}, then run the same command again",
+    )
+
+
+def shown(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 10**9 else f"{size / 1e6:.0f} MB"
+
+
+@contextmanager
+def kept_free(data: Path, somebody_runs: Callable[[], bool]) -> Iterator[Callable[[], None]]:
+    """Gives a check to call while copying; it raises before the disk is full.
+
+    If the disk is full all the same, the incomplete copy goes at once where a cluster runs beside it.
+    """
+    disk = data.parent
+
+    def check() -> None:
+        if free(disk) < reserve(disk):
+            raise _full(disk, None)
+
+    try:
+        yield check
+    except Trouble as trouble:
+        full = free(disk) < reserve(disk) or "No space left" in f"{trouble.message} {trouble.evidence}"
+        if not full:
+            raise
+        if somebody_runs():
+            report.step("remove the incomplete copy: the running cluster needs the room")
+            remove(data)
+        raise _full(disk, trouble.evidence) from None
+
+
+def _full(disk: Path, evidence: str | None) -> Trouble:
+    hint = "make room, then run the same command again"
+    return Trouble(f"the disk of {disk} has become full; nothing was replaced", hint, evidence)

@@ -1,0 +1,78 @@
+"""What restore, extract and prove have in common: copy a backup aside, replay it to its restore point, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from . import facts, places, report, room
+from .instance import Instance, stop_leftover
+from .replay import replay, snapshot, to_point
+from .repository import Repository
+from .source import Source
+from .trouble import Trouble
+from .wal import parse_lsn, segment_before, segment_name, segment_number
+
+SEGMENT_SIZE = 16 << 20
+
+
+class Scratch:
+    """A copy of a backup in a directory of its own, beside the data."""
+
+    def __init__(self, repository: Repository, source: Source, purpose: str, somebody_runs: Callable[[], bool]) -> None:
+        self.setup = repository.setup
+        self.repository = repository
+        self.source = source
+        self.data = self.setup.beside(purpose)
+        self._purpose = purpose
+        self._somebody_runs = somebody_runs
+
+    def instance(self) -> Instance:
+        return Instance(self.setup, self.repository, self.data)
+
+    def copy(self, *options: str) -> None:
+        """Copy the backup; what an interrupted run has copied is used."""
+        if stop_leftover(self.data):
+            report.step("a server that a killed run left behind was stopped")
+        backup = self.source.backup
+        places.make(self.data)
+        first, last = (segment_number(each, SEGMENT_SIZE) for each in (backup.start_segment, self._last()))
+        room.require(self.data, backup.bytes, (last - first + 1) * SEGMENT_SIZE)
+        report.step(f"copy the backup {backup.label} of {self.source.record.finished} to {self.data}")
+        with room.kept_free(self.data, self._somebody_runs) as check:
+
+            def progress(percent: float) -> None:
+                check()
+                report.progress("copy", round(backup.bytes * percent / 100), backup.bytes, "bytes")
+
+            self.repository.restore(backup.label, self.data, progress, *options)
+
+    def discard(self) -> None:
+        """Remove the copy."""
+        stop_leftover(self.data)
+        places.remove(self.data)
+
+    def _last(self) -> str:
+        return self.source.last_segment(SEGMENT_SIZE)
+
+    def prove(self, instance: Instance, only: str | None = None) -> str:
+        """Replay to the restore point and compare the facts; returns the snapshot that they were read in."""
+        record, size = self.source.record, instance.control.segment_size
+        last = segment_name(record.timeline, segment_before(parse_lsn(record.lsn), size), size)
+        state = replay(instance, to_point(record.point, self.source.backup.start_segment, last, record.timeline))
+        if not state.paused:
+            raise Trouble(f"the archive ends before the restore point {record.point} of the backup {record.label}")
+        report.step("compare the facts")
+        found = facts.take(instance.door, only)
+        wanted = record.facts
+        if only is not None:
+            wanted = {**wanted, "databases": {only: wanted["databases"][only]}}
+        self._require_equal(facts.differences(wanted, found))
+        return snapshot(instance)
+
+    def _require_equal(self, differences: Sequence[str]) -> None:
+        if differences:
+            raise Trouble(
+                f"the backup {self.source.record.label} does not hold what it should; nothing was replaced",
+                "try an older backup with --label, and look at the NAS and its disks",
+                "\n".join(differences[:20]),
+            )

@@ -1,0 +1,33 @@
+"""What goes wrong, said once at the top; and the polite ways to be stopped."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+
+class Trouble(Exception):
+    """A failure that a person can do something about: what, where, how to mend it, and the last words of who failed."""
+
+    def __init__(self, message: str, hint: str | None = None, evidence: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.evidence = evidence or None
+
+
+class Stopped(BaseException):
+    """Somebody asked this program to stop. Not an `Exception`, so that nothing but the top takes it."""
+
+
+def stop_on_signals() -> None:
+    """Turn the first polite signal into `Stopped`. Further ones would only disturb the cleaning up."""
+    wanted = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in wanted:
+            signal.signal(each, lambda number, frame: None)
+        raise Stopped(signal.Signals(number).name)
+
+    for each in wanted:
+        signal.signal(each, stop)
