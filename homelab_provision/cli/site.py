@@ -66,3 +66,22 @@ def schema() -> None:
     from homelab_provision.site import machines_schema
 
     print_json(machines_schema())
+
+
+@config.command()
+@site_option
+def ca(site_dir: Path | None) -> None:
+    """Print the certificate of the site's authority: clients of the hosts' services trust it.
+
+    \b
+    Example:
+      provision config ca > homelab-ca.crt
+      psql "host=192.168.50.10 dbname=spans user=spans sslmode=verify-full sslrootcert=homelab-ca.crt"
+    """
+    from homelab_provision.identity import load as load_identities
+    from homelab_provision.site import load_site
+    from homelab_provision.vault import Vault
+
+    site = load_site(find_site(site_dir))
+    identities = load_identities(Vault.of(site.root, name=site.name, create=site.lab is not None), site.name)
+    click.echo(identities.site.authority.certificate, nl=False)
