@@ -83,7 +83,7 @@ EXAMPLES = r"""
 RETURN = r"""
 actions: {description: What was (or would be) done., type: list, elements: str, returned: success}
 attention: {description: What somebody has to know or to decide., type: list, elements: str, returned: success}
-pending_restart: {description: Parameters that change with the next start., type: list, elements: str, returned: success}
+pending_restart: {description: Parameters that wait for a restart., type: list, elements: str, returned: success}
 waiting: {description: Grants and indexes whose table does not exist yet., type: list, elements: str, returned: success}
 indexes: {description: Indexes that postgres_index has to build., type: list, elements: dict, returned: success}
 unlisted: {description: Users and databases that nobody declares., type: dict, returned: success}
@@ -182,11 +182,13 @@ class Cluster:
             return
         code, _, err = self.module.run_command(["systemctl", verb, self.told["service"]])
         if code or not self.running():
-            story = self.module.run_command(["journalctl", "--no-pager", "--output=cat", "--lines=15", "--unit", self.told["service"]])[1]
+            story = self.module.run_command(
+                ["journalctl", "--no-pager", "--output=cat", "--lines=15", "--unit", self.told["service"]]
+            )[1]
             raise UnreachableError(f"{self.told['service']} does not {verb}: {err.strip()}\n{story.strip()}")
 
     def load(self, plan: list[files.Wanted]) -> None:
-        """Let the server read files that are newer than what it has read; restart it if that is asked for and allowed."""
+        """Let the server read files that are newer than what it has read; restart it if it needs that and may."""
         with self.session("postgres") as server:
             loaded = float(server.query("SELECT extract(epoch FROM pg_conf_load_time())")[0][0] or 0)
             if not self.check and postgres_config.newest(plan) > loaded:

@@ -24,7 +24,7 @@ DOCUMENTATION = r"""
 module: postgres_index
 short_description: An index of PostgreSQL, built concurrently
 description:
-  - Drops what an interrupted build has left, builds, and lets a changed index take the place of the old one when complete.
+  - Drops what an interrupted build has left, and builds; a changed index takes the old one's place when complete.
   - Tells the journal every half minute how far it is. One at a time; a second run waits for the first.
 options:
   socket: {type: path, required: true, description: Directory of the Unix socket.}
@@ -54,7 +54,8 @@ PROGRESS_SECONDS = 30
 LEAST_MEMORY_KB = 64 * 1024
 
 PROGRESS = """
-SELECT format('%s %s %%', phase, 100 * greatest(blocks_done, tuples_done) / nullif(greatest(blocks_total, tuples_total), 0))
+SELECT format('%s %s %%', phase,
+    100 * greatest(blocks_done, tuples_done) / nullif(greatest(blocks_total, tuples_total), 0))
 FROM pg_stat_progress_create_index WHERE datname = {}
 """
 

@@ -61,7 +61,12 @@ class Session:
     def __init__(self, peer: socket.socket, database: str) -> None:
         self._peer, self.database = peer, database
         self._stream = peer.makefile("rb")
-        told = {"user": "postgres", "database": database, "client_encoding": "UTF8", "application_name": "homelab-provision"}
+        told = {
+            "user": "postgres",
+            "database": database,
+            "client_encoding": "UTF8",
+            "application_name": "homelab-provision",
+        }
         words = "".join(f"{name}\0{value}\0" for name, value in told.items())
         self._send(b"", struct.pack("!i", PROTOCOL) + words.encode() + b"\0")
         self._answer()
@@ -102,7 +107,9 @@ class Session:
                 if _fields(body).get("V") == "FATAL":
                     break
             elif kind == b"R" and body != AUTHENTICATED:
-                raise UnreachableError("pg_hba.conf does not let postgres in as itself: it wants `local all postgres peer`")
+                raise UnreachableError(
+                    "pg_hba.conf does not let postgres in as itself: it wants `local all postgres peer`"
+                )
             elif kind == b"Z":
                 break
         if refused:

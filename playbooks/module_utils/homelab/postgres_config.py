@@ -34,8 +34,10 @@ ROOT = 0
 # changes is reported there as one that "could not be applied"; its value has been judged by `postgres -C` before.
 COMPLAINTS = """
 SELECT coalesce(json_agg(format('%s:%s: %s', file, line, error)), '[]') FROM (
-    SELECT f.sourcefile, f.sourceline, concat_ws(' ', name, f.error) FROM pg_file_settings f LEFT JOIN pg_settings s USING (name)
-    WHERE f.error IS NOT NULL AND (s.context IS NULL OR s.context <> 'postmaster')
+    SELECT f.sourcefile, f.sourceline, concat_ws(' ', name, f.error)
+    FROM pg_file_settings f LEFT JOIN pg_settings s USING (name)
+    WHERE f.error IS NOT NULL AND s.context IS DISTINCT FROM 'postmaster'
+        AND f.error NOT LIKE '%cannot be changed without restarting%' -- a line that has gone
     UNION ALL SELECT file_name, line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL
     UNION ALL SELECT file_name, line_number, error FROM pg_ident_file_mappings WHERE error IS NOT NULL
 ) AS complaints (file, line, error)
@@ -54,7 +56,8 @@ def wanted(params: dict[str, Any], machine: postgres_tuning.Machine, uid: int, g
         machine, profile=tuning["profile"], share=tuning["memory_share"], wanted=tuning["settings"]
     )
     head = SETTINGS_HEAD.format(
-        memory=machine.memory_mib, cores=machine.cores, disk="that turns" if machine.rotational else "without moving parts",
+        memory=machine.memory_mib, cores=machine.cores,
+        disk="that turns" if machine.rotational else "without moving parts",
         profile=tuning["profile"], share=tuning["memory_share"],
     )  # fmt: skip
     texts = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def present(data: str, version: str) -> bool:
                             "or restore the cluster")  # fmt: skip
     others = {path.parent.parent.name: path.parent for path in place.parent.parent.glob(f"*/{place.name}/PG_VERSION")}
     if others:
-        newest = max(others, key=lambda name: (len(name), name))
+        newest = max(others, key=lambda name: [int(part) for part in re.findall(r"\d+", name)])
         raise UnusableError(f"{others[newest]} is a cluster of PostgreSQL {newest}, and an empty one of {version} "
                             f"beside it would look as if its data were lost. {_way_out(newest)}")  # fmt: skip
     return False
@@ -52,7 +53,8 @@ def initialise(module: Any, data: str, initdb: str, account: str, uid: int, gid:
     shutil.rmtree(new, ignore_errors=True)
     code, out, err = module.run_command([
         "setpriv", f"--reuid={account}", f"--regid={account}", "--clear-groups",
-        initdb, f"--pgdata={new}", "--username=postgres", "--data-checksums", "--auth=reject", "--no-instructions", *LOCALE,
+        initdb, f"--pgdata={new}", "--username=postgres", "--data-checksums", "--auth=reject",
+        "--no-instructions", *LOCALE,
     ])  # fmt: skip
     if code:
         raise UnusableError(f"initdb failed: {(err or out).strip()}")

@@ -62,7 +62,9 @@ def _settled(database: dict[str, Any], seen: dict[str, Any] | None) -> list[Stat
         made = f"CREATE DATABASE {quoted} OWNER {owner} ENCODING {literal(database['encoding'])} TEMPLATE template0"
         todo.append(Statement(made, f"create database {name}"))
     elif seen["owner"] != database["owner"]:
-        todo.append(Statement(f"ALTER DATABASE {quoted} OWNER TO {owner}", f"give database {name} to {database['owner']}"))
+        todo.append(
+            Statement(f"ALTER DATABASE {quoted} OWNER TO {owner}", f"give database {name} to {database['owner']}")
+        )
     if seen is None or seen["open"]:
         todo.append(Statement(f"REVOKE ALL ON DATABASE {quoted} FROM PUBLIC", f"close database {name} to the others"))
     return todo
@@ -79,5 +81,9 @@ def extension_statements(database: str, wanted: list[str], seen: dict[str, Any])
         if has is None:
             todo.append(Statement(f"CREATE EXTENSION {quoted} CASCADE", f"{database}: create extension {name} {comes}"))
         elif has != comes:
-            todo.append(Statement(f"ALTER EXTENSION {quoted} UPDATE", f"{database}: update extension {name} from {has} to {comes}"))
+            todo.append(
+                Statement(
+                    f"ALTER EXTENSION {quoted} UPDATE", f"{database}: update extension {name} from {has} to {comes}"
+                )
+            )
     return todo

@@ -78,7 +78,8 @@ def _asked(role: str, on: Target) -> str:
     """An array of privileges for each object; null instead for what the role owns: there it may do everything."""
     own_oid = f"(SELECT oid FROM pg_roles WHERE rolname = {literal(role)})"
     return f"""SELECT json_agg(CASE WHEN owner IS DISTINCT FROM {own_oid} THEN ARRAY(
-            SELECT privilege_type FROM aclexplode(CASE WHEN acl IS NULL AND NOT later THEN acldefault(kind::"char", owner) ELSE acl END)
+            SELECT privilege_type FROM aclexplode(
+                CASE WHEN acl IS NULL AND NOT later THEN acldefault(kind::"char", owner) ELSE acl END)
             WHERE grantee = {own_oid}) END ORDER BY later)
         FROM ({_objects(on)}) AS objects (kind, acl, owner, later)"""
 

@@ -2,7 +2,7 @@
 
 Nobody's password is needed: a user of its own, with a password drawn at random, comes and goes again. Passwords go
 through standard input and a file that only root can read, never over a command line. How a door answers from another
-address is asked without logging in: a server that would let somebody in asks for the password, another one says why not.
+address is asked without logging in: a server that would let somebody in asks for the password, else it says why not.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ SSL_REQUEST, PROTOCOL = 80877103, 3 << 16
 ASKS_FOR_PASSWORD = "asks for the password"
 
 RULES = """
-SELECT coalesce(json_agg(json_build_object('address', address, 'mask', netmask, 'database', database[1], 'user', user_name[1])
+SELECT coalesce(json_agg(json_build_object(
+    'address', address, 'mask', netmask, 'database', database[1], 'user', user_name[1])
     ORDER BY rule_number), '[]') FROM pg_hba_file_rules WHERE type = 'hostssl'
 """
 
@@ -69,11 +70,13 @@ def log_in(host: str, user: str, password: str, database: str, sql: str, sslmode
 def door(address: str, source: str, user: str, database: str, tls: bool = True) -> str:
     """How the server answers at `address` to a user who comes from `source`."""
     try:
-        with socket.create_connection((address, PORT), SECONDS, (source, 0)) as plain:
-            with _secured(plain) if tls else contextlib.nullcontext(plain) as peer:
-                words = f"user\0{user}\0database\0{database}\0\0".encode()
-                peer.sendall(struct.pack("!ii", len(words) + 8, PROTOCOL) + words)
-                return _told(peer.recv(4096))
+        with (
+            socket.create_connection((address, PORT), SECONDS, (source, 0)) as plain,
+            _secured(plain) if tls else contextlib.nullcontext(plain) as peer,
+        ):
+            words = f"user\0{user}\0database\0{database}\0\0".encode()
+            peer.sendall(struct.pack("!ii", len(words) + 8, PROTOCOL) + words)
+            return _told(peer.recv(4096))
     except OSError as error:
         return f"silence: {error}"
 
@@ -106,7 +109,7 @@ def address_of_our_own(address: str) -> Iterator[None]:
 
 
 def firewall(address: str) -> dict[str, str]:
-    """What a machine with a foreign address hears at two ports: it is a network namespace, joined by a pair of veths."""
+    """What a machine with a foreign address hears at two ports: a network namespace, joined by a pair of veths."""
     name, near, far = f"verify-{secrets.token_hex(3)}", "198.51.100.5", "198.51.100.6"
     knock = """
 import socket, sys

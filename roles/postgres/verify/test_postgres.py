@@ -20,12 +20,10 @@ SELECT json_object_agg(name, setting) FROM pg_settings WHERE name IN
      'server_encoding', 'shared_preload_libraries', 'archive_mode', 'server_version', 'allow_alter_system')
 """
 # For each database what it has of its own, and the nearest of three vectors where it wants pgvector.
-DATABASES = r"""
-for database in $(python3 -c "import json; print(*json.load(open('/etc/homelab-provision/postgres.json'))['databases'])")
-do
-    runuser -u postgres -- psql -XAtq -h /var/run/postgresql -d $database <<'SQL'
-SELECT json_build_object('database', current_database(), 'encoding', getdatabaseencoding(),
-    'extensions', (SELECT json_agg(extname) FROM pg_extension)) AS told,
+DATABASE = r"""
+SELECT json_build_object('database', current_database(),
+    'extensions', (SELECT json_agg(extname) FROM pg_extension),
+    'indexes', (SELECT coalesce(json_object_agg(indexrelid::regclass, indisvalid), '{}') FROM pg_index)) AS told,
     EXISTS (SELECT FROM pg_extension WHERE extname = 'vector') AS vectors \gset
 \echo :told
 \if :vectors
@@ -33,34 +31,37 @@ SELECT json_build_object('database', current_database(), 'nearest', place) FROM
     (VALUES ('east', '[1,0,0]'::vector), ('north', '[0,1,0]'), ('up', '[0,0,1]')) AS known (place, direction)
 ORDER BY direction <=> '[0.2,0.9,0.1]' LIMIT 1;
 \endif
-SQL
-done
 """
-INVALID = "SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid"
 COMPLAINTS = """
 SELECT error FROM pg_hba_file_rules WHERE error IS NOT NULL
 UNION ALL SELECT error FROM pg_ident_file_mappings WHERE error IS NOT NULL
 """
 
+
+def fact(expression: str) -> str:
+    """Shell that gives a part of the facts; `f` are all of them."""
+    return f"$(python3 -c \"import json; f = json.load(open('{FACTS}')); print({expression})\")"
+
+
+DATABASES, SERVICE, REPOSITORY = fact("*f['databases']"), fact("f['service']"), fact("f['repository'] or ''")
+
 QUESTIONS = {
     "facts": f"cat {FACTS}",
     "settings": f'{PSQL} -c "{SETTINGS}"',
     "complaints": f'{PSQL} -c "{COMPLAINTS}"',
-    "databases": f"cd /; {DATABASES}",
+    "databases": f"for name in {DATABASES}; do {PSQL} -d $name <<'SQL'\n{DATABASE}\nSQL\ndone",
     "listening": "ss -Htln 'sport = :5432'",
-    "service": "systemctl show --property=ActiveState,UnitFileState,RequiresMountsFor,Restart,OOMScoreAdjust"
-    " $(python3 -c \"import json; print(json.load(open('/etc/homelab-provision/postgres.json'))['service'])\")",
+    "service": f"systemctl show --property=ActiveState,UnitFileState,RequiresMountsFor,Restart {SERVICE}",
     "timers": "systemctl is-enabled homelab-postgres-backup@full.timer homelab-postgres-backup@incr.timer"
     " homelab-postgres-prove.timer",
     "secrets": "stat --format='%a %U:%G %n' /etc/postgresql/*/main/server.key /etc/postgresql/*/main/pg_hba.conf"
     f" /etc/pgbackrest/pgbackrest.conf /etc/pgbackrest/conf.d/second.conf {FACTS} 2>/dev/null; true",
     "stored": f"{PSQL} -c \"SELECT count(*) FROM pg_authid WHERE rolpassword NOT LIKE 'SCRAM-SHA-256\\$%'\"",
     "program": "/usr/local/sbin/homelab-postgres --help",
-    "archive": "cd /; share=$(python3 -c \"import json; print(json.load(open('/etc/homelab-provision/postgres.json'))"
-    "['share'] or '')\"); [ -n \"$share\" ] || { echo no share; exit; };"
-    " timeout 15 ls $share/pgbackrest/archive/main >/dev/null 2>&1 || { echo no backup; exit; };"
-    f" timeout {ARCHIVE_SECONDS * 2} runuser -u postgres -- pgbackrest --stanza=main --log-level-console=info"
-    f" --archive-timeout={ARCHIVE_SECONDS} check",
+    "archive": f'repository={REPOSITORY}; [ -n "$repository" ] || {{ echo no share; exit; }};'
+    " timeout 15 ls $repository/archive/main >/dev/null 2>&1 || { echo no backup; exit; };"
+    f" cd / && timeout {ARCHIVE_SECONDS * 2} runuser -u postgres -- pgbackrest --stanza=main"
+    f" --log-level-console=info --archive-timeout={ARCHIVE_SECONDS} check",
     "doors": f"python3 - <<'END'\n{DOORS}\nEND",
 }
 
@@ -131,7 +132,16 @@ def test_nearest_neighbour_is_found(databases: Any, facts: Any) -> None:
     wanted = {name for name, extensions in facts["databases"].items() if "vector" in extensions}
     if not wanted:
         pytest.skip("no database wants the extension vector")
-    assert {told["database"]: told["nearest"] for told in databases if "nearest" in told} == dict.fromkeys(wanted, "north")
+    assert {told["database"]: told["nearest"] for told in databases if "nearest" in told} == dict.fromkeys(
+        wanted, "north"
+    )
+
+
+@pytest.mark.negative
+def test_no_index_was_left_half_built(databases: Any) -> None:
+    indexes = {name: valid for told in databases for name, valid in told.get("indexes", {}).items()}
+    assert indexes
+    assert [name for name, valid in indexes.items() if not valid] == []
 
 
 @pytest.mark.negative
