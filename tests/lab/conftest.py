@@ -32,15 +32,15 @@ class Homelab:
 
     site: Path
 
-    def run(self, *words: str, timeout: float = 1500) -> subprocess.CompletedProcess[str]:
-        """`provision WORDS` to its end; never raises for its exit status."""
+    def run(self, *words: str, timeout: float = 1500, feed: str | None = None) -> subprocess.CompletedProcess[str]:
+        """`provision WORDS` to its end, with `feed` as its input; never raises for its exit status."""
         return subprocess.run(
             [*PROVISION, *words],
             env=self._environment,
             capture_output=True,
             text=True,
             timeout=timeout,
-            stdin=subprocess.DEVNULL,
+            input=feed or "",
             check=False,
         )
 
