@@ -72,8 +72,8 @@ class Cluster:
 
     def build(self, statement: str, index: str) -> Built:
         """Create an index, watched. The server keeps running; no other cluster may, its memory would be counted."""
-        words = ["python3", "-", "runuser", "-u", "postgres", "--", *self._psql(self.database), "-c", statement]
-        done = inside(words, input=WATCHED.read_text(), deadline=7200)
+        words = ["python3", "-", *self._psql(self.database), "--command", statement]
+        done = inside(words, user="postgres", input=WATCHED.read_text(), deadline=7200)
         seen = json.loads(done.stdout.splitlines()[-1])
         spilled = SPILLED.search(done.stderr)
         size = int(self.psql(f"SELECT pg_relation_size('{index}')"))

@@ -1,26 +1,25 @@
-"""Runs inside the container, as root: one command, with the memory that PostgreSQL takes meanwhile.
+"""Runs inside the container, as postgres: one command, with the memory that PostgreSQL takes meanwhile.
 
     python3 - COMMAND [WORD…] < watched.py
 
-The last line of standard output is JSON: seconds, and the highest memory of all processes of the user `postgres`
+The last line of standard output is JSON: seconds, and the highest memory of all processes of that user
 together, in bytes, each shared page counted once (the sum of their proportional set sizes).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-from pwd import getpwnam
 
 SECONDS_BETWEEN_LOOKS = 1.0
 FIELDS = ("Pss", "Pss_Anon", "Pss_Shmem")
 
 
 def main() -> int:
-    owner = getpwnam("postgres").pw_uid
     peak = dict.fromkeys(FIELDS, 0)
     started = time.monotonic()
     command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
@@ -29,7 +28,7 @@ def main() -> int:
             command.wait(timeout=SECONDS_BETWEEN_LOOKS)
             break
         except subprocess.TimeoutExpired:
-            seen = memory(owner)
+            seen = memory(os.getuid())
             peak = {name: max(peak[name], seen[name]) for name in FIELDS}
     seconds = time.monotonic() - started
     print(json.dumps({"seconds": round(seconds, 2), "peak": {name.lower(): value for name, value in peak.items()}}))
