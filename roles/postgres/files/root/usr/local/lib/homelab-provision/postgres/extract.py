@@ -16,11 +16,11 @@ from .instance import Instance
 from .moment import now, write
 from .places import REPLACED, RESTORING
 from .process import run
-from .replay import promote, replay, to_end
+from .replay import archive_the_last, promote, replay, to_end
 from .repository import Repository
 from .scratch import Scratch
 from .service import Service
-from .source import Request, select
+from .source import Request, again, select
 from .sql import Door, SqlError
 from .trouble import Trouble
 
@@ -35,7 +35,8 @@ def extract(setup: Setup, database: str, request: Request) -> dict[str, object]:
     """Replace one database of the living cluster; the others are not touched."""
     began = time.monotonic()
     share.require(setup)
-    door = Service(setup).door()
+    service = Service(setup)
+    door = service.door()
     repository = Repository(setup)
     source = select(setup, repository, request)
     known = source.record.facts["databases"]
@@ -48,6 +49,8 @@ def extract(setup: Setup, database: str, request: Request) -> dict[str, object]:
         scratch.copy(f"--db-include={database}")
         with scratch.instance() as instance:
             scratch.prove(instance, only=database)
+        archive_the_last(service, source.record.system_id)
+        source = again(source, repository)
         with scratch.instance() as instance:
             last = source.last_segment(instance.control.segment_size)
             goal = to_end(source.backup.start_segment, last, source.timeline, request.to)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from . import report
 from .control import read_control
 from .fetches import Verdict, fetched, judge
 from .instance import INSUFFICIENT, Instance
 from .moment import read, write
+from .service import Service
 from .sql import Session, SqlError
 from .trouble import Trouble
 from .wal import segment_number
@@ -59,7 +60,7 @@ def to_point(point: str, first: str, last: str, timeline: int) -> Goal:
 
 
 def to_end(first: str, last: str, timeline: int, moment: datetime | None) -> Goal:
-    target = {"recovery_target_time": write(moment)} if moment else {}
+    target = {"recovery_target_time": f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f+00}"} if moment else {}
     return Goal(f"replay to {write(moment)}" if moment else "replay what came after it", first, last, timeline, target)
 
 
@@ -196,6 +197,17 @@ def promote(instance: Instance) -> int:
     if not timeline:
         raise Trouble("the restored cluster did not become a primary", None, instance.said()[-2000:])
     return int(timeline, 16)
+
+
+def archive_the_last(service: Service, system_id: str) -> None:
+    """What the living cluster has written so far reaches the archive, or we hear why not."""
+    report.step("archive what the cluster has written so far")
+    door = service.door()
+    if door.ask("SELECT to_json(system_identifier::text) FROM pg_control_system()") != system_id:
+        # A new, other cluster: nothing of it is to be found in what is restored.
+        return
+    door.ask("SELECT to_json(pg_switch_wal())")
+    await_archived(door.ask, lambda: str(door.ask("SELECT to_json(pg_stat_archiver) FROM pg_stat_archiver")))
 
 
 def await_archived(ask: Callable[[str], object], evidence: Callable[[], str], patience: float = 300.0) -> None:

@@ -14,7 +14,7 @@ from .config import Setup
 from .instance import Instance
 from .moment import write
 from .places import RESTORING, Swap, make
-from .replay import State, await_archived, promote, replay, snapshot, to_end
+from .replay import State, archive_the_last, await_archived, promote, replay, snapshot, to_end
 from .repository import Repository
 from .scratch import Scratch
 from .service import Service
@@ -82,21 +82,10 @@ def _bring(setup: Setup, request: Request, halt: Halt) -> dict[str, Any]:
     with scratch.instance() as instance:
         proven = scratch.prove(instance)
     if service.active():
-        _archive_the_last(service, source)
+        archive_the_last(service, source.record.system_id)
         halt.stop()
         source = again(source, repository)
     return _complete(scratch, source, proven, request)
-
-
-def _archive_the_last(service: Service, source: Source) -> None:
-    """What the old cluster has written so far reaches the archive before it is stopped, or we hear why not."""
-    report.step("archive what the old cluster has written since")
-    door = service.door()
-    if door.ask("SELECT to_json(system_identifier::text) FROM pg_control_system()") != source.record.system_id:
-        # A new, other cluster: nothing of it is to be found in what is restored.
-        return
-    door.ask("SELECT to_json(pg_switch_wal())")
-    await_archived(door.ask, lambda: "")
 
 
 def _complete(scratch: Scratch, source: Source, proven: str, request: Request) -> dict[str, Any]:
