@@ -123,6 +123,10 @@ def test_exit_code_of_a_rebuild_says_how_it_ended(
         ("no-such-command",),
         ("runs", "show", "1999"),
         ("verify", "no-such-host"),
+        ("backup", "no-such-host"),
+        ("backup", "db-wyse", "--type", "half"),
+        ("restore", "db-wyse", "--json"),
+        ("rebuild", "db-wyse", "--resume", "--accept-unproven-backup"),
     ],
     ids=" ".join,
 )

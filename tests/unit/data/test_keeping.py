@@ -1,0 +1,111 @@
+"""`provision backup` and `provision restore`: which programs run, what is asked first, what is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from homelab_provision import keeping, runs
+from homelab_provision.data import DataError
+from homelab_provision.errors import Refused, UsageError
+from homelab_provision.events import PhaseFinished, RunFinished, RunResult, discard
+from homelab_provision.site import Backup, Host
+
+PROGRAM = "/usr/local/sbin/homelab-postgres"
+BACKUP = Backup(server=IPv4Address("192.168.50.20"), export="/srv/backup")
+
+
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """What runs on the host: db-wyse keeps data, site-wyse keeps none, nas keeps what nothing brings back."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    groups = {"db-wyse": ("databases",), "site-wyse": ("web",), "nas": ("storage",), "lone-wyse": ("databases",)}
+    hosts = {name: Host(name=name, groups=groups[name], backup=BACKUP if name != "lone-wyse" else None)
+             for name in groups}  # fmt: skip
+    calls: list[tuple[str, ...]] = []
+
+    @contextmanager
+    def session(site: Path, names: list[str]) -> Iterator[Any]:
+        yield SimpleNamespace(site=SimpleNamespace(host=hosts.__getitem__), ssh=None)
+
+    def run_program(ssh: Any, host: str, program: str, *words: str, emit: Any) -> dict[str, Any]:
+        calls.append((host, program, *words))
+        if words[0] == "restore" and "broken" in words:
+            raise DataError("db-wyse: the share is away")
+        return {"label": "x", "facts": {"large": True}, words[0]: True}
+
+    monkeypatch.setattr(keeping, "session", session)
+    monkeypatch.setattr(keeping, "run_program", run_program)
+    return calls
+
+
+def result() -> Any:
+    last = runs.load("latest").events()[-1]
+    assert isinstance(last, RunFinished)
+    return last.result
+
+
+def test_a_backup_that_is_proven_is_a_proven_run(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
+    told = keeping.back_up(tmp_path, "db-wyse", "full", prove=True, emit=discard)
+    assert ran == [("db-wyse", PROGRAM, "backup", "--type", "full"), ("db-wyse", PROGRAM, "prove")]
+    assert told["postgres"] == {"label": "x", "facts": {"large": True}, "backup": True, "prove": True}
+    assert result() is RunResult.PROVEN
+    finished = [event for event in runs.load("latest").events() if isinstance(event, PhaseFinished)]
+    assert (finished[0].phase, finished[0].proof["postgres"]) == (
+        "backup", {"label": "x", "backup": True, "prove": True}
+    )  # fmt: skip
+
+
+def test_a_backup_alone_proves_nothing(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
+    keeping.back_up(tmp_path, "db-wyse", None, prove=False, emit=discard)
+    assert ran == [("db-wyse", PROGRAM, "backup")]
+    assert result() is RunResult.UNPROVEN
+
+
+def test_what_will_be_replaced_is_told_first(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
+    told: list[str] = []
+    keeping.restore(tmp_path, "db-wyse", "2026-11-23T07:30", None, emit=discard, confirm=told.append)
+    assert told == ["This replaces the data (postgres) of db-wyse by its state of 2026-11-23T07:30."]
+    assert ran == [("db-wyse", PROGRAM, "restore", "--to", "2026-11-23T07:30")]
+    keeping.restore(tmp_path, "db-wyse", None, "spans", emit=discard, confirm=told.append)
+    assert told[1:] == ["This replaces the database spans of db-wyse by the newest backup."]
+    assert ran[1:] == [("db-wyse", PROGRAM, "restore", "--database", "spans")]
+
+
+@pytest.mark.negative
+def test_who_says_no_leaves_no_run_behind(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
+    def no(text: str) -> None:
+        raise Refused("not confirmed")
+
+    with pytest.raises(Refused):
+        keeping.restore(tmp_path, "db-wyse", None, None, emit=discard, confirm=no)
+    assert not ran
+    assert not runs.history()
+
+
+@pytest.mark.negative
+def test_a_restore_that_fails_is_recorded_as_failed(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the share is away"):
+        keeping.restore(tmp_path, "db-wyse", "broken", None, emit=discard, confirm=lambda text: None)
+    assert result() is RunResult.FAILED
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("site-wyse", "no role of `site-wyse` keeps data that is backed up"),
+        ("nas", "no role of `nas` keeps data that is backed up"),
+        ("lone-wyse", "`provision_backup` is not set"),
+    ],
+)
+def test_hosts_without_a_backup(ran: list[tuple[str, ...]], tmp_path: Path, host: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        keeping.back_up(tmp_path, host, None, prove=False, emit=discard)
+    assert not ran
