@@ -107,6 +107,8 @@ def check_disk(plan: Plan) -> None:
 def write(plan: Plan, payload: BinaryIO) -> None:
     """Erase the old table, write every extent, read it back from the medium and compare."""
     check_disk(plan)
+    if plan["keep_data"]:
+        mend_data(plan)
     try:
         # O_EXCL: the kernel refuses if the disk is in use (mounted, part of a volume).
         handle = os.open(plan["disk"], os.O_RDWR | os.O_EXCL | os.O_DIRECT)
@@ -248,6 +250,18 @@ def progress(stage: str, done: int, total: int) -> None:
         say(stage=stage, done=done, total=total)
 
 
+def mend_data(plan: Plan) -> None:
+    """See that the file system that is kept is whole, while nothing has been written yet.
+
+    A host that lost its power left its journal to be replayed (status 1: something was mended).
+    """
+    with kernel_partitions(plan):
+        try:
+            command("e2fsck", "-p", node(plan, "hlp-srv"), fine=(0, 1))
+        except GiveUp as failed:
+            raise GiveUp(f"the data that shall be kept is damaged, so nothing was written: {failed}") from None
+
+
 # ---- personalise ---------------------------------------------------------------------------------------------
 
 
@@ -265,10 +279,7 @@ def personalise(plan: Plan, identity: BinaryIO) -> None:
             unpack(identity, ROOT_MOUNT)
         finally:
             command("umount", str(ROOT_MOUNT))
-        if plan["keep_data"]:
-            # A host that lost its power left its journal to be replayed (status 1: something was mended).
-            command("e2fsck", "-p", data, fine=(0, 1))
-        else:
+        if not plan["keep_data"]:
             say(stage="make the data file system")
             command("mke2fs", "-q", "-F", "-t", "ext4", "-L", "hlp-srv", "-m", "1", "-E", "nodiscard", data)
         flush(root, data)

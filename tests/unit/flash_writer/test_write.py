@@ -16,9 +16,11 @@ import pytest
 
 from homelab_provision import rescue_facts
 from homelab_provision.paths import PACKAGE
+from homelab_provision.process import run
 from tests.unit.flash_writer.disks import (
     MIB,
     MakeDisk,
+    make_data,
     packed,
     payload_of,
     pieces,
@@ -187,6 +189,11 @@ def test_an_image_that_is_too_long_is_refused(
     assert disk.tables() == []
 
 
+def past_superblock(data: tuple[int, int]) -> tuple[int, int]:
+    """All of a file system but the block in which e2fsck counts what was ever written."""
+    return data[0] + 2048, data[1] - 2048
+
+
 # ---- the data that stays -------------------------------------------------------------------------------------
 
 
@@ -198,23 +205,71 @@ def test_keep_data_leaves_every_byte_of_the_data_partition(
 ) -> None:
     disk, image = make_disk(size), pieces()
     layout = small_layout(size, spare=spare)
+    make_data(disk, layout, tmp_path)
     disk.partition(layout)
     data = layout.data.offset_bytes, layout.data.size_bytes
-    before = disk.digest(*data)
+    before = disk.digest(*past_superblock(data))
 
     write(writer, plan_for(disk, layout, image, keep_data=True), payload_of(image, tmp_path / "image.zst"))
 
-    assert disk.digest(*data) == before
+    assert disk.digest(*past_superblock(data)) == before
     assert disk.tables() == []
     assert all(written_pieces(disk, layout, image))
 
 
 def test_data_also_stays_when_the_image_is_damaged(writer: ModuleType, make_disk: MakeDisk, tmp_path: Path) -> None:
     disk, layout, image = make_disk(SIZE), small_layout(SIZE), pieces()
+    make_data(disk, layout, tmp_path)
     data = layout.data.offset_bytes, layout.data.size_bytes
-    before = disk.digest(*data)
+    before = disk.digest(*past_superblock(data))
     give_up(writer, plan_for(disk, layout, image, keep_data=True), packed(b"short", tmp_path / "image.zst"))
-    assert disk.digest(*data) == before
+    assert disk.digest(*past_superblock(data)) == before
+
+
+def test_the_journal_of_a_host_that_lost_its_power_is_replayed(
+    writer: ModuleType, make_disk: MakeDisk, tmp_path: Path
+) -> None:
+    disk, layout, image = make_disk(SIZE), small_layout(SIZE), pieces()
+    make_data(disk, layout, tmp_path)
+    data = layout.data.offset_bytes, layout.data.size_bytes
+    mounted, lost = tmp_path / "srv", tmp_path / "lost.ext4"
+    mounted.mkdir()
+    where = f"loop,offset={data[0]},sizelimit={data[1]}"
+    run(["mount", "-o", where, disk.device, mounted], deadline=20)
+    try:
+        (mounted / "rows").write_text("committed")
+        run(["sync", "-f", mounted], deadline=20)
+        lost.write_bytes(disk.read(*data))  # as the disk is when the power goes
+    finally:
+        run(["umount", mounted], deadline=20)
+    assert "needs_recovery" in features(lost)
+    with disk.device.open("r+b") as device:
+        device.seek(data[0])
+        device.write(lost.read_bytes())
+
+    write(writer, plan_for(disk, layout, image, keep_data=True), payload_of(image, tmp_path / "image.zst"))
+
+    kept = tmp_path / "kept.ext4"
+    kept.write_bytes(disk.read(*data))
+    assert "needs_recovery" not in features(kept)
+    assert run(["debugfs", "-R", "cat /rows", kept], deadline=10).stdout == "committed"
+
+
+@pytest.mark.negative
+def test_damaged_data_is_noticed_before_anything_is_written(
+    writer: ModuleType, make_disk: MakeDisk, tmp_path: Path
+) -> None:
+    disk, layout, image = make_disk(SIZE), small_layout(SIZE), pieces()
+    before = disk.digest()
+    said = give_up(writer, plan_for(disk, layout, image, keep_data=True), payload_of(image, tmp_path / "image.zst"))
+    assert "nothing was written" in said
+    assert disk.digest() == before
+    assert not Path(f"{disk.device}p1").exists()  # the kernel's partitions are gone again
+
+
+def features(file_system: Path) -> str:
+    shown = run(["dumpe2fs", "-h", file_system], deadline=10).stdout.splitlines()
+    return next(line for line in shown if line.startswith("Filesystem features:"))
 
 
 # ---- as the rescue runs it -----------------------------------------------------------------------------------
