@@ -191,10 +191,11 @@ class Cluster:
         """Let the server read files that are newer than what it has read; restart it if it needs that and may."""
         with self.session("postgres") as server:
             loaded = float(server.query("SELECT extract(epoch FROM pg_conf_load_time())")[0][0] or 0)
-            if not self.check and postgres_config.newest(plan) > loaded:
+            if postgres_config.newest(plan) > loaded:
                 self.hear_complaints()
                 self.actions.append("reload the configuration")
-                reload(server)
+                if not self.check:
+                    reload(server)
             pending = server.document(PENDING)
         if pending and self.told["restart_allowed"]:
             self.systemctl("restart")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import ssl
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,20 +95,18 @@ def changes(plan: list[files.Wanted]) -> list[files.Wanted]:
 
 def judge(module: Any, plan: list[files.Wanted], where: str, postgres: str, account: str) -> None:
     """Let PostgreSQL read the new files from another place. Raises `RefusedError` with its own words."""
-    draft = Path(f"{where}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
+    with tempfile.TemporaryDirectory(prefix="postgres-", dir="/run") as folder:
+        Path(folder).chmod(0o755)
+        draft = f"{folder}/draft"
         for file in files.in_order([file for file in plan if file.path.startswith(where)]):
-            if not file.path.endswith("server.key"):
-                files.commit(file._replace(path=file.path.replace(where, str(draft), 1)))
+            if not file.path.endswith(".key"):
+                files.commit(file._replace(path=file.path.replace(where, draft, 1)))
         code, _, err = module.run_command([
             "setpriv", f"--reuid={account}", f"--regid={account}", "--clear-groups",
             postgres, "-C", "port", "-c", f"config_file={draft}/postgresql.conf",
         ])  # fmt: skip
-        if code:
-            raise RefusedError(f"PostgreSQL refuses the new configuration: {err.strip().replace(str(draft), where)}")
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    if code:
+        raise RefusedError(f"PostgreSQL refuses the new configuration: {err.strip().replace(draft, where)}")
 
 
 @contextlib.contextmanager
@@ -129,7 +127,8 @@ def placed(todo: list[files.Wanted]) -> Iterator[None]:
 
 def newest(plan: list[files.Wanted]) -> float:
     """When the last of the files was written; a server that has read its configuration before has to read it again."""
-    return max(Path(file.path).stat().st_mtime for file in plan if file.kind == "file")
+    there = (Path(file.path) for file in plan if file.kind == "file")
+    return max((path.stat().st_mtime for path in there if path.exists()), default=0)
 
 
 def complaints(session: Session) -> list[str]:
