@@ -59,10 +59,11 @@ silent: {description: Servers that did not answer., type: list, elements: str, r
 """
 
 FSTAB = "/etc/fstab"
-# In a copy of the mounts without the shares, so that one that hangs does not keep findmnt waiting.
+# In a copy of the mounts in which the directories that hold shares are covered by themselves, bare: so findmnt cannot
+# run into a share that hangs.
 JUDGE = """
 draft=$1; shift
-for path; do umount --lazy --no-canonicalize --internal-only "$path"; done
+for parent; do mount --bind "$parent" "$parent"; done
 exec findmnt --verify --tab-file "$draft"
 """
 
@@ -157,13 +158,12 @@ def plan(module: Any, before: str) -> Plan:
 
 def judge(module: Any, todo: Plan) -> None:
     """Let findmnt read the new fstab. Raises `NasError` for errors that the present one does not have."""
+    parents = sorted({str(parent) for entry in todo.entries if (parent := Path(entry.path).parent).is_dir()} - {"/"})
 
     def complaints(text: str) -> set[tuple[str, str]]:
         draft = Path(module.tmpdir) / "fstab"
         draft.write_text(text)
-        mounts = bare_directory.mounts_now()
-        shares = [entry.path for entry in todo.entries for _ in mounts.get(entry.path, [])]
-        words = ["timeout", "20", "unshare", "--mount", "sh", "-c", JUDGE, "judge", str(draft), *shares]
+        words = ["timeout", "20", "unshare", "--mount", "sh", "-c", JUDGE, "judge", str(draft), *parents]
         code, out, err = module.run_command(words)
         found = fstab.complaints(f"{out}\n{err}")
         return found or ({("", f"findmnt ended with status {code}")} if code else set())

@@ -13,30 +13,34 @@ LIMIT = 60
 OWN = "awk '/^# BEGIN homelab-provision nas_mounts/ {own = 1; next} /^# END/ {own = 0} own' /etc/fstab"
 PATHS = f"{OWN} | awk '{{print $2}}' | while read -r word; do printf '%b\\n' \"$word\"; done"
 
-# A look at the bare directories, in a copy of the mounts from which the shares are taken away: root tries to write.
+# A second view of each parent directory, in which nothing is mounted: there root tries to write beneath the share.
 BENEATH = f"""
-{PATHS} >paths
+mkdir view
 cat >try <<'end'
 while read -r path; do
-    while umount --lazy --no-canonicalize --internal-only "$path" 2>/dev/null; do :; done
-    findmnt --mountpoint "$path" >/dev/null && echo "mounted $path"
-    touch "$path/.verify" 2>/dev/null && echo "written $path"
-    beside=$(mktemp -d "$path.XXXXXX") && touch "$beside/.verify" && rm -r "$beside" && echo "tried $path"
+    mount --bind "$(dirname "$path")" view
+    bare=view/$(basename "$path")
+    [ -d "$bare" ] || echo "missing $path"
+    touch "$bare/.verify" 2>/dev/null && echo "written $path"
+    beside=$(mktemp -d "$bare.XXXXXX") && touch "$beside/.verify" && rm -r "$beside" && echo "tried $path"
+    umount view
 done
 end
+{PATHS} >paths
 unshare --mount sh try <paths
 """
 
 READ = f"""
-{PATHS} | while read -r path; do
-    (
-        start=$(date +%s)
-        timeout --signal=KILL {LIMIT * 2} ls "$path" >/dev/null 2>&1
-        echo "$(($(date +%s) - start)) $path"
-    ) &
-done
-wait
-sleep 1 # the last lines are written
+{PATHS} | {{
+    while read -r path; do
+        (
+            start=$(date +%s)
+            timeout --signal=KILL {LIMIT * 2} ls "$path" >/dev/null 2>&1
+            echo "$(($(date +%s) - start)) $path"
+        ) &
+    done
+    wait
+}}
 """
 
 SECRETS = """
