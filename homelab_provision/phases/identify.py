@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
-from homelab_provision.choice import Target, choose_target
+from homelab_provision.choice import Target, choose_target, content
 from homelab_provision.events import Proof, step
+from homelab_provision.image.layout import DATA
 from homelab_provision.passport import MachineFacts, require_match
 from homelab_provision.paths import PACKAGE
 from homelab_provision.phases.context import Rebuild
@@ -29,6 +30,15 @@ def judge(rebuild: Rebuild, facts: MachineFacts) -> Target:
     return choose_target(rebuild.machine.passport, facts, rebuild.plan.erase)
 
 
+def lost(target: Target, facts: MachineFacts, *, keep_data: bool) -> tuple[str, ...]:
+    """What will be gone from the disk, a line each."""
+    if not keep_data:
+        return target.content
+    seen = next(disk for disk in facts.disks if disk.name == target.name)
+    others = [partition for partition in seen.partitions if partition.name != DATA]
+    return tuple(dict.fromkeys(content(seen.model_copy(update={"partitions": others}))))
+
+
 def run(rebuild: Rebuild) -> Proof:
     """Refuse, or ask for the last word; from here on the plan and the disk are known to belong together."""
     with step(rebuild.emit, "read the machine"):
@@ -37,7 +47,7 @@ def run(rebuild: Rebuild) -> Proof:
     disk = (
         f"{target.path} ({target.model or target.transport}, serial {target.serial}, {format_size(target.size_bytes)})"
     )
-    losses: list[JsonValue] = [*target.content] or ["nothing: the disk is blank"]
+    losses: list[JsonValue] = [*lost(target, facts, keep_data=rebuild.plan.keep_data)] or ["nothing: the disk is blank"]
     rebuild.say(f"passport matches: {rebuild.machine.name}, serial {rebuild.machine.passport.serial}")
     rebuild.say(f"will write {disk}; this erases {'; '.join(map(str, losses))}")
     if not rebuild.consent:

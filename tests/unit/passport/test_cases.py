@@ -12,6 +12,7 @@ import yaml
 from homelab_provision.choice import choose_target
 from homelab_provision.errors import ExitCode, Refused
 from homelab_provision.passport import MachineFacts, compare
+from homelab_provision.phases.identify import lost
 from homelab_provision.site import Passport, same_serial
 
 BOXES = Path(__file__).parents[2] / "fixtures" / "machines"
@@ -85,3 +86,13 @@ def test_nothing_but_the_system_disk_is_ever_chosen(name: str) -> None:
             assert same_serial(seen.serial or "", disk.serial)
             assert disk in papers.system_disks
             assert len(facts.disks_like(disk)) == 1
+
+
+def test_kept_data_is_not_among_what_is_lost() -> None:
+    case = next(case for case in CASES if case["box"] == "sata-own-layout")
+    facts = box(case["box"])
+    target = choose_target(passport(case["passport"]), facts)
+    everything, kept = (lost(target, facts, keep_data=keep) for keep in (False, True))
+    assert len(everything) > len(kept) > 0
+    assert all("hlp-srv" in line for line in set(everything) - set(kept))
+    assert not any("hlp-srv" in line for line in kept)
