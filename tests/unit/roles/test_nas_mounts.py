@@ -1,0 +1,446 @@
+"""The module `nas_mounts` as a whole: what it plans, in which order it acts, and what it still owes after a crash."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
+
+from tests.unit.roles import modules
+
+bare = modules.part("bare_directory")
+files = modules.part("files")
+fstab = modules.part("fstab")
+nas_entries = modules.part("nas_entries")
+nas_files = modules.part("nas_files")
+nas_units = modules.part("nas_units")
+
+FOREIGN = "LABEL=hlp-root / ext4 noatime 0 1\n"
+BACKUP = {"source": "127.0.0.1:/srv/b", "path": "/mnt/backup", "profile": "backup"}
+FILMS = {"source": "//127.0.0.1/films", "path": "/mnt/films", "protocol": "smb", "username": "ada",
+         "password": "open-sesame"}  # fmt: skip
+
+
+def load() -> Any:
+    spec = importlib.util.spec_from_file_location("nas_mounts", modules.PLAYBOOKS / "library" / "nas_mounts.py")
+    assert spec
+    assert spec.loader
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+class Machine:
+    """A host on which the module runs: its files are in a directory, its mounts and units are noted."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.root, self.capsys = root, capsys
+        self.module = load()
+        self.log: list[str] = []
+        self.mounted: dict[str, list[str]] = {}
+        self.guarded: set[str] = set()
+        self.active: set[str] = set()
+        self.busy: set[str] = set()
+        self.up = {("127.0.0.1", 2049), ("127.0.0.1", 445)}
+        self.judged = (0, "", "")
+        self.fstab = root / "fstab"
+        self.fstab.write_text(FOREIGN)
+        replaced = {
+            (self.module, "FSTAB"): str(self.fstab),
+            (nas_files, "UNITS"): root / "units",
+            (nas_files, "OWED"): root / "run" / "owed.json",
+            (nas_files, "CREDENTIALS"): root / "nas",
+            (nas_entries, "CREDENTIALS"): root / "nas",
+            (bare, "mounts_now"): lambda: self.mounted,
+            (bare, "is_guarded"): self.guarded.__contains__,
+            (bare, "guard"): lambda path: self.note(f"guard {path}", self.guarded.add(path)),
+            (bare, "release"): lambda path: self.note(f"release {path}", self.guarded.discard(path)),
+            (nas_units, "probe"): lambda servers: {server: server in self.up for server in servers},
+            (nas_units, "let_go"): self.let_go,
+            (self.module.DiscreetModule, "run_command"): self.run_command,
+            (os, "fchown"): lambda *_: None,
+            (os, "chown"): lambda *_: None,
+        }
+        for (owner, name), value in replaced.items():
+            monkeypatch.setattr(owner, name, value)
+        look = files.look
+        # Whoever runs the tests owns the files; on a host that is root.
+        monkeypatch.setattr(files, "look", lambda path: look(path)._replace(uid=0, gid=0))
+
+    def note(self, text: str, _: None = None) -> None:
+        self.log.append(text)
+
+    def let_go(self, path: str, *, answers: bool) -> str | None:
+        if path in self.busy:
+            return f"{path} is in use by sleep (7)"
+        self.note(f"{'unmount' if answers else 'detach'} {path}")
+        return None
+
+    def run_command(self, argv: list[str], check_rc: bool = False) -> tuple[int, str, str]:
+        if argv[:2] == ["systemctl", "show"]:
+            names = argv[argv.index("--") + 1 :]
+            return 0, "\n\n".join(self.show(name) for name in names), ""
+        self.note(" ".join(argv[:1] if argv[0] == "timeout" else argv))
+        if argv[0] == "timeout":
+            return self.judged
+        if argv[1] in ("start", "restart"):
+            self.active |= set(argv[2:])
+        if argv[1] == "stop":
+            self.active -= set(argv[2:])
+        return 0, "", ""
+
+    def show(self, name: str) -> str:
+        known = nas_entries.unit_name(name.removesuffix(".automount")) and name in self.active
+        state = "active" if known else "inactive"
+        written = any(nas_entries.unit_name(path) in name for path in self.lines)
+        load = "loaded" if written else "not-found"
+        return f"Id={name}\nLoadState={load}\nActiveState={state}\nNeedDaemonReload=no"
+
+    @property
+    def lines(self) -> dict[str, str]:
+        found: dict[str, str] = fstab.own_lines(fstab.split(self.fstab.read_text()))
+        return found
+
+    def play(self, *mounts: dict[str, Any], check: bool = False) -> dict[str, Any]:
+        """Run the module with this list; what it answers. The log is that of this run alone."""
+        self.log.clear()
+        words = {"mounts": list(mounts), "_ansible_check_mode": check, "_ansible_remote_tmp": str(self.root)}
+        with patch_module_args(words), pytest.raises(SystemExit):
+            self.module.main()
+        answer: dict[str, Any] = json.loads(self.capsys.readouterr().out)
+        return answer
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Machine:
+    return Machine(tmp_path, monkeypatch, capsys)
+
+
+def test_documentation_names_every_argument_with_its_default() -> None:
+    documented = yaml.safe_load(load().DOCUMENTATION)["options"]["mounts"]
+    assert documented["suboptions"].keys() == nas_entries.ENTRY.keys()
+    for name, argument in nas_entries.ENTRY.items():
+        for word in ("type", "default", "choices", "required", "elements"):
+            assert documented["suboptions"][name].get(word) == argument.get(word), (name, word)
+
+
+def test_the_role_and_the_module_take_the_same_entries() -> None:
+    text = (modules.PLAYBOOKS.parent / "roles" / "nas_mounts" / "meta" / "argument_specs.yml").read_text()
+    entries = yaml.safe_load(text)["argument_specs"]["main"]["options"]["nas_mounts"]["options"]
+    assert {name: {key: value for key, value in option.items() if key != "description"}
+            for name, option in entries.items()} == nas_entries.ENTRY  # fmt: skip
+
+
+def test_a_share_is_guarded_before_fstab_tells_of_it_and_started_last(machine: Machine) -> None:
+    answer = machine.play(BACKUP)
+    assert answer["changed"]
+    assert machine.log == [
+        "guard /mnt/backup",
+        "timeout",
+        "systemctl daemon-reload",
+        "systemctl start mnt-backup.automount",
+    ]
+    assert list(machine.lines) == ["/mnt/backup"]
+    drop_in = machine.root / "units" / "mnt-backup.mount.d" / "homelab-nas.conf"
+    assert "StartLimitIntervalSec=0" in drop_in.read_text()
+    again = machine.play(BACKUP)
+    assert (again["changed"], again["actions"], machine.log) == (False, [], [])
+
+
+def test_check_mode_tells_and_does_nothing(machine: Machine) -> None:
+    answer = machine.play(BACKUP, check=True)
+    assert answer["changed"]
+    assert "start mnt-backup.automount" in answer["actions"]
+    assert machine.log == ["timeout"]  # findmnt's judgement alone
+    assert machine.fstab.read_text() == FOREIGN
+    assert not (machine.root / "units").exists()
+
+
+def test_changed_options_take_effect(machine: Machine) -> None:
+    machine.play(BACKUP)
+    answer = machine.play({**BACKUP, "options": ["timeo=9"]})
+    assert machine.log == ["timeout", "systemctl daemon-reload", "unmount /mnt/backup",
+                           "systemctl restart mnt-backup.automount"]  # fmt: skip
+    assert "timeo=9" in machine.lines["/mnt/backup"]
+    assert answer["actions"] == [f"write {machine.fstab}", "mount /mnt/backup anew"]
+
+
+def test_a_share_whose_nas_is_away_is_detached_not_waited_for(machine: Machine) -> None:
+    machine.play(BACKUP)
+    machine.up.clear()
+    answer = machine.play({**BACKUP, "options": ["timeo=9"]})
+    assert "detach /mnt/backup" in machine.log
+    assert answer["changed"]
+
+
+@pytest.mark.negative
+def test_a_nas_that_is_away_is_warned_of_and_nothing_fails(machine: Machine) -> None:
+    machine.up = {("127.0.0.1", 445)}
+    answer = machine.play(BACKUP, FILMS)
+    assert not answer.get("failed")
+    (told,) = answer["silent"]
+    assert told.startswith("127.0.0.1 does not answer at port 2049: /mnt/backup")
+
+
+@pytest.mark.negative
+def test_a_share_in_use_is_not_pulled_away_and_the_next_run_goes_on(machine: Machine) -> None:
+    machine.play(BACKUP)
+    machine.busy = {"/mnt/backup"}
+    changed = {**BACKUP, "options": ["timeo=9"]}
+    failed = machine.play(changed)
+    assert failed["failed"]
+    assert "in use by sleep (7)" in failed["msg"]
+    assert not [line for line in machine.log if "restart" in line or "stop" in line]
+    assert machine.play(changed, check=True)["actions"] == ["mount /mnt/backup anew"]
+    machine.busy = set()
+    assert machine.play(changed)["changed"]
+    assert "systemctl restart mnt-backup.automount" in machine.log
+    assert machine.play(changed)["changed"] is False
+
+
+def test_a_run_that_is_killed_is_finished_by_the_next(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.play(BACKUP)
+    changed = {**BACKUP, "options": ["timeo=9"]}
+    with monkeypatch.context() as broken:
+        broken.setattr(nas_units, "let_go", lambda *_, **__: (_ for _ in ()).throw(OSError("killed here")))
+        assert machine.play(changed)["failed"]
+    assert "timeo=9" in machine.lines["/mnt/backup"]
+    assert machine.play(changed)["actions"] == ["mount /mnt/backup anew"]
+    assert machine.play(changed)["changed"] is False
+
+
+def test_a_removed_share_leaves_nothing(machine: Machine) -> None:
+    machine.play(BACKUP, FILMS)
+    assert (machine.root / "nas" / "mnt-films").read_text() == "username=ada\npassword=open-sesame\n"
+    machine.play(BACKUP, {"path": "/mnt/films", "state": "absent"})
+    assert machine.log[1:] == ["unmount /mnt/films", "systemctl stop mnt-films.automount", "release /mnt/films",
+                               "systemctl daemon-reload"]  # fmt: skip
+    assert not (machine.root / "nas").exists()
+    assert [path.name for path in (machine.root / "units").iterdir()] == ["mnt-backup.mount.d"]
+    machine.play()
+    assert machine.fstab.read_text() == FOREIGN
+    assert machine.play()["changed"] is False
+
+
+@pytest.mark.negative
+def test_a_removed_share_in_use_keeps_its_line_and_its_credentials(machine: Machine) -> None:
+    machine.play(BACKUP, FILMS)
+    machine.busy = {"/mnt/films"}
+    failed = machine.play(BACKUP)
+    assert failed["failed"]
+    assert list(machine.lines) == ["/mnt/backup", "/mnt/films"]
+    assert (machine.root / "nas" / "mnt-films").exists()
+    machine.busy = set()
+    assert machine.play(BACKUP)["changed"]
+    assert list(machine.lines) == ["/mnt/backup"]
+    assert not (machine.root / "nas" / "mnt-films").exists()
+
+
+@pytest.mark.negative
+def test_credentials_are_nobody_elses_and_in_no_answer(machine: Machine) -> None:
+    answer = machine.play(FILMS)
+    secret = machine.root / "nas" / "mnt-films"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert secret.parent.stat().st_mode & 0o777 == 0o700
+    assert "sesame" not in json.dumps(answer)
+    other = machine.play({**FILMS, "password": "close-sesame"})
+    assert "sesame" not in json.dumps(other)
+    assert "unmount /mnt/films" in machine.log, "a new password has to be used"
+    assert machine.play({**FILMS, "password": "close-sesame"})["changed"] is False
+
+
+@pytest.mark.negative
+def test_what_is_mounted_by_others_is_left_alone(machine: Machine) -> None:
+    machine.mounted["/mnt/backup"] = ["ext4"]
+    refused = machine.play(BACKUP)
+    assert "/mnt/backup is mounted already (ext4)" in refused["msg"]
+    assert machine.log == []
+
+
+@pytest.mark.negative
+def test_a_mount_point_on_a_share_is_refused_before_it_is_looked_at(machine: Machine) -> None:
+    machine.mounted["/mnt"] = ["autofs", "nfs4"]
+    assert "would lie on /mnt" in machine.play(BACKUP)["msg"]
+    assert machine.log == []
+
+
+@pytest.mark.negative
+def test_a_table_that_findmnt_refuses_is_never_written(machine: Machine) -> None:
+    machine.judged = (139, "", "findmnt: draft: parse error at line 3 -- ignored\n")
+    told = iter([machine.judged, (0, "", "")])  # the new one; the present one
+    machine.module.DiscreetModule.run_command = lambda self, argv, **_: (
+        next(told) if argv[0] == "timeout" else machine.run_command(argv)
+    )
+    refused = machine.play(BACKUP)
+    assert refused["failed"]
+    assert "parse error at line 3" in refused["msg"]
+    assert machine.fstab.read_text() == FOREIGN
+
+
+def test_an_error_that_was_there_before_is_not_ours(machine: Machine) -> None:
+    machine.judged = (1, "/usb\n   [E] unreachable on boot required target: No such file or directory\n", "")
+    assert machine.play(BACKUP)["changed"]
+    assert list(machine.lines) == ["/mnt/backup"]
+
+
+def test_an_automount_that_was_stopped_is_started_again(machine: Machine) -> None:
+    machine.play(BACKUP)
+    machine.active.clear()
+    assert machine.play(BACKUP)["actions"] == ["start mnt-backup.automount"]
+
+
+def test_an_owner_that_does_not_exist_is_named(machine: Machine) -> None:
+    assert "'nobody-at-all'; there is no such account" in machine.play({**FILMS, "owner": "nobody-at-all"})["msg"]
+
+
+MOUNTINFO = """\
+29 1 8:2 / / rw,relatime shared:1 - ext4 /dev/sda2 rw
+80 29 0:74 / /mnt/a\\040b rw,relatime shared:9 master:2 - autofs systemd-1 rw,fd=34
+173 80 0:97 / /mnt/a\\040b rw,relatime - nfs4 nas:/x rw,vers=4.2
+"""
+
+
+def test_mounts_are_read_without_touching_them() -> None:
+    assert bare.mounted(MOUNTINFO) == {"/": ["ext4"], "/mnt/a b": ["autofs", "nfs4"]}
+
+
+@pytest.mark.parametrize("mounts", [{"/": ["ext4"]}, {"/mnt/x": ["autofs", "nfs4"]}, {"/srv": ["nfs4"], "/": ["ext4"]}])
+def test_a_path_on_a_disk_is_fine(mounts: dict[str, list[str]]) -> None:
+    bare.refuse_remote_parent("/mnt/x", mounts)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A path for a mount point, on a file system that knows the attribute, as root."""
+    path = tmp_path / "in" / "place"
+    try:
+        bare.guard(str(path))
+    except (OSError, nas_entries.NasError) as error:
+        pytest.skip(f"needs root and a disk: {error}")
+    yield path
+    bare.release(str(path))
+
+
+@pytest.mark.negative
+def test_not_even_root_writes_into_a_bare_mount_point(place: Path) -> None:
+    assert bare.is_guarded(str(place))
+    with pytest.raises(PermissionError):
+        (place / "file").touch()
+    with pytest.raises(PermissionError):
+        place.rmdir()
+    bare.guard(str(place))
+    assert bare.is_guarded(str(place))
+    bare.release(str(place))
+    assert not place.exists()
+    assert not bare.is_guarded(str(place))
+
+
+@pytest.mark.negative
+def test_files_beneath_a_mount_are_never_hidden(place: Path) -> None:
+    bare.release(str(place))
+    place.mkdir()
+    (place / "precious").touch()
+    with pytest.raises(nas_entries.NasError, match=r"has files of its own.*precious"):
+        bare.is_guarded(str(place))
+    bare.release(str(place))
+    assert (place / "precious").exists()
+
+
+@pytest.mark.negative
+def test_a_file_or_a_link_is_no_mount_point(place: Path) -> None:
+    file, link = place.parent / "file", place.parent / "link"
+    file.touch()
+    link.symlink_to(place)
+    for path in (file, link):
+        with pytest.raises(nas_entries.NasError, match="is no directory"):
+            bare.is_guarded(str(path))
+    through = place.parent.parent / "through"
+    through.symlink_to(place.parent)
+    with pytest.raises(nas_entries.NasError, match="leads through a symbolic link"):
+        bare.is_guarded(str(through / "place"))
+
+
+def test_servers_are_asked_all_at_once_and_none_for_long() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        open_port = server.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            closed_port = other.getsockname()[1]
+        asked = {("127.0.0.1", open_port), ("127.0.0.1", closed_port)}
+        assert nas_units.probe(asked) == {("127.0.0.1", open_port): True, ("127.0.0.1", closed_port): False}
+    assert nas_units.probe(set()) == {}
+
+
+def test_a_share_is_let_go_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers, ran = ["autofs", "nfs4", "nfs4"], []
+
+    def umount(argv: list[str]) -> None:
+        ran.append(argv)
+        layers.pop()
+
+    monkeypatch.setattr(bare, "mounts_now", lambda: {"/mnt/x": list(layers)})
+    monkeypatch.setattr(nas_units, "_bounded", umount)
+    assert nas_units.let_go("/mnt/x", answers=True) is None
+    assert layers == ["autofs"], "the automount is systemd's to take away"
+    assert ran == [["umount", "--no-canonicalize", "/mnt/x"]] * 2
+    assert nas_units.let_go("/mnt/x", answers=True) is None
+    assert len(ran) == 2
+
+
+@pytest.mark.negative
+def test_only_a_dead_share_is_pulled_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(bare, "mounts_now", lambda: {"/mnt/x": ["autofs", "nfs4"]})
+    monkeypatch.setattr(nas_units, "_bounded", ran.append)
+    monkeypatch.setattr(nas_units, "users", lambda path: ["sleep (7)"])
+    assert nas_units.let_go("/mnt/x", answers=True) == "/mnt/x is in use by sleep (7)"
+    assert "--lazy" not in ran[0]
+    nas_units.let_go("/mnt/x", answers=False)
+    assert "--lazy" in ran[1]
+
+
+def test_who_uses_a_share_is_told_by_the_kernel(tmp_path: Path) -> None:
+    file = tmp_path / "open"
+    with file.open("w"):
+        assert any(told.endswith(f"({os.getpid()})") for told in nas_units.users(str(tmp_path)))
+    assert nas_units.users(f"{tmp_path}-not") == []
+
+
+@pytest.mark.processes
+def test_a_program_that_never_ends_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nas_units, "LET_GO_SECONDS", 0.2)
+    nas_units._bounded(["sleep", "60"])
+
+
+@pytest.mark.parametrize(
+    ("unit", "wants"),
+    [
+        ({"LoadState": "loaded", "NeedDaemonReload": "no"}, False),
+        ({"LoadState": "loaded", "NeedDaemonReload": "yes"}, True),
+        ({"LoadState": "not-found", "NeedDaemonReload": "no"}, True),
+    ],
+)
+def test_systemd_is_told_when_it_has_not_read_what_is_written(unit: dict[str, str], wants: bool) -> None:
+    assert nas_units.unheeded({"mnt-x.mount": unit}) is wants
+
+
+def test_systemd_is_asked_once_for_all() -> None:
+    asked = []
+
+    def run_command(argv: list[str], check_rc: bool) -> tuple[int, str, str]:
+        asked.append(argv)
+        return 0, "Id=a\nActiveState=active\n\nId=b\nActiveState=failed", ""
+
+    seen = nas_units.look(SimpleNamespace(run_command=run_command), ["/mnt/x"])
+    assert seen["mnt-x.automount"]["ActiveState"] == "active"
+    assert seen["mnt-x.mount"]["ActiveState"] == "failed"
+    assert len(asked) == 1
+    assert nas_units.look(SimpleNamespace(run_command=None), []) == {}
