@@ -36,7 +36,7 @@ description:
   - Users and databases that are no longer listed are told and left alone.
 options:
   version: {type: str, required: true, description: Major version.}
-  data: {type: path, required: true, description: Data directory. Made if there is none.}
+  data: {type: path, required: true, description: "Data directory, made if there is none; the one above is postgres's."}
   config: {type: path, required: true, description: Directory of the configuration files.}
   service: {type: str, required: true, description: The systemd unit.}
   socket: {type: path, required: true, description: Directory of the Unix socket.}
@@ -174,7 +174,7 @@ class Cluster:
         self.actions.append(f"initialise {self.told['data']}")
         if not self.check:
             initdb = str(self.programs / "initdb")
-            postgres_data.initialise(self.module, self.told["data"], initdb, ACCOUNT, self.uid, self.gid)
+            postgres_data.initialise(self.module, self.told["data"], initdb, ACCOUNT)
 
     def systemctl(self, verb: str) -> None:
         self.actions.append(f"{verb} {self.told['service']}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -43,13 +42,10 @@ def _way_out(major: str) -> str:
             "directory out of the way")  # fmt: skip
 
 
-def initialise(module: Any, data: str, initdb: str, account: str, uid: int, gid: int) -> None:
+def initialise(module: Any, data: str, initdb: str, account: str) -> None:
     """Make an empty cluster. It gets its name when it is complete, so that a killed run leaves none behind."""
     place = Path(data)
     new = place.with_name(place.name + ".initialising")
-    for folder in (place.parent.parent, place.parent):
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        os.chown(folder, uid, gid)
     shutil.rmtree(new, ignore_errors=True)
     code, out, err = module.run_command([
         "setpriv", f"--reuid={account}", f"--regid={account}", "--clear-groups",

@@ -29,12 +29,6 @@ SECONDS = 5
 SSL_REQUEST, PROTOCOL = 80877103, 3 << 16
 ASKS_FOR_PASSWORD = "asks for the password"
 
-RULES = """
-SELECT coalesce(json_agg(json_build_object(
-    'address', address, 'mask', netmask, 'database', database[1], 'user', user_name[1])
-    ORDER BY rule_number), '[]') FROM pg_hba_file_rules WHERE type = 'hostssl'
-"""
-
 
 def run(words: list[str], said: str = "", **environment: str) -> str:
     """What a program prints, errors and all."""
@@ -133,26 +127,19 @@ for port in sys.argv[2:]:
         run(["ip", "netns", "del", name])
 
 
-def own_address(rules: list[dict[str, Any]]) -> tuple[str, dict[str, Any]] | None:
-    """An address of this host at which the server listens, and a rule that lets it in."""
-    mine = run(["hostname", "-I"]).split()
-    listening = administrator("SHOW listen_addresses").split(",")
-    for address in mine:
-        if not {address, "0.0.0.0", "::", "*"} & {name.strip() for name in listening}:
+def own_address() -> tuple[str, dict[str, str]] | None:
+    """An address of this host at which the server shall listen, and the declaration that lets it in."""
+    for address in run(["hostname", "-I"]).split():
+        if not {address, "0.0.0.0", "::", "*"} & set(FACTS["listen"]):
             continue
-        for rule in rules:
-            network = ipaddress.ip_network(f"{rule['address']}/{_prefix(rule['mask'])}", strict=False)
-            if ipaddress.ip_address(address) in network:
-                return address, rule
+        for client in FACTS["clients"]:
+            if ipaddress.ip_address(address) in ipaddress.ip_network(client["address"]):
+                return address, client
     return None
 
 
-def _prefix(mask: str) -> int:
-    return bin(int(ipaddress.ip_address(mask))).count("1")
-
-
 def over_the_network() -> dict[str, Any]:
-    found = own_address(json.loads(administrator(RULES)))
+    found = own_address()
     if found is None:
         return {}
     address, rule = found
