@@ -62,8 +62,8 @@ class Machine:
             (nas_entries, "CREDENTIALS"): root / "nas",
             (bare, "mounts_now"): lambda: self.mounted,
             (bare, "is_guarded"): self.guarded.__contains__,
-            (bare, "guard"): lambda path: self.note(f"guard {path}", self.guarded.add(path)),
-            (bare, "release"): lambda path: self.note(f"release {path}", self.guarded.discard(path)),
+            (bare, "guard"): self.guard,
+            (bare, "release"): self.release,
             (nas_units, "probe"): lambda servers: {server: server in self.up for server in servers},
             (nas_units, "let_go"): self.let_go,
             (self.module.DiscreetModule, "run_command"): self.run_command,
@@ -76,20 +76,25 @@ class Machine:
         # Whoever runs the tests owns the files; on a host that is root.
         monkeypatch.setattr(files, "look", lambda path: look(path)._replace(uid=0, gid=0))
 
-    def note(self, text: str, _: None = None) -> None:
-        self.log.append(text)
+    def guard(self, path: str) -> None:
+        self.log.append(f"guard {path}")
+        self.guarded.add(path)
+
+    def release(self, path: str) -> None:
+        self.log.append(f"release {path}")
+        self.guarded.discard(path)
 
     def let_go(self, path: str, *, answers: bool) -> str | None:
         if path in self.busy:
             return f"{path} is in use by sleep (7)"
-        self.note(f"{'unmount' if answers else 'detach'} {path}")
+        self.log.append(f"{'unmount' if answers else 'detach'} {path}")
         return None
 
     def run_command(self, argv: list[str], check_rc: bool = False) -> tuple[int, str, str]:
         if argv[:2] == ["systemctl", "show"]:
             names = argv[argv.index("--") + 1 :]
             return 0, "\n\n".join(self.show(name) for name in names), ""
-        self.note(" ".join(argv[:1] if argv[0] == "timeout" else argv))
+        self.log.append(" ".join(argv[:1] if argv[0] == "timeout" else argv))
         if argv[0] == "timeout":
             return self.judged
         if argv[1] in ("start", "restart"):

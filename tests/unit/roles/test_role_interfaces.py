@@ -51,7 +51,7 @@ def test_defaults_are_what_the_specification_says(role: Path) -> None:
 
 @every_role
 def test_variables_carry_the_name_of_the_role(role: Path) -> None:
-    own = re.compile(rf"(__)?{role.name}_\w+")
+    own = re.compile(rf"(__)?{role.name}(_\w+)?")
     for path in (*role.glob("defaults/**/*.yml"), *role.glob("vars/**/*.yml")):
         assert [name for name in load(path) or {} if not own.fullmatch(name)] == [], path
 
