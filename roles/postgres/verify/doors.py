@@ -49,7 +49,7 @@ def visitor() -> Iterator[tuple[str, str]]:
     try:
         yield name, password
     finally:
-        administrator(f"DROP ROLE {name}")
+        administrator(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
 def log_in(host: str, user: str, password: str, database: str, sql: str, sslmode: str = "require") -> str:
