@@ -57,6 +57,7 @@ QUESTIONS = {
     "secrets": "stat --format='%a %U:%G %n' /etc/postgresql/*/main/server.key /etc/postgresql/*/main/pg_hba.conf"
     f" /etc/pgbackrest/pgbackrest.conf /etc/pgbackrest/conf.d/second.conf {FACTS} 2>/dev/null; true",
     "stored": f"{PSQL} -c \"SELECT count(*) FROM pg_authid WHERE rolpassword NOT LIKE 'SCRAM-SHA-256\\$%'\"",
+    "ipc": "systemd-analyze cat-config systemd/logind.conf | grep ^RemoveIPC= | tail -n1",
     "program": "/usr/local/sbin/homelab-postgres --help",
     "archive": f'repository={REPOSITORY}; [ -n "$repository" ] || {{ echo no share; exit; }};'
     " timeout 15 ls $repository/archive/main >/dev/null 2>&1 || { echo no backup; exit; };"
@@ -150,6 +151,11 @@ def test_no_index_was_left_half_built(databases: Any) -> None:
 def test_nothing_listens_where_nothing_is_declared(answers: Any, facts: Any) -> None:
     listening = {line.split()[3].rpartition(":")[0].strip("[]") for line in answers["listening"].text.splitlines()}
     assert listening == set(facts["listen"])
+
+
+@pytest.mark.negative
+def test_logging_out_does_not_take_the_memory_away(answers: Any) -> None:
+    assert answers["ipc"] == (0, "RemoveIPC=no")
 
 
 @pytest.mark.negative
