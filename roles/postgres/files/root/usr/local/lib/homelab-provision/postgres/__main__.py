@@ -11,7 +11,7 @@ from pathlib import Path
 if not __package__:  # started as a directory: `python3 -I …/postgres`
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from postgres import account, report
+from postgres import account, report, share
 from postgres.backup import backup
 from postgres.config import Setup, load
 from postgres.extract import extract
@@ -35,7 +35,7 @@ def main() -> int:
         setup = load(CONFIGURATION)
         account.become(setup.account)
         # The request names what is asked for: whoever waited for the same gets the answer of the first.
-        result = exclusive(_request(words), lambda: _run(words, setup))
+        result = exclusive(_request(words), lambda: _run_on_share(words, setup))
         report.result(result)
     except Trouble as trouble:
         report.error(trouble.message, trouble.hint, trouble.evidence)
@@ -43,6 +43,16 @@ def main() -> int:
     except (Stopped, BrokenPipeError, KeyboardInterrupt) as stopped:
         return _farewell(stopped)
     return 0
+
+
+def _run_on_share(words: argparse.Namespace, setup: Setup) -> dict[str, object]:
+    """Do the job. Whatever fails when the share is gone failed because of that, and is said so."""
+    try:
+        return _run(words, setup)
+    except Trouble as trouble:
+        if words.command != "facts":
+            share.require(setup, trouble.evidence or trouble.message)
+        raise
 
 
 def _run(words: argparse.Namespace, setup: Setup) -> dict[str, object]:

@@ -14,7 +14,6 @@ from .replay import await_archived
 from .repository import Repository
 from .service import Service
 from .source import read_archive
-from .sql import Door
 from .trouble import Trouble
 
 CLUSTER = """
@@ -45,7 +44,7 @@ def backup(setup: Setup, kind: str) -> dict[str, object]:
     found, at = facts.take_at_point(door, point)
     report.step("wait until the archive has everything up to it")
     door.ask("SELECT to_json(pg_switch_wal())")
-    await_archived(door.ask, lambda: _archiver(door))
+    await_archived(setup, door)
     record = Record(
         setup.host, made.label, made.type, write(started), write(read(at["moment"])), point, at["lsn"],
         int(at["timeline"], 16), cluster["system_id"], cluster["bytes"], found,
@@ -105,7 +104,3 @@ def _with_files(repository: Repository, record: Record, segment_size: int) -> Re
     files = needed_files(made, listed, archive.files, record.timeline, record.lsn, segment_size)
     base = repository.path.relative_to(setup.share) if setup.share else repository.path
     return record.with_files({f"{base}/{path}": size for path, size in sorted(files.items())})
-
-
-def _archiver(door: Door) -> str:
-    return str(door.ask("SELECT to_json(pg_stat_archiver) FROM pg_stat_archiver"))

@@ -40,12 +40,14 @@ class Instance:
         self._repository = repository
         self._server: subprocess.Popen[bytes] | None = None
         self._settings: dict[str, str] = {}
+        # Whether its state at the end matters. If not, it is stopped like by a loss of power, without a checkpoint.
+        self.lasting = False
 
     def __enter__(self) -> Instance:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.stop(hurry=error is not None)
+        self.stop(hurry=error is not None or not self.lasting)
         if error is None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -85,7 +87,8 @@ class Instance:
             "log_min_messages": "warning", "log_statement": "none", "log_min_duration_statement": "-1",
             "shared_preload_libraries": "", "session_preload_libraries": "", "local_preload_libraries": "",
             "shared_buffers": f"{buffers >> 10}kB", "huge_pages": "off", "jit": "off", "autovacuum": "off",
-            "fsync": "on", "full_page_writes": "on", "max_wal_size": "2GB", "wal_level": self.control.wal_level,
+            "fsync": "on", "recovery_init_sync_method": "syncfs",
+            "full_page_writes": "on", "max_wal_size": "2GB", "wal_level": self.control.wal_level,
             "track_commit_timestamp": self.control.track_commit_timestamp,
             **{name: str(value) for name, value in least.items()},
             "max_worker_processes": str(max(least["max_worker_processes"], cores)),

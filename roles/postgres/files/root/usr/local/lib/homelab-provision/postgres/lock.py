@@ -60,7 +60,7 @@ def _wait(descriptor: int, path: Path, patience: float) -> bool:
         if not waited:
             report.step(f"wait for the run that is at work: {who}")
             waited = True
-        report.progress(f"wait for {who}: {holder.get('now', '?')}", int(time.monotonic() - begin), None, "seconds")
+        report.progress(f"wait for {who}", int(time.monotonic() - begin), None, "seconds")
         if time.time() - os.fstat(descriptor).st_mtime > patience:
             raise Trouble(
                 f"{who} holds the lock {path} and has shown no sign of life for {patience / 60:.0f} minutes",

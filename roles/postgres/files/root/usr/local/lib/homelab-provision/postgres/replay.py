@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from . import report
+from . import report, share
+from .config import Setup
 from .control import read_control
 from .fetches import Verdict, fetched, judge
 from .instance import INSUFFICIENT, Instance
 from .moment import read, write
 from .service import Service
-from .sql import Session, SqlError
+from .sql import Door, Session, SqlError
 from .trouble import Trouble
 from .wal import segment_number
 
 # Seconds in which no segment was fetched and no record replayed.
 PATIENCE = 900.0
 PAUSE = 0.2
+# Seconds for one segment to reach the archive, and between two looks at the share meanwhile.
+ARCHIVE_PATIENCE, LOOK_AT_SHARE = 300.0, 5.0
 PROMOTE_SECONDS = 600.0
 # Once, in the life of a cluster, a setting may have been raised after the backup; hardly more often.
 RESTARTS = 5
@@ -207,20 +211,24 @@ def archive_the_last(service: Service, system_id: str) -> None:
         # A new, other cluster: nothing of it is to be found in what is restored.
         return
     door.ask("SELECT to_json(pg_switch_wal())")
-    await_archived(door.ask, lambda: str(door.ask("SELECT to_json(pg_stat_archiver) FROM pg_stat_archiver")))
+    await_archived(service.setup, door)
 
 
-def await_archived(ask: Callable[[str], object], evidence: Callable[[], str], patience: float = 300.0) -> None:
-    """Wait until no segment and no history file waits for the archive; `ask` is `Door.ask` or the like."""
-    seen, since = None, time.monotonic()
-    while True:
-        waiting = ask(UNARCHIVED)
-        if not waiting:
-            return
+def await_archived(setup: Setup, door: Door) -> None:
+    """Wait until no segment and no history file waits for the archive; raises `Trouble` if it takes none."""
+    seen, since, looked = None, time.monotonic(), 0.0
+    while waiting := door.ask(UNARCHIVED):
+        now = time.monotonic()
         if waiting != seen:
-            seen, since = waiting, time.monotonic()
-        elif time.monotonic() - since > patience:
+            seen, since, looked = waiting, now, now
+        elif now - looked > LOOK_AT_SHARE:
+            looked = now
+            share.require(setup)
+        report.progress(f"archive {waiting[0].removesuffix('.ready')}", int(now - since), None, "seconds")
+        if now - since > ARCHIVE_PATIENCE:
             raise Trouble(
-                f"the archive does not take {waiting}: waited {patience:.0f} s", "look at the share", evidence()
+                f"the archive does not take {waiting[0].removesuffix('.ready')}: waited {ARCHIVE_PATIENCE:.0f} s",
+                f"journalctl --unit {setup.service} tells what pgBackRest says",
+                json.dumps(door.ask("SELECT to_json(pg_stat_archiver) FROM pg_stat_archiver")),
             )
         time.sleep(PAUSE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from . import share
 from .config import Setup, backups_of
 from .pgbackrest_info import Listed, Stanza, complaint, parse_info, parse_listing, percentage, verify_complaints
 from .process import Finished, run
@@ -110,8 +109,6 @@ class Repository:
     def _checked(self, command: str, said: Finished) -> Finished:
         if said.status == 0:
             return said
-        # The share is the likeliest reason, and has the better words.
-        share.require(self.setup)
         text = said.out + said.err
         raise Trouble(f"pgbackrest {command} failed (status {said.status})", _hint(text), complaint(text))
 

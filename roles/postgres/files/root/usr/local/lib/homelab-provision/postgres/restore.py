@@ -101,8 +101,9 @@ def _complete(scratch: Scratch, source: Source, proven: str, request: Request) -
         for done in repository.prepare(source.backup.system_id, scratch.data):
             report.step(done)
         timeline = promote(instance)
+        instance.lasting = True
         report.step("archive the new timeline")
-        await_archived(instance.door.ask, instance.said)
+        await_archived(instance.setup, instance.door)
     return {**_result(source, state, timeline), **facts.sums(found), "facts": found}
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import Setup
+from .process import run
 from .trouble import Trouble
 
 # Longer than a soft mount needs to notice that its server is gone.
@@ -74,8 +75,8 @@ def _read_all(reading: int, deadline: float) -> bytes:
         said += data
 
 
-def require(setup: Setup) -> None:
-    """Raise `Trouble` unless the share is mounted and answers; looking at it makes an automount mount it."""
+def require(setup: Setup, evidence: str | None = None) -> None:
+    """Raise `Trouble` (with this evidence) unless the share is mounted and answers; an automount mounts it for that."""
     if setup.share is None:
         return
     share = setup.share
@@ -87,14 +88,20 @@ def require(setup: Setup) -> None:
     source = mounted(MOUNTS.read_text(), share)
     if source and not lost:
         return
+    source = source or _configured(share)
     what = f"{source} at {share}" if source else str(share)
     why = f"does not answer ({lost.strerror})" if lost else "is not mounted"
     raise Trouble(
         f"the share with the backups, {what}, {why}",
         f"bring the NAS back (`systemctl status {unit(share)}` tells more), then run the same command again: "
         "what is done already is kept",
-        None,
+        evidence,
     )
+
+
+def _configured(path: Path) -> str:
+    """What systemd would mount there; empty if it knows of nothing."""
+    return run(["systemctl", "show", "--property=What", "--value", unit(path)], patience=PATIENCE).out.strip()
 
 
 def mounted(mountinfo: str, path: Path) -> str | None:
