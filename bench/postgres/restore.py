@@ -7,6 +7,7 @@ everything is on the disk. The copied bytes are the very files that the restore 
 
 from __future__ import annotations
 
+import os
 import sys
 from statistics import median
 
@@ -14,7 +15,7 @@ from bench.postgres.server import Cluster, inside
 from homelab_provision.errors import ProvisionError
 
 ROUNDS = 3
-PROCESSES = 2
+PROCESSES = os.cpu_count() or 1  # as the role has it for a restore
 REPOSITORY, RESTORED, COPIED = "/srv/repository", "/srv/restored", "/srv/copied"
 # What the role writes (roles/postgres/templates/pgbackrest.conf.j2), as far as it concerns time.
 CONFIGURATION = f"""[global]
@@ -44,7 +45,8 @@ find . -type f -size +1M -printf '%s %p\\0' | sort -z -rn | cut -z -d ' ' -f 2- 
     xargs -0 -P {PROCESSES} -n 1 cp --parents -t {COPIED}
 find . -type f -not -size +1M -print0 | xargs -0 -P {PROCESSES} -n 200 cp --parents -t {COPIED}
 sync -f {COPIED}"""
-RESTORE = f"pgbackrest --stanza=main --pg1-path={RESTORED} restore && sync -f {RESTORED}"
+# As `homelab-postgres restore` calls it, into a directory beside the data.
+RESTORE = f"pgbackrest --stanza=main --pg1-path={RESTORED} --type=none --delta restore && sync -f {RESTORED}"
 
 
 def measure(cluster: Cluster) -> dict[str, object]:
