@@ -160,8 +160,8 @@ def _refusal(host: str, role: str, against: Sequence[str]) -> Refused:
     return Refused(
         f"the data of {host} would be lost ({role})",
         evidence="\n".join(against),
-        hint=f"`provision backup {host} --prove` makes a new one while {host} lives; --keep-data leaves the data where it "
-        "is; or take the risk: --accept-unproven-backup restores what is there, or begins empty",
+        hint=f"`provision backup {host} --prove` makes a new one while {host} lives; --keep-data leaves the data "
+        "where it is; or take the risk: --accept-unproven-backup restores what is there, or begins empty",
     )
 
 

@@ -16,7 +16,7 @@ def roles_of(host: Host, playbook: Path | None = None) -> tuple[str, ...]:
     """The roles that `site.yml` gives to a host, in order: those of each play whose `hosts` names one of its groups."""
     plays = yaml.safe_load((playbook or paths.content("playbooks") / "site.yml").read_text())
     mine = {host.name, "all", *host.groups}
-    named = [_name(role) for play in plays if play["hosts"] in mine for role in play.get("roles", [])]
+    named = [_name(role) for play in plays if _meant(play["hosts"], mine) for role in play.get("roles", [])]
     return tuple(dict.fromkeys(named))
 
 
@@ -28,6 +28,13 @@ def programs_of(roles: Iterable[str], folder: Path | None = None) -> dict[str, s
     declared = {role: (folder or paths.content("roles")) / role / "vars" / "main" / "state.yml" for role in roles}
     return {role: str(yaml.safe_load(file.read_text())[f"{role}_program"]) for role, file in declared.items()
             if file.exists()}  # fmt: skip
+
+
+def _meant(pattern: str, mine: set[str]) -> bool:
+    """Whether a pattern of hosts (`provisioned:&databases`) means one that has these names."""
+    words = pattern.split(":")
+    either = {word for word in words if not word.startswith(("&", "!"))}
+    return bool(either & mine) and all((word[1:] in mine) is (word[0] == "&") for word in words if word[0] in "&!")
 
 
 def _name(role: Any) -> str:
