@@ -25,7 +25,7 @@ knock() {
     fi
 }
 knock foreign vers=4.2
-exportfs -i -o ro,all_squash,no_subtree_check "127.0.0.1:$share"
+exportfs -i -o ro,no_subtree_check,all_squash,anonuid=$(id -u nas),anongid=$(id -g nas) "127.0.0.1:$share"
 knock known vers=4.2
 knock old vers=3,nolock
 exportfs -u "127.0.0.1:$share"
