@@ -1,0 +1,197 @@
+"""Records, the files that a restore needs, and the choice of the backup for a time."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.postgres_program.program import part
+from tests.unit.postgres_program.repository_output import (
+    FULL,
+    HISTORIES,
+    INCR,
+    SIZE,
+    SYSTEM_ID,
+    archive_listing,
+    info,
+)
+
+records = part("records")
+source = part("source")
+told = part("pgbackrest_info")
+Trouble = part("trouble").Trouble
+
+
+def record(label: str, finished: str, **more: Any) -> Any:
+    values = {
+        "host": "db-wyse", "label": label, "type": "full", "started": "2026-11-23T13:00:00Z", "finished": finished,
+        "point": f"homelab-{label}", "lsn": "0/D0000A0", "timeline": 1, "system_id": str(SYSTEM_ID), "bytes": 1,
+        "facts": {"server_version": "17.6", "databases": {}},
+    }  # fmt: skip
+    return records.Record(**{**values, **more})
+
+
+EARLY = record(FULL, "2026-11-23T13:41:33.7Z")
+LATE = record(INCR, "2026-11-23T13:41:38.1Z", lsn="0/100000A0")
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def test_a_record_survives_its_file() -> None:
+    assert records.parse_record(records.render(EARLY), "x") == EARLY
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"format": 2}', json.dumps({**json.loads(records.render(EARLY)), "format": 2})],
+)
+def test_what_is_no_record_is_named(text: str) -> None:
+    with pytest.raises(Trouble, match=r"^/mnt/backup/postgres/x\.json is no record"):
+        records.parse_record(text, "/mnt/backup/postgres/x.json")
+
+
+def test_records_are_written_whole_and_read_back(tmp_path: Path) -> None:
+    folder = tmp_path / "postgres"
+    records.save(folder, f"{LATE.label}.json", records.render(LATE))
+    records.save(folder, f"{EARLY.label}.json", records.render(EARLY))
+    records.save(folder, "proof.json", "{}")
+    assert records.load_all(folder) == [EARLY, LATE]
+    assert not list(folder.glob(".*"))
+    assert (folder / f"{LATE.label}.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_no_records_are_no_error(tmp_path: Path) -> None:
+    assert records.load_all(tmp_path / "nothing") == []
+
+
+def test_records_go_with_their_backups_and_the_proof_stays(tmp_path: Path) -> None:
+    for each in (EARLY, LATE):
+        records.save(tmp_path, f"{each.label}.json", records.render(each))
+    records.save(tmp_path, "proof.json", "{}")
+    records.drop_expired(tmp_path, [INCR])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{INCR}.json", "proof.json"]
+
+
+def needed(backup: str, lsn: str, timeline: int = 1) -> dict[str, int]:
+    listed = [
+        told.Listed(f"backup/main/{FULL}/bundle/1", 990, 0.0),
+        told.Listed(f"backup/main/{INCR}/backup.manifest", 5, 0.0),
+    ]
+    archive = told.parse_listing(archive_listing(), "archive/main/17-1")
+    found: dict[str, int] = records.needed_files(
+        told.parse_info(info(), "main").find(backup), listed, archive, timeline, lsn, SIZE
+    )
+    return found
+
+
+def test_a_restore_needs_the_backups_files_and_the_wal_up_to_its_point() -> None:
+    files = needed(INCR, "0/100000A0")
+    assert files[f"backup/main/{FULL}/bundle/1"] == 990
+    names = [path.rsplit("/", 1)[1][:24] for path in files if path.startswith("archive/")]
+    assert names == ["00000001000000000000000F", "000000010000000000000010"]
+
+
+def test_a_point_on_a_boundary_does_not_need_the_next_segment() -> None:
+    assert sum(path.startswith("archive/") for path in needed(INCR, "0/11000000")) == 2
+
+
+def test_a_missing_segment_is_noticed_when_the_record_is_made() -> None:
+    with pytest.raises(Trouble, match="000000010000000000000012 is not in the archive"):
+        needed(INCR, "0/120000A0")
+
+
+def test_a_later_timeline_needs_its_history() -> None:
+    with pytest.raises(Trouble, match="00000002000000000000000F"):
+        needed(INCR, "0/100000A0", timeline=2)
+
+
+@pytest.mark.parametrize(
+    ("label", "to", "chosen"),
+    [
+        (None, None, LATE),
+        (None, "2026-11-23T13:41:38.1Z", LATE),
+        (None, "2026-11-23T14:41:38.0+01:00", EARLY),
+        (FULL, None, EARLY),
+        (FULL, "2026-11-23T15:00:00Z", EARLY),
+    ],
+)
+def test_the_newest_backup_before_the_time_is_chosen(label: str | None, to: str | None, chosen: Any) -> None:
+    assert records.choose([EARLY, LATE], label, moment(to) if to else None) == chosen
+
+
+def test_refuses_without_a_backup() -> None:
+    with pytest.raises(Trouble, match="no backup with a record") as refused:
+        records.choose([], None, None)
+    assert "homelab-postgres backup --type full" in refused.value.hint
+
+
+def test_refuses_a_label_that_is_not_there_and_tells_which_are() -> None:
+    with pytest.raises(Trouble, match="no backup nope") as refused:
+        records.choose([EARLY, LATE], "nope", None)
+    assert refused.value.hint == f"there are: {FULL}, {INCR}"
+
+
+@pytest.mark.parametrize(("label", "first"), [(None, FULL), (INCR, INCR)])
+def test_refuses_a_time_before_the_first_backup(label: str | None, first: str) -> None:
+    with pytest.raises(Trouble, match=f"the backup {first} was complete at"):
+        records.choose([EARLY, LATE], label, moment("2026-11-23T13:41:33Z"))
+
+
+class Repository:
+    """A repository that answers from what a real one said."""
+
+    class Setup:
+        stanza = "main"
+
+        def __init__(self, folder: Path) -> None:
+            self.repository, self.records = folder / "pgbackrest", folder / "postgres"
+
+    def __init__(self, folder: Path) -> None:
+        self.setup = self.Setup(folder)
+
+    def info(self) -> Any:
+        return told.parse_info(info(), "main")
+
+    def listing(self, folder: str) -> Any:
+        return told.parse_listing(archive_listing(), folder)
+
+    def read(self, path: str) -> str:
+        return HISTORIES[int(path.rsplit("/", 1)[1][:8], 16)]
+
+
+def select(folder: Path, to: str | None, label: str | None = None) -> Any:
+    repository = Repository(folder)
+    for each in (EARLY, LATE):
+        records.save(folder / "postgres", f"{each.label}.json", records.render(each))
+    return source.select(repository.setup, repository, source.Request(moment(to) if to else None, label))
+
+
+@pytest.mark.parametrize(
+    ("to", "label", "timeline", "last"),
+    [
+        (None, None, 3, "000000030000000000000017"),
+        (None, FULL, 3, "000000030000000000000017"),
+        # Before the restore that made timeline 3, timeline 2 was written: what was committed then lies on it.
+        ("2026-11-23T13:43:49Z", None, 2, "000000020000000000000016"),
+        ("2026-11-23T13:41:39Z", None, 1, "000000010000000000000011"),
+    ],
+)
+def test_the_way_leads_over_the_timeline_of_that_time(
+    tmp_path: Path, to: str | None, label: str | None, timeline: int, last: str
+) -> None:
+    found = select(tmp_path, to, label)
+    assert found.timeline == timeline
+    assert found.last_segment(SIZE) == last
+    assert found.record.label == (label or INCR)
+
+
+def test_backups_of_a_branch_that_was_left_are_not_used(tmp_path: Path) -> None:
+    aside = record("20261123-134340F", "2026-11-23T13:43:40Z", timeline=2, lsn="0/17000000")
+    records.save(tmp_path / "postgres", "20261123-134340F.json", records.render(aside))
+    assert select(tmp_path, None).record == LATE
