@@ -18,7 +18,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.homelab import postgres_indexes
-from ansible.module_utils.homelab.postgres_client import Session, SqlError, UnreachableError, literal, session
+from ansible.module_utils.homelab.postgres_client import (
+    Session,
+    SqlError,
+    UnreachableError,
+    identifier,
+    literal,
+    session,
+)
 
 DOCUMENTATION = r"""
 module: postgres_index
@@ -58,6 +65,7 @@ SELECT format('%s %s %%', phase,
     100 * greatest(blocks_done, tuples_done) / nullif(greatest(blocks_total, tuples_total), 0))
 FROM pg_stat_progress_create_index WHERE datname = {}
 """
+BUILDING = "SELECT FROM pg_stat_progress_create_index WHERE datname = current_database() AND relid = to_regclass({})"
 
 
 def main() -> None:
@@ -75,7 +83,8 @@ def main() -> None:
 def settle(socket: str, port: int, index: dict[str, Any]) -> list[str]:
     uid = pwd.getpwnam(ACCOUNT).pw_uid
     with alone(), session(socket, port, uid, index["database"]) as server:
-        seen = postgres_indexes.look(server, index)  # again: whoever had the lock may have built it
+        let_finish(server, index)
+        seen = postgres_indexes.look(server, index)  # again: somebody else may have built it
         if isinstance(seen, str):
             raise ValueError(seen)
         todo = postgres_indexes.steps(index, seen)
@@ -93,6 +102,13 @@ def alone() -> Iterator[None]:
     with LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def let_finish(server: Session, index: dict[str, Any]) -> None:
+    """The server goes on building when whoever asked for it was killed; what it has begun is not begun again."""
+    table = ".".join(identifier(name) for name in postgres_indexes.place(index))
+    while server.query(BUILDING.format(literal(table))):
+        time.sleep(1)
 
 
 def prepare(server: Session, index: dict[str, Any]) -> None:

@@ -83,12 +83,15 @@ class Session:
         return None if value is None else json.loads(value)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(UnreachableError):
             self._send(b"X", b"")
         self._peer.close()
 
     def _send(self, kind: bytes, body: bytes) -> None:
-        self._peer.sendall(kind + struct.pack("!i", len(body) + 4) + body)
+        try:
+            self._peer.sendall(kind + struct.pack("!i", len(body) + 4) + body)
+        except OSError:
+            raise UnreachableError(f"the server hung up on database {self.database}") from None
 
     def _messages(self) -> Iterator[tuple[bytes, bytes]]:
         while head := self._stream.read(5):
