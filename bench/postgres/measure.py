@@ -161,12 +161,11 @@ class Run:
         kinds = (Kind.VECTOR, Kind.VECTOR_FILTERED)
         wanted = {kind: self._found(DEFAULTS, kind, _settings("B", kind)) for kind in kinds}
         for ef_search in EF_SEARCH:
-            setting = [f"SET hnsw.ef_search = {ef_search};", ITERATIVE]
+            setting = [f"SET hnsw.ef_search = {ef_search};"]
             if all(self._found(TUNED, kind, setting) >= wanted[kind] for kind in kinds):
                 break
         self.figures["hnsw_ef_search"] = {"B": EF_SEARCH[0], "C": ef_search}
         TUNED.psql(f"ALTER DATABASE spans SET hnsw.ef_search = {ef_search};")
-        TUNED.psql("ALTER DATABASE spans SET hnsw.iterative_scan = 'strict_order';")
 
     def _found(self, cluster: Cluster, kind: Kind, settings: Sequence[str]) -> float:
         answered = samples(cluster.psql(script([one.plain for one in self._questions[kind]], settings)))

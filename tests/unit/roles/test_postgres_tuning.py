@@ -32,6 +32,7 @@ def test_search_on_a_wyse_with_32_gigabytes() -> None:
         "checkpoint_timeout": "15min",
         "effective_cache_size": "24GB",
         "effective_io_concurrency": "200",
+        "hnsw.iterative_scan": "strict_order",
         "huge_pages": "try",
         "jit": "off",
         "maintenance_work_mem": "2730MB",
@@ -92,7 +93,7 @@ def test_what_the_user_sets_wins_and_the_reason_says_what_it_replaced() -> None:
 
 def test_rendered_text_says_each_value_once_with_its_reason() -> None:
     lines = tuning.render(tuning.tune(WYSE, profile="search")).splitlines()
-    told = [re.fullmatch(r"([a-z_]+) = '[^']+' +# \S.*", line) for line in lines]
+    told = [re.fullmatch(r"([a-z_.]+) = '[^']+' +# \S.*", line) for line in lines]
     assert all(told), lines
     assert len({match[1] for match in told if match}) == len(lines) == 18
 
@@ -119,10 +120,27 @@ def test_nonsense_is_refused(machine: object, options: dict[str, object], words:
 
 @pytest.mark.parametrize(
     ("dimensions", "kind", "gigabytes"),
-    [(384, "vector", 44), (384, "halfvec", 22), (768, "vector", 88), (1024, "vector", 117), (1024, "halfvec", 59)],
+    [(384, "vector", 49), (384, "halfvec", 32), (384, "bit", 16), (768, "vector", 83), (1024, "vector", 105)],
 )
 def test_memory_of_an_index_over_22_million_spans(dimensions: int, kind: str, gigabytes: int) -> None:
     assert round(tuning.hnsw_bytes(22_000_000, dimensions, kind) / 1e9) == gigabytes
+
+
+@pytest.mark.parametrize(
+    ("memory", "rows", "dimensions", "kind"),
+    [
+        (64, 67057, 64, "vector"),
+        (8, 1892, 384, "vector"),
+        (8, 877, 1024, "vector"),
+        (8, 2894, 384, "halfvec"),
+        (8, 5735, 384, "bit"),
+    ],
+)
+def test_memory_of_an_index_is_what_pgvector_was_seen_to_take(
+    memory: int, rows: int, dimensions: int, kind: str
+) -> None:
+    """`maintenance_work_mem` in MiB, and after how many rows pgvector 0.8.0 said that the graph no longer fits."""
+    assert tuning.hnsw_bytes(rows, dimensions, kind) == pytest.approx(memory << 20, rel=0.01)
 
 
 @pytest.mark.negative
