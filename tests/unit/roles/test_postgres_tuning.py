@@ -95,7 +95,7 @@ def test_rendered_text_says_each_value_once_with_its_reason() -> None:
     lines = tuning.render(tuning.tune(WYSE, profile="search")).splitlines()
     told = [re.fullmatch(r"([a-z_.]+) = '[^']+' +# \S.*", line) for line in lines]
     assert all(told), lines
-    assert len({match[1] for match in told if match}) == len(lines) == 18
+    assert len({match[1] for match in told if match}) == len(lines) == 19
 
 
 def test_quotes_cannot_leave_their_value() -> None:
