@@ -28,9 +28,11 @@ WATCHED = Path(__file__).with_name("watched.py")
 
 
 class Built(NamedTuple):
-    """What building an index took: seconds, bytes on the disk, peak memory by kind, rows before the graph spilled."""
+    """What building an index took: seconds, of all processors, bytes on the disk, peak memory by kind, rows that had
+    their place before the graph no longer fitted the memory."""
 
     seconds: float
+    processor_seconds: float
     bytes: int
     peak: dict[str, int]
     spilled_after_rows: int | None
@@ -77,7 +79,8 @@ class Cluster:
         seen = json.loads(done.stdout.splitlines()[-1])
         spilled = SPILLED.search(done.stderr)
         size = int(self.psql(f"SELECT pg_relation_size('{index}')"))
-        return Built(seen["seconds"], size, seen["peak"], int(spilled[1]) if spilled else None)
+        spilled_after = int(spilled[1]) if spilled else None
+        return Built(seen["seconds"], seen["processor_seconds"], size, seen["peak"], spilled_after)
 
     def _psql(self, database: str) -> list[str]:
         return [
