@@ -168,7 +168,9 @@ def _disk_devices(disk: LabDisk, ports: Any, bootindex: int) -> list[str]:
         case Bus.SATA:
             model = f",model={quote(disk.model)}" if disk.model else ""
             wwn = f",wwn={disk.wwn}" if disk.wwn else ""
-            return ["-device", f"ide-hd,{common},bus=ide.{next(ports)}{serial}{model}{wwn},bootindex={bootindex}"]
+            # A rate of 1 says that nothing turns (ATA's word for it): the disks of a thin client are flash.
+            still = f"{serial}{model}{wwn},rotation_rate=1"
+            return ["-device", f"ide-hd,{common},bus=ide.{next(ports)}{still},bootindex={bootindex}"]
         case Bus.USB:
             removable = "on" if disk.removable else "off"
             return ["-device", f"usb-storage,{common},bus=usb.0{serial},removable={removable},bootindex={bootindex}"]

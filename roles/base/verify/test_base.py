@@ -40,8 +40,9 @@ QUESTIONS = {
     " journalctl -q -o cat MESSAGE_ID=ec387f577b844b8fa948f33cad9a75e6 | grep '^System' | tail -n1",
     "srv": "findmnt --noheadings --output=LABEL,FSTYPE --mountpoint /srv"
     " && file=$(mktemp /srv/.verify.XXXXXX) && echo written >$file && cat $file && rm $file",
-    "state": f"for path in {STATE}; do [ -e $path ] && echo $path $(findmnt -no TARGET --target $(realpath $path));"
-    " done; true",
+    # Packages make the directories; a file in one is state.
+    "state": f'for path in {STATE}; do [ -n "$(find $path/ -type f -print -quit 2>/dev/null)" ] &&'
+    " echo $path $(findmnt -no TARGET --target $(realpath $path)); done; true",
     "keys": "stat --format='%a %U %n' /etc/ssh/ssh_host_*_key /root/.ssh/authorized_keys /etc/sudoers.d/* 2>/dev/null",
     "release": "cat /etc/homelab-provision/release.json",
     "addresses": "hostname -I",

@@ -63,7 +63,7 @@ def test_a_wyse() -> None:
     assert (values(words, "-smp"), values(words, "-m")) == (["2"], ["2048M"])
     assert device(words, "disk-system") == {
         "driver": "ide-hd", "id": "disk-system", "drive": "file-system", "bus": "ide.0", "serial": "50026B7",
-        "model": "KINGSTON RBUSNS8180DS3128GJ", "wwn": "0x5000c500a1b2c3d4", "bootindex": "10",
+        "model": "KINGSTON RBUSNS8180DS3128GJ", "wwn": "0x5000c500a1b2c3d4", "rotation_rate": "1", "bootindex": "10",
     }  # fmt: skip
     assert values(words, "-pidfile") == ["/lab/machines/box/qemu.pid"]
     assert "-daemonize" in words
