@@ -10,9 +10,9 @@ test: setup
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line lab roles
 
-# Virtual machines wait for themselves most of the time; the roles' containers work meanwhile.
+# Virtual machines wait for themselves much of the time: two files of tests at once, and the roles' containers meanwhile.
 lab:
-	$(PYTEST) -m "lab or packaging" --durations=0 tests
+	$(PYTEST) --numprocesses 2 --dist loadfile -m "lab or packaging" --durations=0 tests
 
 roles:
 	molecule test --all
