@@ -67,7 +67,8 @@ def archive_listing() -> str:
         found[f"{timeline}00000000"] = {"type": "path"}
         for tail in tails:
             name = f"{timeline}00000000000000{tail}"
-            found[f"{timeline}00000000/{name}-{'ab' * 20}.zst"] = {"type": "file", "size": 700, "time": 1795441294}
+            written = {"00000001": 1795441294, "00000002": 1795441426, "00000003": 1795441446}[timeline]
+            found[f"{timeline}00000000/{name}-{'ab' * 20}.zst"] = {"type": "file", "size": 700, "time": written}
     found["0000000100000000/00000001000000000000000F.00000028.backup"] = {
         "type": "file",
         "size": 371,

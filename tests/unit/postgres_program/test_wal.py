@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from tests.unit.postgres_program.program import part
@@ -51,12 +53,34 @@ def test_what_came_after_a_branch_does_not_lie_on_the_way() -> None:
     assert wal.lies_on(way, 3, 0x99000000)
 
 
+# Segments of timelines 1 and 2 came until each was left, those of 3 go on.
+WRITTEN = [(BIRTHS[2] - 60, 1), (BIRTHS[2] - 10, 1), (BIRTHS[2] + 5, 2), (BIRTHS[3] - 5, 2), (BIRTHS[3] + 9, 3)]
+
+
 @pytest.mark.parametrize(
     ("moment", "timeline"),
-    [(BIRTHS[2] - 1, 1), (BIRTHS[2], 2), (BIRTHS[3] - 0.5, 2), (BIRTHS[3] + 1e6, 3)],
+    [
+        (BIRTHS[2] - 20, 1),
+        (BIRTHS[2] - 1, 1),
+        (BIRTHS[2], 2),
+        (BIRTHS[3] - 0.5, 2),
+        (BIRTHS[3] + 1e6, 3),
+        (math.inf, 3),
+    ],
 )
 def test_a_moment_belongs_to_the_timeline_that_was_written_then(moment: float, timeline: int) -> None:
-    assert wal.timeline_at(moment, BIRTHS) == timeline
+    assert wal.timeline_at(moment, BIRTHS, WRITTEN) == timeline
+
+
+def test_old_data_taken_back_into_use_are_the_way_on() -> None:
+    back = [*WRITTEN, (BIRTHS[3] + 100, 2), (BIRTHS[3] + 200, 2)]
+    assert wal.timeline_at(math.inf, BIRTHS, back) == 2
+    assert wal.timeline_at(BIRTHS[3] + 150, BIRTHS, back) == 2
+    assert wal.timeline_at(BIRTHS[3] + 5, BIRTHS, back) == 3
+
+
+def test_an_empty_archive_is_that_of_the_first_timeline() -> None:
+    assert wal.timeline_at(math.inf, {}, []) == 1
 
 
 NAMES = [f"{timeline}00000000000000{tail}" for timeline, tails in ARCHIVED.items() for tail in tails]

@@ -37,7 +37,7 @@ def backup(setup: Setup, kind: str) -> dict[str, object]:
     _require_backupable(cluster)
     started = now()
     for done in repository.prepare(int(cluster["system_id"])):
-        report.step(done)
+        report.notice(done)
     made = _copy(repository, kind, cluster["bytes"])
     point = f"homelab-{made.label}"
     report.step("take the facts at a restore point")
@@ -79,7 +79,7 @@ def _copy(repository: Repository, kind: str, size: int) -> Backup:
     """Let pgBackRest copy; returns what it made."""
     known = {each.label for each in repository.info().backups}
     if kind != "full" and not known:
-        report.step("there is no full backup yet, so this becomes one")
+        report.notice("there is no full backup yet, so this becomes one")
     report.step(f"copy the cluster ({kind})")
     repository.backup(kind, lambda percent: report.progress("backup", round(size * percent / 100), size, "bytes"))
     made = next((each for each in repository.info().backups if each.label not in known), None)

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -144,33 +143,3 @@ def _make_folder(folder: Path) -> None:
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
             os.chown(folder, uid, gid, follow_symlinks=False)
-
-
-def stop_leftover(data: Path) -> bool:
-    """Stop a server that a killed run left on `data`, and take its pid file away; true if there was one."""
-    pid_file = data / "postmaster.pid"
-    try:
-        pid = int(pid_file.read_text().split()[0])
-    except (OSError, ValueError, IndexError):
-        return False
-    found = False
-    for number, patience in ((signal.SIGINT, 60), (signal.SIGQUIT, 30), (signal.SIGKILL, 30)):
-        if not _serves(pid, data):
-            break
-        found = True
-        os.kill(pid, number)
-        deadline = time.monotonic() + patience
-        while _serves(pid, data) and time.monotonic() < deadline:
-            time.sleep(0.1)
-    if _serves(pid, data):
-        raise Trouble(f"process {pid} serves {data} and does not stop", "end it by hand, or restart the host")
-    pid_file.unlink(missing_ok=True)
-    return found
-
-
-def _serves(pid: int, data: Path) -> bool:
-    """A server works in its data directory; a process that has its number by chance does not."""
-    try:
-        return Path(f"/proc/{pid}/cwd").readlink() == data.resolve()
-    except OSError:
-        return False

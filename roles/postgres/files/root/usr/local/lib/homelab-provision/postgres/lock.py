@@ -28,7 +28,7 @@ def exclusive(
         if _wait(file.fileno(), path, patience):
             found = _read(descriptor)
             if found.get("request") == request and isinstance(found.get("result"), dict):
-                report.step("take over the result of the run that was waited for")
+                report.notice("take over the result of the run that was waited for")
                 return dict(found["result"])
         note: dict[str, Any] = {"pid": os.getpid(), "request": dict(request), "now": "start"}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 # "restore file /srv/… (bundle 3/24, 1.2MB, 37.50%) checksum …", and the same with "backup file".
 PERCENT = re.compile(r"P\d\d +\w+: (?:restore|backup|match|check) .*, (\d+(?:\.\d+)?)%\)")
-ERROR = re.compile(r"P\d\d +ERROR: \[\d+\]: (.*)")
+ERROR = re.compile(r"\bERROR: \[\d+\]: (.*)")
 MISSING = (1, 3)
 
 

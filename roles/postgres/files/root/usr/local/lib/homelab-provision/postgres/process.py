@@ -44,7 +44,7 @@ def last_lines(text: str) -> str:
 
 
 def start(
-    argv: Sequence[str], *, stop: str = "KILL", root: bool = False, stdin: int = subprocess.DEVNULL,
+    argv: Sequence[str], *, stop: str = "TERM", root: bool = False, stdin: int = subprocess.DEVNULL,
     stdout: int | IO[bytes] = subprocess.PIPE, stderr: int | IO[bytes] = subprocess.PIPE,
 ) -> subprocess.Popen[bytes]:  # fmt: skip
     """Start a program that gets the signal `stop` when this one dies, however it dies.

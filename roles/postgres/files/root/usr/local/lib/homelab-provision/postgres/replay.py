@@ -33,6 +33,7 @@ SELECT json_build_object('paused', pg_get_wal_replay_pause_state() = 'paused', '
     'moment', pg_last_xact_replay_timestamp())
 """
 
+SYSTEM_ID = "SELECT to_json(system_identifier::text) FROM pg_control_system()"
 TIMELINE = "SELECT to_json(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))"
 UNARCHIVED = """
 SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'
@@ -207,7 +208,7 @@ def archive_the_last(service: Service, system_id: str) -> None:
     """What the living cluster has written so far reaches the archive, or we hear why not."""
     report.step("archive what the cluster has written so far")
     door = service.door()
-    if door.ask("SELECT to_json(system_identifier::text) FROM pg_control_system()") != system_id:
+    if door.ask(SYSTEM_ID) != system_id:
         # A new, other cluster: nothing of it is to be found in what is restored.
         return
     door.ask("SELECT to_json(pg_switch_wal())")

@@ -1,4 +1,4 @@
-"""JSON lines on stdout: steps, progress, and one result or error at the end."""
+"""JSON lines on stdout: steps, notices, progress, and one result or error at the end."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ _last: dict[str, tuple[float, int]] = {}
 def step(name: str) -> None:
     """Something new begins; `name` reads after "now: "."""
     _say({"kind": "step", "name": name})
+
+
+def notice(text: str) -> None:
+    """Something worth knowing that is nobody's fault."""
+    _say({"kind": "notice", "text": text})
 
 
 def progress(name: str, done: int, total: int | None, unit: str) -> None:

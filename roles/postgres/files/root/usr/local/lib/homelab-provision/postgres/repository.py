@@ -35,18 +35,14 @@ class Repository:
     def read(self, path: str) -> str:
         return self._ask("repo-get", "--repo=1", path)
 
-    def prepare(self, system_id: int, data: Path | None = None) -> list[str]:
-        """Make the repository one that takes this cluster's WAL; returns what had to be done.
-
-        `data` is where the cluster lies if its service does not run.
-        """
-        offline = () if data is None else ("--no-online", f"--pg1-path={data}")
+    def prepare(self, system_id: int) -> list[str]:
+        """Make the repository one that takes the WAL of the cluster that runs; returns what had to be done."""
         known = self.info()
         if not known.exists:
-            self._ask("stanza-create", *offline)
+            self._ask("stanza-create")
             return ["created the stanza"]
         if known.newest_system_id != system_id:
-            self._ask("stanza-upgrade", *offline)
+            self._ask("stanza-upgrade")
             return ["the repository knew another cluster so far; its backups stay until they expire"]
         return []
 
@@ -83,9 +79,6 @@ class Repository:
         script = Path(__file__).resolve().with_name("fetch-wal")
         return f'sh {script} {folder} {self.setup.stanza} {data} %f "%p"'
 
-    def push_command(self, data: Path) -> str:
-        return f"pgbackrest --stanza={self.setup.stanza} --pg1-path={data} --no-archive-async archive-push %p"
-
     def _ask(self, command: str, *options: str) -> str:
         """A question, or a change that takes a moment; returns stdout."""
         console = ("--log-level-console=off", "--log-level-stderr=error")
@@ -98,7 +91,8 @@ class Repository:
             if progress and (done := percentage(line)) is not None:
                 progress(done)
 
-        return self._checked(command, run(self._words(command, *options), patience=patience, heard=heard))
+        words = self._words(command, "--log-level-stderr=off", *options)
+        return self._checked(command, run(words, patience=patience, heard=heard))
 
     def _words(self, command: str, *options: str) -> list[str]:
         """Options first, then the command, then what it is about."""
@@ -109,8 +103,8 @@ class Repository:
     def _checked(self, command: str, said: Finished) -> Finished:
         if said.status == 0:
             return said
-        text = said.out + said.err
-        raise Trouble(f"pgbackrest {command} failed (status {said.status})", _hint(text), complaint(text))
+        why = complaint(said.out + said.err)
+        raise Trouble(f"pgbackrest {command} failed (status {said.status})", _hint(why), why)
 
 
 def _hint(text: str) -> str | None:

@@ -14,11 +14,12 @@ from .config import Setup
 from .instance import Instance
 from .moment import write
 from .places import RESTORING, Swap, make
-from .replay import State, archive_the_last, await_archived, promote, replay, snapshot, to_end
+from .replay import SYSTEM_ID, State, archive_the_last, await_archived, promote, replay, snapshot, to_end
 from .repository import Repository
 from .scratch import Scratch
 from .service import Service
 from .source import Request, Source, again, select
+from .trouble import Trouble
 
 
 def restore(setup: Setup, request: Request) -> dict[str, object]:
@@ -43,10 +44,23 @@ def restore(setup: Setup, request: Request) -> dict[str, object]:
             service.stop()
             swap.swap_back(replaced)
             raise
+    _archive_new_timeline(setup, service)
     result = dict(swap.read()["ready"])
     swap.forget()
     swap.remove_older(replaced)
     return {**result, "seconds": round(time.monotonic() - began, 1), "replaced": str(replaced) if replaced else None}
+
+
+def _archive_new_timeline(setup: Setup, service: Service) -> None:
+    """Let what the promotion has made reach the archive. The cluster is back even if that has to wait."""
+    report.step("archive the new timeline")
+    door = service.door()
+    try:
+        for done in Repository(setup).prepare(int(door.ask(SYSTEM_ID))):
+            report.notice(done)
+        await_archived(setup, door)
+    except Trouble as trouble:
+        report.notice(f"the cluster is restored, but its archive waits: {trouble.message}")
 
 
 class Halt:
@@ -89,21 +103,17 @@ def _bring(setup: Setup, request: Request, halt: Halt) -> dict[str, Any]:
 
 
 def _complete(scratch: Scratch, source: Source, proven: str, request: Request) -> dict[str, Any]:
-    """Replay to the end, or to the moment wanted; promote; and let the new timeline reach the archive."""
-    repository = scratch.repository
+    """Replay to the end, or to the moment wanted, and promote."""
     with scratch.instance() as instance:
         last = source.last_segment(instance.control.segment_size)
         goal = to_end(source.backup.start_segment, last, source.timeline, request.to)
-        archiving = {"archive_mode": "on", "archive_command": repository.push_command(scratch.data)}
-        state = replay(instance, goal, archiving)
+        # The new timeline is kept for the archive, but gets there only when the cluster is in place: one that came to
+        # nothing must not pass for the way on.
+        state = replay(instance, goal, {"archive_mode": "on", "archive_command": ""})
         # The same transactions are visible as at the restore point: nobody has written since, the rows are proven.
         found = source.record.facts if snapshot(instance) == proven else _read_facts(instance)
-        for done in repository.prepare(source.backup.system_id, scratch.data):
-            report.step(done)
         timeline = promote(instance)
         instance.lasting = True
-        report.step("archive the new timeline")
-        await_archived(instance.setup, instance.door)
     return {**_result(source, state, timeline), **facts.sums(found), "facts": found}
 
 

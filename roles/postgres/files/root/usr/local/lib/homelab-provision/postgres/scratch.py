@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from . import facts, places, report, room
-from .instance import Instance, stop_leftover
+from .instance import Instance
+from .leftovers import stop_leftovers
 from .replay import replay, snapshot, to_point
 from .repository import Repository
 from .source import Source
@@ -31,8 +32,8 @@ class Scratch:
 
     def copy(self, *options: str) -> None:
         """Copy the backup; what an interrupted run has copied is used."""
-        if stop_leftover(self.data):
-            report.step("a server that a killed run left behind was stopped")
+        if stop_leftovers(self.data):
+            report.notice("what an earlier run had left at work was stopped")
         backup = self.source.backup
         places.make(self.data)
         first, last = (segment_number(each, SEGMENT_SIZE) for each in (backup.start_segment, self._last()))
@@ -48,7 +49,7 @@ class Scratch:
 
     def discard(self) -> None:
         """Remove the copy."""
-        stop_leftover(self.data)
+        stop_leftovers(self.data)
         places.remove(self.data)
 
     def _last(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,11 +34,12 @@ class Archive:
         return lineage(timeline, self.histories)
 
     def timeline_at(self, moment: datetime | None) -> int:
-        """The timeline that was written at that moment; without one, the newest."""
-        if moment is None:
-            return max(self.histories, default=1)
+        """The timeline that was written at that moment; without one, the last that was."""
         births = {timeline: each.written for timeline, each in history_files(self.files).items()}
-        return timeline_at(moment.timestamp(), births)
+        written = [(each.written, int(name[:8], 16)) for name, each in segments(self.files).items()]
+        # A history that came without a segment is the last thing that was written, or nothing was made of it.
+        written += [(born, timeline) for timeline, born in births.items()]
+        return timeline_at(moment.timestamp() if moment else math.inf, births, written)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Session:
         self.database = database
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the session
         words = ["psql", "-XAtq", "--set=ON_ERROR_STOP=1", *door.words(), f"--dbname={target(database)}"]
-        self._psql = start(words, stop="TERM", stdin=subprocess.PIPE, stderr=self._errors)
+        self._psql = start(words, stdin=subprocess.PIPE, stderr=self._errors)
         self._said = b""
 
     def __enter__(self) -> Session:

@@ -64,13 +64,17 @@ def lies_on(branches: Iterable[Branch], timeline: int, position: int) -> bool:
     return any(branch.timeline == timeline and (branch.end is None or position <= branch.end) for branch in branches)
 
 
-def timeline_at(moment: float, births: Mapping[int, float]) -> int:
-    """The timeline that was written at a moment, by the times at which each one's history reached the archive.
+def timeline_at(moment: float, births: Mapping[int, float], written: Iterable[tuple[float, int]]) -> int:
+    """The timeline that the cluster wrote at a moment (infinity: that it wrote last).
 
-    Timelines come from restores: what was committed after a moment to which somebody went back lies on the older
-    one, so a later restore to that time must not follow the newer.
+    `births` are the times at which each timeline's history reached the archive, `written` those of all segments, with
+    their timelines. Timelines come from restores. What was committed after a moment to which somebody went back lies
+    on the older one, so a later restore to that time must not follow the newer; and if somebody took the old data
+    back into use, the older is the one that goes on. A segment reaches the archive after what is in it was committed.
     """
-    return max((timeline for timeline, born in births.items() if born <= moment), default=1)
+    known = [(when, timeline) for when, timeline in written if births.get(timeline, 0.0) <= moment]
+    later = [each for each in known if each[0] >= moment]
+    return min(later)[1] if later else max(known, default=(0.0, 1))[1]
 
 
 def last_segment(branches: Iterable[Branch], names: Iterable[str], size: int) -> str | None:

@@ -1,0 +1,125 @@
+"""A backed up cluster comes back: whole, as of a time, or one database of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+DATA = "/srv/postgresql/17/main"
+SERVICE = "postgresql@17-main.service"
+ODD = '"Odd ""names"""'
+
+
+def now() -> str:
+    """A moment that no transaction shares."""
+    time.sleep(0.3)
+    moment = datetime.now(UTC).isoformat()
+    time.sleep(0.3)
+    return moment
+
+
+def test_first_backup_is_full_and_the_next_refers_to_it(backed_up: Any) -> None:
+    assert (backed_up["full"]["type"], backed_up["incr"]["type"]) == ("full", "incr")
+    assert backed_up["incr"]["label"].startswith(backed_up["full"]["label"])
+    assert backed_up["incr"]["rows"] == 22_000
+
+
+def test_record_lists_every_file_with_its_size(machine: Any, backed_up: Any) -> None:
+    record = json.loads(machine.sh(f"cat /nas/postgres/{backed_up['incr']['label']}.json"))
+    there = dict(
+        line.rsplit(" ", 1) for line in machine.sh("cd /nas && find * -type f -printf '%p %s\\n'").splitlines()
+    )
+    assert {path: there.get(path) for path in record["files"]} == {
+        path: str(size) for path, size in record["files"].items()
+    }
+    needed = "\n".join(record["files"])
+    for part in ("F/bundle/1", "I/backup.manifest", "archive/main/17-1/0000000100000000/00000001"):
+        assert part in needed
+    assert record["facts"]["databases"]["spans"]["tables"]["public.spans"]["rows"] == 22_000
+    assert machine.sh("stat -c '%U %a' /nas/postgres/*.json | sort -u") == "postgres 640"
+
+
+def test_a_destroyed_cluster_comes_back_with_what_came_after_the_backup(machine: Any, backed_up: Any) -> None:
+    machine.sh(f"systemctl stop {SERVICE}; rm -r /srv/postgresql")
+    result = machine.done("restore")
+    assert machine.facts() == backed_up["facts"] == result["facts"]
+    assert result["label"] == backed_up["incr"]["label"]
+    assert result["replaced"] is None
+    assert result["rows"] == 22_300
+    assert machine.count("other", "fleeting") == 0
+
+
+def test_nothing_of_the_restore_is_left_in_the_cluster(machine: Any, backed_up: Any) -> None:
+    assert machine.beside() == []
+    assert machine.sh(f"ls {DATA} | grep -E 'signal|label$|manifest' || true") == ""
+    settings = machine.sh(f"grep -v '^#' {DATA}/postgresql.auto.conf")
+    assert settings == "work_mem = '7MB'"
+    assert machine.sql("postgres", "SHOW archive_mode") == "on"
+    assert machine.sh(f"stat -c '%U:%G %a' {DATA} /srv/postgresql") == "postgres:postgres 700\npostgres:postgres 755"
+    assert machine.leftovers() == ""
+
+
+def test_restores_to_a_time_and_then_to_a_later_one(machine: Any, backed_up: Any) -> None:
+    machine.insert("other", ODD, 10, "early")
+    early = now()
+    machine.insert("other", ODD, 20, "late")
+    late = now()
+    machine.sql("other", f"DELETE FROM {ODD}")
+    result = machine.done("restore", "--to", early)
+    assert machine.count("other", ODD) == 310
+    assert result["restored_to"] < early
+    assert machine.sh(f"test -d {result['replaced']} && echo kept") == "kept"
+    # What was committed later lies on the timeline that the first restore has left.
+    machine.done("restore", "--to", late)
+    assert machine.count("other", ODD) == 330
+
+
+def test_one_database_comes_back_and_the_others_stay(machine: Any, backed_up: Any) -> None:
+    before = now()
+    machine.sql("other", f"DROP TABLE {ODD}")
+    machine.sql("spans", "DELETE FROM spans WHERE id <= 100")
+    machine.sql("postgres", "ALTER DATABASE other SET work_mem = '9MB'")
+    machine.sql("postgres", "CREATE ROLE somebody; GRANT CREATE ON DATABASE other TO somebody")
+    result = machine.done("restore", "--database", "other", "--to", before)
+    assert machine.count("other", ODD) == 330
+    assert machine.count("spans", "spans") == 21_900
+    assert (
+        machine.sql("postgres", f"SELECT datallowconn FROM pg_database WHERE datname = '{result['replaced']}'") == "f"
+    )
+    assert machine.beside() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--to", "2026-01-01T00:00Z"), "there is no way back to before"),
+        (("--label", "20260101-000000F"), "there is no backup 20260101-000000F"),
+        (("--database", "nobody"), "holds no database nobody"),
+    ],
+)
+def test_refuses_what_cannot_be_had(machine: Any, backed_up: Any, words: tuple[str, ...], said: str) -> None:
+    told = machine.job("restore", *words)
+    assert told.status == 1
+    assert said in told.last["message"]
+    assert told.last["hint"]
+    assert machine.beside() == []
+
+
+def test_a_second_run_waits_and_takes_over_the_result(machine: Any, backed_up: Any) -> None:
+    second: list[Any] = []
+    first = machine.job("facts", at="", do=None)
+    told = machine.job("restore", at="compare", do=lambda: second.append(machine.job("facts")))
+    assert first.status == told.status == second[0].status == 0
+    assert second[0].steps[0].startswith("wait for the run that is at work: `restore`")
+
+
+def test_proof_is_written(machine: Any, backed_up: Any) -> None:
+    machine.done("prove")
+    proof = json.loads(machine.sh("cat /nas/postgres/proof.json"))
+    assert proof["label"] == backed_up["incr"]["label"]
+    assert proof["rows"] == 22_000
+    assert machine.beside() == []

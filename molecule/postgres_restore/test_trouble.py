@@ -1,0 +1,143 @@
+"""Whatever goes wrong, the old cluster is as it was, and the same command ends the job later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+DATA = "/srv/postgresql/17/main"
+SERVICE = "postgresql@17-main.service"
+COPY, COMPARE, REPLAY, PROMOTE = "copy the backup", "compare the facts", "replay what came", "promote"
+# Every file of a cluster that is at rest.
+HASH = f"cd {DATA} && find . -type f ! -name postmaster.opts -print0 | sort -z | xargs -0 sha256sum | sha256sum"
+
+
+@pytest.fixture(autouse=True)
+def known(machine: Any, backed_up: Any) -> dict[str, Any]:
+    """The facts of the cluster before the trouble."""
+    found: dict[str, Any] = machine.facts()
+    return found
+
+
+@pytest.mark.parametrize("step", [COPY, COMPARE, REPLAY, PROMOTE])
+def test_killed_anywhere_it_leaves_the_old_data(machine: Any, known: Any, step: str) -> None:
+    machine.job("restore", at=step, do=machine.kill)
+    assert machine.leftovers("postgres") == ""
+    machine.sh(f"systemctl start {SERVICE}")
+    assert machine.facts() == known
+    # The old cluster goes on; what it writes now must not be lost to a timeline that came to nothing.
+    machine.sql("other", "CREATE TABLE IF NOT EXISTS went_on (at timestamptz); INSERT INTO went_on SELECT now()")
+
+
+def test_after_a_kill_the_same_command_completes(machine: Any, known: Any) -> None:
+    machine.job("restore", at="put the restored data in place", do=machine.kill)
+    machine.done("restore")
+    assert machine.facts() == known
+    assert machine.beside() == []
+    assert machine.leftovers() == ""
+
+
+def test_stopped_politely_it_cleans_up_and_says_so(machine: Any, known: Any) -> None:
+    told = machine.job("restore", at=COMPARE, do=lambda: machine.kill("TERM"))
+    assert told.status == 1
+    assert told.last["message"] == "stopped by SIGTERM"
+    assert machine.leftovers() == ""
+    assert machine.facts() == known
+
+
+@pytest.mark.parametrize("step", [COMPARE, REPLAY])
+def test_a_share_that_goes_away_is_named_and_the_same_command_completes(
+    machine: Any, known: Any, share: Callable[[], None], step: str
+) -> None:
+    told = machine.job("restore", at=step, do=share)
+    assert told.status == 1
+    assert "/mnt/backup, is not mounted" in told.last["message"]
+    assert "run the same command again" in told.last["hint"]
+    assert machine.facts() == known
+    machine.sh("mount --bind /nas /mnt/backup")
+    machine.done("restore")
+    assert machine.facts() == known
+
+
+def test_a_damaged_repository_gives_no_proof_and_no_restore(machine: Any, known: Any, backed_up: Any) -> None:
+    proof = machine.sh("cat /nas/postgres/proof.json || true")
+    bundle = f"/nas/pgbackrest/backup/main/{backed_up['full']['label']}/bundle/1"
+    machine.sh(f"cp -p {bundle} /root/kept && truncate -s -1000 {bundle}")
+    for job in ("prove", "restore"):
+        told = machine.job(job)
+        assert told.status == 1
+        assert "repository are missing or damaged" in told.last["hint"]
+    machine.sh(f"cat /root/kept >{bundle}")
+    assert machine.sh("cat /nas/postgres/proof.json || true") == proof
+    assert machine.facts() == known
+
+
+def test_a_backup_that_does_not_hold_its_facts_is_not_put_in_place(machine: Any, known: Any, backed_up: Any) -> None:
+    path = f"/nas/postgres/{backed_up['incr']['label']}.json"
+    record = json.loads(machine.sh(f"cat {path}"))
+    record["facts"]["databases"]["spans"]["tables"]["public.spans"]["rows"] += 1
+    machine.sh(f"cp -p {path} /root/kept; cat >{path} <<'END'\n{json.dumps(record)}\nEND")
+    told = machine.job("restore")
+    machine.sh(f"cat /root/kept >{path}")
+    assert told.status == 1
+    assert "table public.spans: 22000 rows instead of 22001" in told.last["evidence"]
+    assert machine.facts() == known
+
+
+@pytest.fixture
+def small_disk(machine: Any) -> Any:
+    """The cluster on a small disk of its own, at rest."""
+    machine.sh(f"""
+        systemctl stop {SERVICE}
+        rm -rf {DATA}.*
+        size=$(du -sm {DATA} | cut -f1)
+        mkdir /root/aside && mv {DATA} /root/aside/main
+        mount -t tmpfs -o size=$((size * 2 + 160))m,mode=755,uid=5432,gid=5432 small $(dirname {DATA})
+        cp -a /root/aside/main {DATA}
+        systemctl start {SERVICE}
+    """)
+    yield
+    machine.sh(f"""
+        systemctl stop {SERVICE}
+        # Its WAL went on there.
+        rm -r /root/aside/main && cp -a {DATA} /root/aside/main
+        umount $(dirname {DATA})
+        mv /root/aside/main {DATA} && rmdir /root/aside
+        systemctl start {SERVICE}
+    """)
+
+
+def test_a_disk_that_is_too_small_is_noticed_before(machine: Any, small_disk: None) -> None:
+    machine.sh(f"fallocate -l 200M $(dirname {DATA})/filler")
+    told = machine.job("restore")
+    assert told.status == 1
+    assert "is too full" in told.last["message"]
+    assert COPY not in " ".join(told.steps)
+
+
+def fill(machine: Any) -> None:
+    machine.sh(f"head -c 1G /dev/zero >$(dirname {DATA})/filler 2>/dev/null || true")
+
+
+def test_a_disk_that_becomes_full_leaves_every_byte_of_the_old_data(machine: Any, small_disk: None) -> None:
+    machine.sh(f"systemctl stop {SERVICE}")
+    before = machine.sh(HASH)
+    told = machine.job("restore", at=COPY, do=lambda: fill(machine))
+    assert told.status == 1
+    assert "has become full" in told.last["message"]
+    assert machine.sh(HASH) == before
+
+
+def test_a_disk_that_becomes_full_does_not_take_the_running_cluster_along(
+    machine: Any, known: Any, small_disk: None
+) -> None:
+    told = machine.job("restore", at=COPY, do=lambda: fill(machine))
+    assert told.status == 1
+    assert "has become full" in told.last["message"], told.lines
+    assert machine.beside() == ["filler"], "the incomplete copy has to make room"
+    machine.sh(f"rm $(dirname {DATA})/filler")
+    assert machine.facts() == known
+    machine.sql("other", "CREATE TABLE afterwards AS SELECT 1")
