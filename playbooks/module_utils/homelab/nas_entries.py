@@ -1,6 +1,10 @@
-"""Shares of a NAS: what an entry of the list means, as a line of fstab and as credentials.
+"""Shares of a NAS: what an entry of the list means, as units of systemd and as credentials.
 
 Pure: an entry in, text out. Why the options are what they are stands beside them.
+
+Units of our own and no lines of fstab: whenever systemd reloads, its generator walks the path of every line of
+fstab. It would wait for a share that is mounted and whose NAS is away, be killed for it after 90 seconds, and all
+other lines would be without their units, too, that of /srv among them.
 """
 
 from __future__ import annotations
@@ -25,11 +29,11 @@ ENTRY = {
 CREDENTIALS = PurePosixPath("/etc/homelab-provision/nas")
 PORTS = {"nfs4": 2049, "cifs": 445}
 
-# The boot does not wait for it, the first access mounts it, and a server that is away costs that access 15 seconds.
-# What comes from elsewhere brings no devices and no setuid programs.
-COMMON = ("nofail", "_netdev", "x-systemd.automount", "x-systemd.mount-timeout=15s", "nosuid", "nodev")
+# What comes from elsewhere brings no devices and no setuid programs; nothing at boot depends on it (nofail).
+COMMON = ("nofail", "_netdev", "nosuid", "nodev")
 # Data waits for its server as it would for its disk: an error in the middle of a file is worse than a pause. A backup
-# or a film had better fail, and soon: 5 s for each try, three more tries; about 10 s for SMB, which pings its server.
+# or a film had better fail, and soon: a request after about 40 s over NFS (5 s for the first try, longer for the next
+# three), after about 15 s over SMB, which pings its server.
 WAIT = {"nfs4": ("hard",), "cifs": ("hard",)}
 FAIL = {"nfs4": ("softerr", "timeo=50", "retrans=3"), "cifs": ("soft", "echo_interval=5")}
 # The type nfs4 takes the newest version 4.x that both sides know (a Synology stops at 4.1); so does 3 for SMB 3.x.
@@ -38,6 +42,21 @@ SMB = ("vers=3", "forceuid", "forcegid", "file_mode=0640", "dir_mode=0750")
 # Options of which each takes the place of the others.
 RIVALS = ({"hard", "soft", "softerr"}, {"ro", "rw"}, {"vers", "nfsvers"})
 SECRETS = {"user", "username", "pass", "password", "password2", "cred", "credentials", "dom", "domain"}
+
+MARK = "# Written by the role nas_mounts.\n"
+# After five failures within ten seconds systemd would take the automount away for good: a NAS that refuses while it
+# starts is enough. Then everybody would see the bare directory, until somebody comes to start it again.
+MOUNT = """{mark}[Unit]
+StartLimitIntervalSec=0
+
+[Mount]
+What={what}
+Where={where}
+Type={kind}
+Options={options}
+TimeoutSec=15
+"""
+AUTOMOUNT = "{mark}[Automount]\nWhere={where}\n"
 
 NFS_SOURCE = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^\s:/\[\]]+):(/\S.*|/)")
 SMB_SOURCE = re.compile(r"//([^\s/]+)/[^/].*")
@@ -48,13 +67,18 @@ class NasError(Exception):
 
 
 class Entry(NamedTuple):
-    """One share that shall be mounted: its line in fstab, and the text of its credentials if it has any."""
+    """One share that shall be mounted; `kind` is the file system, `credentials` the text of a file if it has any."""
 
     path: str
-    line: str
+    source: str
+    kind: str
+    options: str
     server: str
-    port: int
     credentials: str | None
+
+    @property
+    def port(self) -> int:
+        return PORTS[self.kind]
 
 
 def read(told: list[dict[str, Any]], ids: Callable[[str], tuple[int, int]]) -> list[Entry]:
@@ -71,18 +95,22 @@ def _entry(one: dict[str, Any], ids: Callable[[str], tuple[int, int]]) -> Entry:
     if server is None:
         wanted = {"nfs4": "`server:/directory`", "cifs": "`//server/share`"}[kind]
         raise NasError(f"{one['path']}: `source` is {one['source']!r}; {one['protocol']} wants {wanted}")
-    options = options_of(one, kind, ids)
-    line = " ".join([*(escaped(word) for word in (one["source"], one["path"])), kind, escaped(options), "0 0"])
-    return Entry(one["path"], line, server, PORTS[kind], _credentials(one))
+    if re.search(r"[\0\r\n]|[\s\\]$", one["source"]):
+        raise NasError(
+            f"{one['path']}: `source` is {one['source']!r}; it has to be one line without a blank at its end"
+        )
+    return Entry(one["path"], one["source"], kind, options_of(one, kind, ids), server, _credentials(one))
 
 
 def options_of(one: dict[str, Any], kind: str, ids: Callable[[str], tuple[int, int]]) -> str:
-    """The fourth field of fstab. What the user says takes the place of what the profile would say."""
+    """The options of the mount. What the user says takes the place of what the profile would say."""
     for option in one["options"]:
         if not option or re.search(r"[,\s]", option):
             raise NasError(f"{one['path']}: {option!r} is not one option; give each as an item of its own")
+        if option.startswith("x-systemd."):
+            raise NasError(f"{one['path']}: `{_name(option)}` is for fstab, in which shares are not listed")
         if _name(option) in SECRETS:
-            raise NasError(f"{one['path']}: `{_name(option)}` would be read by everybody in fstab; say `username`, "
+            raise NasError(f"{one['path']}: `{_name(option)}` would be read by everybody; say `username`, "
                            "`password` and `domain` beside the options")  # fmt: skip
     patience = WAIT if one["profile"] == "data" else FAIL
     standard = [*COMMON, *patience[kind], *(_smb(one, ids) if kind == "cifs" else _nfs(one))]
@@ -118,8 +146,8 @@ def _credentials(one: dict[str, Any]) -> str | None:
 def _check_path(path: str) -> None:
     if not path.startswith("/") or path == "/" or str(PurePosixPath(path)) != path or ".." in path.split("/"):
         raise NasError(f"`path` is {path!r}; it has to be absolute, without `..` and without a slash at its end")
-    if re.search(r"[\0\r\n]", path):
-        raise NasError(f"`path` is {path!r}; it has to be one line")
+    if re.search(r"[\0\r\n]|[\s\\]$", path):
+        raise NasError(f"`path` is {path!r}; it has to be one line without a blank at its end")
 
 
 def _check_together(paths: list[str]) -> None:
@@ -159,11 +187,26 @@ def credentials_file(path: str) -> PurePosixPath:
     return CREDENTIALS / name.replace("/", "-")
 
 
-def escaped(word: str) -> str:
-    """A field of fstab: blanks and backslashes as octal numbers."""
-    return re.sub(r"[\s\\]", lambda match: f"\\{ord(match[0]):03o}", word)
-
-
 def unescaped(word: str) -> str:
     """A field of fstab or of mountinfo as it was meant."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), word)
+
+
+def mount_unit(entry: Entry) -> str:
+    """The unit that mounts the share."""
+    what, where, options = (word.replace("%", "%%") for word in (entry.source, entry.path, entry.options))
+    return MOUNT.format(mark=MARK, what=what, where=where, kind=entry.kind, options=options)
+
+
+def automount_unit(entry: Entry) -> str:
+    """The unit that does so when the path is used."""
+    return AUTOMOUNT.format(mark=MARK, where=entry.path.replace("%", "%%"))
+
+
+def mounted_by(unit: str) -> tuple[str, tuple[str, int]] | None:
+    """The path that a unit of ours mounts, with the server and the port it comes from; `None` for any other unit."""
+    told = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line)
+    if not unit.startswith(MARK) or told.get("Type") not in PORTS:
+        return None
+    server = server_of(told["What"].replace("%%", "%"), told["Type"]) or ""
+    return told["Where"].replace("%%", "%"), (server, PORTS[told["Type"]])

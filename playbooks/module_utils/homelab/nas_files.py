@@ -1,59 +1,90 @@
-"""The files of the shares beside fstab: credentials, drop-ins, and the note of what is still to be done."""
+"""The files of the shares: units, credentials, and the note of what is still to be done."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from ansible.module_utils.homelab import files
-from ansible.module_utils.homelab.nas_entries import CREDENTIALS, Entry, credentials_file, unit_name
+from ansible.module_utils.homelab.nas_entries import (
+    CREDENTIALS,
+    MARK,
+    Entry,
+    NasError,
+    automount_unit,
+    credentials_file,
+    mount_unit,
+    mounted_by,
+    unit_name,
+)
 
 UNITS = Path("/etc/systemd/system")
+WANTS = "remote-fs.target.wants"
 OWED = Path("/run/homelab-provision/nas_mounts.json")
-DROP_IN = "homelab-nas.conf"
-# After five failures within ten seconds systemd would take the automount away for good: a NAS that refuses while it
-# starts is enough. Then everybody would see the bare directory, until somebody comes to start it again.
-PATIENT = "# Written by the role nas_mounts.\n[Unit]\nStartLimitIntervalSec=0\n"
 
 
-def wanted(entries: Iterable[Entry]) -> dict[str, files.Wanted]:
-    """What has to lie on the host, by path: a drop-in for each share, credentials for those that have any."""
-    needed = []
-    for entry in entries:
-        drop_in, secret = places(entry.path)
-        needed += [files.Wanted(str(drop_in.parent), "directory", mode=0o755),
-                   files.Wanted(str(drop_in), "file", PATIENT.encode(), 0o644)]  # fmt: skip
-        if entry.credentials is not None:
-            needed += [files.Wanted(str(secret.parent), "directory", mode=0o700),
-                       files.Wanted(str(secret), "file", entry.credentials.encode(), 0o600)]  # fmt: skip
-    return {one.path: one for one in needed}
+class Places(NamedTuple):
+    """Where the files of one share lie. The mount unit is what the share is known by, so it goes last."""
+
+    link: Path
+    automount: Path
+    credentials: Path
+    mount: Path
 
 
-def places(path: str) -> tuple[Path, Path]:
-    """Where the drop-in and the credentials of a share lie."""
-    return UNITS / f"{unit_name(path)}.mount.d" / DROP_IN, Path(credentials_file(path))
+def places(path: str) -> Places:
+    name = unit_name(path)
+    automount = UNITS / f"{name}.automount"
+    return Places(UNITS / WANTS / automount.name, automount, Path(credentials_file(path)), UNITS / f"{name}.mount")
 
 
-def missing(needed: dict[str, files.Wanted]) -> list[files.Wanted]:
-    """Those that are not there as wanted, directories first."""
-    return files.in_order([one for one in needed.values() if files.differs(one, files.look(one.path))])
+def present() -> dict[str, tuple[str, int]]:
+    """The shares that this host mounts by our units, each with the server and the port that it comes from."""
+    return dict(found for unit in sorted(UNITS.glob("*.mount")) if (found := mounted_by(_text(unit))))
 
 
-def left_over(needed: Iterable[str]) -> list[Path]:
-    """Files of shares that are no longer listed."""
-    kept = set(needed)
-    secrets = [path for path in Path(CREDENTIALS).glob("*") if str(path) not in kept]
-    drop_ins = [path for path in UNITS.glob(f"*.mount.d/{DROP_IN}") if str(path) not in kept]
-    return [*secrets, *drop_ins]
+def missing(entry: Entry) -> list[files.Wanted]:
+    """The files of a share that are not as wanted, directories first. Raises `NasError` for somebody else's units."""
+    place = places(entry.path)
+    for unit in (place.mount, place.automount):
+        if os.path.lexists(unit) and not _text(unit).startswith(MARK):
+            raise NasError(f"{unit} was not written by nas_mounts; remove it, or take {entry.path} from nas_mounts")
+    wanted = [
+        files.Wanted(str(place.mount), "file", mount_unit(entry).encode(), 0o644),
+        files.Wanted(str(place.automount), "file", automount_unit(entry).encode(), 0o644),
+        files.Wanted(str(place.link.parent), "directory", mode=0o755),
+        files.Wanted(str(place.link), "link", os.fsencode(place.automount)),
+    ]
+    if entry.credentials is not None:
+        wanted += [
+            files.Wanted(str(place.credentials.parent), "directory", mode=0o700),
+            files.Wanted(str(place.credentials), "file", entry.credentials.encode(), 0o600),
+        ]
+    return files.in_order([one for one in wanted if files.differs(one, files.look(one.path))])
+
+
+def left_over(entries: Iterable[Entry], removed: Iterable[str]) -> list[Path]:
+    """Credentials that no share uses any more; those of a removed one go with it."""
+    used = {places(entry.path).credentials for entry in entries if entry.credentials is not None}
+    return sorted(set(Path(CREDENTIALS).glob("*")) - used - {places(path).credentials for path in removed})
 
 
 def remove(path: Path) -> None:
-    """Remove a file, and its directory unless something else lies there, too."""
-    path.unlink()
-    with contextlib.suppress(OSError):
-        path.parent.rmdir()
+    """Remove a file, and the directory of credentials with the last of them."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    if path.parent == Path(CREDENTIALS):
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+
+
+def _text(path: Path) -> str:
+    """What a unit says; nothing for one that is masked by a link to /dev/null or is a directory."""
+    return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def read_owed() -> set[str]:

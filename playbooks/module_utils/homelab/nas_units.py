@@ -38,7 +38,7 @@ def look(module: Any, paths: Iterable[str]) -> Shown:
 
 
 def unheeded(shown: Shown) -> bool:
-    """Whether systemd has yet to read what is written: a line of fstab that is new or has changed, or a drop-in."""
+    """Whether systemd has yet to read what is written."""
     return any(unit["LoadState"] == "not-found" or unit["NeedDaemonReload"] == "yes" for unit in shown.values())
 
 

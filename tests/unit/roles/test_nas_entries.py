@@ -1,4 +1,4 @@
-"""What an entry of `nas_mounts` means: a line of fstab, credentials, and what is refused."""
+"""What an entry of `nas_mounts` means: units of systemd, credentials, and what is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.unit.roles import modules
 
 nas = modules.part("nas_entries")
 
-COMMON = "nofail,_netdev,x-systemd.automount,x-systemd.mount-timeout=15s,nosuid,nodev"
+COMMON = "nofail,_netdev,nosuid,nodev"
 
 
 def told(**given: Any) -> dict[str, Any]:
@@ -31,15 +31,36 @@ def read(*entries: dict[str, Any]) -> list[Any]:
 
 
 def options(entry: dict[str, Any]) -> list[str]:
-    """The options in its line."""
-    words: list[str] = read(entry)[0].line.split(" ")[3].split(",")
+    """The options with which it is mounted."""
+    words: list[str] = read(entry)[0].options.split(",")
     return words
 
 
-def test_a_share_over_nfs_is_one_line() -> None:
-    (entry,) = read(told(source="192.168.50.20:/srv/data", path="/mnt/data"))
-    assert entry.line == f"192.168.50.20:/srv/data /mnt/data nfs4 {COMMON},hard 0 0"
+def test_a_share_is_a_unit_that_mounts_it_and_one_that_does_so_when_it_is_used() -> None:
+    (entry,) = read(told(source="192.168.50.20:/srv/my data", path="/mnt/100%"))
     assert (entry.server, entry.port, entry.credentials) == ("192.168.50.20", 2049, None)
+    assert (
+        nas.mount_unit(entry)
+        == f"""\
+# Written by the role nas_mounts.
+[Unit]
+StartLimitIntervalSec=0
+
+[Mount]
+What=192.168.50.20:/srv/my data
+Where=/mnt/100%%
+Type=nfs4
+Options={COMMON},hard
+TimeoutSec=15
+"""
+    )
+    assert nas.automount_unit(entry) == "# Written by the role nas_mounts.\n[Automount]\nWhere=/mnt/100%%\n"
+    assert nas.mounted_by(nas.mount_unit(entry)) == ("/mnt/100%", ("192.168.50.20", 2049))
+
+
+@pytest.mark.parametrize("text", ["", "[Mount]\nWhat=nas:/x\nWhere=/mnt/x\nType=nfs4\n", f"{nas.MARK}[Unit]\n"])
+def test_only_units_with_our_mark_are_ours(text: str) -> None:
+    assert nas.mounted_by(text) is None
 
 
 @pytest.mark.parametrize(
@@ -66,7 +87,6 @@ def test_data_waits_and_everything_else_fails_in_time(protocol: str, profile: st
         (["timeo=9"], "timeo=50", "timeo=9"),
         (["hard"], "softerr", "hard"),
         (["soft"], "softerr", "soft"),
-        (["x-systemd.mount-timeout=3s"], "x-systemd.mount-timeout=15s", "x-systemd.mount-timeout=3s"),
     ],
 )
 def test_what_the_user_says_takes_the_place_of_the_profile(given: list[str], gone: str, there: str) -> None:
@@ -78,17 +98,16 @@ def test_what_the_user_says_takes_the_place_of_the_profile(given: list[str], gon
 
 def test_a_share_over_smb_names_its_credentials_and_its_owner() -> None:
     (entry,) = read(smb(username="ada", password="a, b=c'#\\ ", domain="HOME", owner="ada", path="/mnt/my films"))
-    assert "credentials=/etc/homelab-provision/nas/mnt-my_20films" in entry.line
-    assert "uid=1000,gid=1001" in entry.line
-    assert entry.line.split(" ")[1] == "/mnt/my\\040films"
+    assert "credentials=/etc/homelab-provision/nas/mnt-my_20films" in entry.options
+    assert "uid=1000,gid=1001" in entry.options
     assert entry.credentials == "username=ada\npassword=a, b=c'#\\ \ndomain=HOME\n"
-    assert "a, b" not in entry.line
+    assert "a, b" not in nas.mount_unit(entry)
 
 
 def test_without_an_account_a_host_comes_as_a_guest() -> None:
     (entry,) = read(smb())
     assert "guest" in options(smb())
-    assert "credentials" not in entry.line
+    assert "credentials" not in entry.options
     assert entry.credentials is None
 
 
@@ -117,11 +136,8 @@ def test_units_are_called_as_systemd_calls_them(path: str, unit: str) -> None:
     assert nas.unit_name(path) == unit
 
 
-@pytest.mark.parametrize("word", ["/mnt/a b", "tab\there", "back\\slash", "new\nline", "/plain", "\\040"])
-def test_fields_of_fstab_come_back_as_they_were(word: str) -> None:
-    escaped = nas.escaped(word)
-    assert not set(escaped) & set(" \t\n")
-    assert nas.unescaped(escaped) == word
+def test_the_kernels_octal_numbers_are_read() -> None:
+    assert nas.unescaped(r"/mnt/a\040b\134c") == "/mnt/a b\\c"
 
 
 @pytest.mark.parametrize(
@@ -166,6 +182,10 @@ def test_an_absent_share_needs_no_source() -> None:
         ([told(options=["ro,vers=4"])], "not one option"),
         ([told(options=["ro "])], "not one option"),
         ([told(options=[""])], "not one option"),
+        ([told(options=["x-systemd.idle-timeout=60"])], "is for fstab"),
+        ([told(source="nas:/srv\nOptions=suid")], "wants `server:/directory`|one line"),
+        ([told(source="nas:/srv ")], "one line without a blank"),
+        ([told(path="/mnt/x\\")], "one line without a blank"),
         ([smb(options=["password=x"])], "read by everybody"),
         ([smb(options=["credentials=/root/x"])], "read by everybody"),
         ([told(owner="ada")], "its server decides"),
