@@ -78,7 +78,7 @@ class Machine:
 
     def kill(self, signal: str = "KILL") -> None:
         """Send the program a signal; its lock tells which process it is."""
-        pid = json.loads(self.sh("cat /run/lock/homelab-postgres.lock"))["pid"]
+        pid = json.loads(self.sh("cat /run/homelab-postgres/lock"))["pid"]
         self.sh(f"kill -{signal} {pid}")
 
     def insert(self, database: str, table: str, rows: int, word: str) -> None:

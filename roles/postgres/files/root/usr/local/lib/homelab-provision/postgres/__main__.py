@@ -42,6 +42,9 @@ def main() -> int:
         return 1
     except (Stopped, BrokenPipeError, KeyboardInterrupt) as stopped:
         return _farewell(stopped)
+    except OSError as error:
+        report.error(f"{error.filename or 'a file'}: {error.strerror}", None, None)
+        return 1
     return 0
 
 

@@ -16,7 +16,7 @@ from .instance import Instance
 from .moment import now, write
 from .places import REPLACED, RESTORING
 from .process import run
-from .replay import archive_the_last, promote, replay, to_end
+from .replay import State, archive_the_last, promote, to_end
 from .repository import Repository
 from .scratch import Scratch
 from .service import Service
@@ -29,6 +29,7 @@ EXTRACTING = "extracting"
 PATIENCE = 6 * 3600.0
 LONGEST_NAME = 63
 SWAP_TRIES = 20
+DROP = "DROP DATABASE IF EXISTS {} WITH (FORCE)"
 
 
 def extract(setup: Setup, database: str, request: Request) -> dict[str, object]:
@@ -43,33 +44,21 @@ def extract(setup: Setup, database: str, request: Request) -> dict[str, object]:
     if database not in known:
         raise Trouble(f"the backup {source.record.label} holds no database {database}", f"it holds: {', '.join(known)}")
     carried, kept = names(database)
-    scratch = Scratch(repository, source, EXTRACTING, lambda: True)
+    scratch = Scratch(repository, source, EXTRACTING)
     dump = setup.beside(f"{EXTRACTING}.dump")
     try:
-        scratch.copy(f"--db-include={database}")
-        with scratch.instance() as instance:
-            scratch.prove(instance, only=database)
-        archive_the_last(service, source.record.system_id)
-        source = again(source, repository)
-        with scratch.instance() as instance:
-            last = source.last_segment(instance.control.segment_size)
-            goal = to_end(source.backup.start_segment, last, source.timeline, request.to)
-            state = replay(instance, goal)
-            promote(instance)
-            wanted = _take(instance, database)
-            _dump(setup, instance.door, database, carried, dump)
-        _load(setup, door, carried, dump)
+        state, wanted = _dump_as_it_was(scratch, service, request, database, carried, dump)
+        scratch.discard()
+        found = _load(setup, door, database, carried, dump)
+        if different := facts.differences(wanted, found):
+            raise Trouble(f"what arrived is not what was restored; {database} is as it was", None, "\n".join(different))
+        replaced = _swap(door, database, carried, kept)
+    except BaseException:
+        door.ask(DROP.format(sql.name(carried)))
+        raise
     finally:
         scratch.discard()
         places.remove(dump)
-    report.step("compare the facts")
-    there = facts.take(door, carried, as_text=True)
-    found = {**there, "databases": {database: there["databases"][carried]}}
-    if different := facts.differences(wanted, found):
-        raise Trouble(
-            f"what arrived in {carried} is not what was restored; {database} is as it was", None, "\n".join(different)
-        )
-    replaced = _swap(door, database, carried, kept)
     return {
         "label": source.record.label, "point_reached": source.record.point, "database": database,
         "restored_to": write(state.moment) if state.moment else source.record.finished,
@@ -84,6 +73,24 @@ def names(database: str) -> tuple[str, str]:
     if len(kept.encode()) > LONGEST_NAME:
         raise Trouble(f"the name {database} is too long to be put aside as {kept}", "rename the database first")
     return carried, kept
+
+
+def _dump_as_it_was(
+    scratch: Scratch, service: Service, request: Request, database: str, carried: str, dump: Path
+) -> tuple[State, dict[str, Any]]:
+    """Bring the database back in the scratch copy, and dump it; returns how far replay came, and its facts."""
+    scratch.copy(f"--db-include={database}")
+    with scratch.instance() as instance:
+        scratch.prove(instance, only=database)
+    archive_the_last(service, scratch.source.record.system_id)
+    source = again(scratch.source, scratch.repository)
+    with scratch.instance() as instance:
+        last = source.last_segment(instance.control.segment_size)
+        state = scratch.replay(instance, to_end(source.backup.start_segment, last, source.timeline, request.to))
+        promote(instance)
+        wanted = _take(instance, database)
+        _dump(scratch.setup, instance.door, database, carried, dump)
+    return state, wanted
 
 
 def _take(instance: Instance, database: str) -> dict[str, Any]:
@@ -107,12 +114,19 @@ def _dump(setup: Setup, door: Door, database: str, carried: str, dump: Path) -> 
     _checked([str(setup.programs / "pg_dump"), *words, sql.target(carried)], f"dump {database}")
 
 
-def _load(setup: Setup, door: Door, carried: str, dump: Path) -> None:
+def _load(setup: Setup, door: Door, database: str, carried: str, dump: Path) -> dict[str, Any]:
+    """Load it under its new name; returns its facts there."""
     report.step(f"load it into the cluster as {carried}")
-    door.ask(f"DROP DATABASE IF EXISTS {sql.name(carried)} WITH (FORCE)")
+    door.ask(DROP.format(sql.name(carried)))
     jobs = f"--jobs={os.cpu_count() or 1}"
     words = [*door.words(), "--dbname=postgres", "--create", "--exit-on-error", "--verbose", jobs, str(dump)]
     _checked([str(setup.programs / "pg_restore"), *words], f"load {carried}")
+    report.step("collect statistics")
+    with door.session(carried) as session:
+        session.do("ANALYZE", patience=PATIENCE)
+    report.step("compare the facts")
+    there = facts.take(door, carried, as_text=True)
+    return {**there, "databases": {database: there["databases"][carried]}}
 
 
 def _checked(words: list[str], what: str) -> None:
@@ -140,7 +154,7 @@ def _swap(door: Door, database: str, carried: str, kept: str) -> str | None:
         f" WHERE starts_with(datname, {sql.text(f'{database}.{REPLACED}-')}) AND datname <> {sql.text(kept)}"
     )
     for each in older if exists else ():
-        door.ask(f"DROP DATABASE {sql.name(each)} WITH (FORCE)")
+        door.ask(DROP.format(sql.name(each)))
     return kept if exists else None
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from . import room
 from .account import as_root
 from .config import Setup
 from .control import Control, read_control
@@ -119,10 +120,10 @@ class Instance:
         evidence = last_lines(self.said())
         if any(fetch.status > 1 for fetch in self.fetches()[-1:]):
             evidence = last_lines((self.folder / "fetch-errors").read_text()) or evidence
+        if room.FULL in self.said() + evidence:
+            return room.full(self.data.parent, evidence)
+        if any(fetch.status > 1 for fetch in self.fetches()[-1:]):
             return Trouble(f"the archive in the repository does not answer, so {what} stopped", None, evidence)
-        if "No space left on device" in self.said():
-            hint = "make room, then run the same command again"
-            return Trouble(f"the disk of {self.data} is full, so {what} stopped", hint, evidence)
         return Trouble(f"the temporary server on {self.data} ended while it was to {what}", None, evidence)
 
     def stop(self, hurry: bool = False) -> None:
@@ -135,11 +136,8 @@ class Instance:
 
 
 def _make_folder(folder: Path) -> None:
-    """In /run, where only root may make one; it is the account's from then on."""
+    """Beside the lock, where only root may make one; it is the account's from then on."""
     uid, gid = os.geteuid(), os.getegid()
-    with as_root():
-        folder.parent.mkdir(exist_ok=True)
-        folder.parent.chmod(0o755)
-        with suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-            os.chown(folder, uid, gid, follow_symlinks=False)
+    with as_root(), suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+        os.chown(folder, uid, gid, follow_symlinks=False)

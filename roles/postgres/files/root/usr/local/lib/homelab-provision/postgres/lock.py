@@ -14,7 +14,7 @@ from . import report
 from .account import as_root
 from .trouble import Trouble
 
-PATH = Path("/run/lock/homelab-postgres.lock")
+PATH = Path("/run/homelab-postgres/lock")
 PATIENCE = 1800.0
 
 
@@ -23,6 +23,8 @@ def exclusive(
 ) -> dict[str, object]:
     """Do `work` under the lock and return its result; or the result of the run that did the same while we waited."""
     with as_root():
+        path.parent.mkdir(exist_ok=True)
+        path.parent.chmod(0o755)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "r+") as file:
         if _wait(file.fileno(), path, patience):
@@ -32,9 +34,12 @@ def exclusive(
                 return dict(found["result"])
         note: dict[str, Any] = {"pid": os.getpid(), "request": dict(request), "now": "start"}
 
-        def listen(now: str) -> None:
-            note["now"] = now
-            _write(descriptor, note)
+        def listen(now: str | None) -> None:
+            if now in (None, note["now"]):
+                os.utime(descriptor)
+            else:
+                note["now"] = now
+                _write(descriptor, note)
 
         _write(descriptor, note)
         report.listeners.append(listen)

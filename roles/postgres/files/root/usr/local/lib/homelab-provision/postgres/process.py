@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
+from . import report
 from .account import as_root
 from .trouble import Trouble
 
@@ -25,6 +26,7 @@ ENVIRONMENT = {
     "PGCONNECT_TIMEOUT": "15",
 }
 GRACE = 10.0
+TICK = 5.0
 EVIDENCE_LINES = 12
 
 
@@ -88,13 +90,16 @@ def _listen(
             child.stdin.write(feed.encode())
             child.stdin.close()
     said = {"out": bytearray(), "err": bytearray()}
-    passed_on = 0
+    passed_on, heard_at = 0, time.monotonic()
     with selectors.DefaultSelector() as selector:
         selector.register(child.stdout, selectors.EVENT_READ, "out")
         selector.register(child.stderr, selectors.EVENT_READ, "err")
         while selector.get_map():
-            ready = selector.select(patience)
-            if not ready:
+            ready = selector.select(min(patience, TICK))
+            report.alive()
+            if ready:
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > patience:
                 raise _silent(argv, patience, said["err"] or said["out"])
             for key, _ in ready:
                 data = os.read(key.fd, 1 << 16)
@@ -133,18 +138,3 @@ def end(child: subprocess.Popen[bytes], *signals: signal.Signals, grace: float =
             (os.killpg if number == signal.SIGKILL else os.kill)(child.pid, number)
         with suppress(subprocess.TimeoutExpired):
             child.wait(grace)
-
-
-def wait_until(
-    done: Callable[[], bool], *, patience: float, moved: Callable[[], object], give_up: Callable[[], Trouble],
-    pause: float = 0.2,
-) -> None:  # fmt: skip
-    """Poll until `done`; raises what `give_up` makes when `moved` has shown the same for `patience` seconds."""
-    seen, since = moved(), time.monotonic()
-    while not done():
-        time.sleep(pause)
-        now = moved()
-        if now != seen:
-            seen, since = now, time.monotonic()
-        elif time.monotonic() - since > patience:
-            raise give_up()

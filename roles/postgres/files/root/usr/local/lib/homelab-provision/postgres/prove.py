@@ -11,7 +11,6 @@ from .moment import now
 from .records import write_proof
 from .repository import Repository
 from .scratch import Scratch
-from .service import Service
 from .source import Request, select
 
 PROVING = "proving"
@@ -25,7 +24,7 @@ def prove(setup: Setup) -> dict[str, object]:
     repository = Repository(setup)
     _, folder = backups_of(setup)
     source = select(setup, repository, Request())
-    scratch = Scratch(repository, source, PROVING, Service(setup).active)
+    scratch = Scratch(repository, source, PROVING)
     try:
         scratch.copy()
         with scratch.instance() as instance:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -69,16 +69,19 @@ def to_end(first: str, last: str, timeline: int, moment: datetime | None) -> Goa
     return Goal(f"replay to {write(moment)}" if moment else "replay what came after it", first, last, timeline, target)
 
 
-def replay(instance: Instance, goal: Goal, settings: Mapping[str, str] | None = None) -> State:
+def replay(
+    instance: Instance, goal: Goal, check: Callable[[], None], settings: Mapping[str, str] | None = None
+) -> State:
     """Start the instance and wait until it has replayed to the goal: `paused` at its target, or at the archive's end.
 
+    `check` is called now and then, and may raise.
     Raises `Trouble` if it ends early for any other reason: a gap, a damaged segment, a repository that is silent.
     """
     report.step(goal.what)
     target = {"recovery_target_timeline": str(goal.timeline), **goal.target, **(settings or {})}
     instance.start(target)
     for _ in range(RESTARTS):
-        state = _follow(instance, goal)
+        state = _follow(instance, goal, check)
         if state:
             return state
         report.step("start again with what the cluster was set to later")
@@ -86,9 +89,9 @@ def replay(instance: Instance, goal: Goal, settings: Mapping[str, str] | None = 
     raise Trouble("the settings that the cluster needs change again and again", None, instance.said()[-2000:])
 
 
-def _follow(instance: Instance, goal: Goal) -> State | None:
+def _follow(instance: Instance, goal: Goal, check: Callable[[], None]) -> State | None:
     """The state at the goal; None if the instance has to be started again, with settings that it found in the WAL."""
-    watch = _Watch(instance, goal)
+    watch = _Watch(instance, goal, check)
     session = _connect(instance, watch)
     if session is None:
         return None
@@ -98,7 +101,7 @@ def _follow(instance: Instance, goal: Goal) -> State | None:
             try:
                 state = _state(session)
             except (SqlError, Trouble):
-                watch.check()
+                watch.judge()
                 if instance.alive():
                     raise
                 _check_raised(instance, goal)
@@ -142,14 +145,16 @@ def _check_raised(instance: Instance, goal: Goal) -> None:
 class _Watch:
     """Reports progress, and raises when there is none any more."""
 
-    def __init__(self, instance: Instance, goal: Goal) -> None:
+    def __init__(self, instance: Instance, goal: Goal, check: Callable[[], None]) -> None:
         self.goal = goal
+        self._check = check
         self._instance = instance
         self._size = instance.control.segment_size
         self._seen: object = None
         self._since = time.monotonic()
 
     def look(self, lsn: str) -> Verdict:
+        self._check()
         fetches = self._instance.fetches()
         found = fetched(fetches)
         total = segment_number(self.goal.last, self._size) - segment_number(self.goal.first, self._size) + 1
@@ -159,9 +164,9 @@ class _Watch:
         elif time.monotonic() - self._since > PATIENCE:
             evidence = self._instance.said()[-2000:]
             raise Trouble(f"{self.goal.what}: nothing has moved for {PATIENCE:.0f} s", None, evidence)
-        return self.check()
+        return self.judge()
 
-    def check(self) -> Verdict:
+    def judge(self) -> Verdict:
         fetches = self._instance.fetches()
         verdict = judge(fetches, self.goal.last, self._size)
         if verdict is Verdict.GAP:
@@ -204,15 +209,16 @@ def promote(instance: Instance) -> int:
     return int(timeline, 16)
 
 
-def archive_the_last(service: Service, system_id: str) -> None:
-    """What the living cluster has written so far reaches the archive, or we hear why not."""
+def archive_the_last(service: Service, system_id: str) -> bool:
+    """Let what the living cluster has written so far reach the archive; false if it is another cluster altogether."""
     report.step("archive what the cluster has written so far")
     door = service.door()
     if door.ask(SYSTEM_ID) != system_id:
         # A new, other cluster: nothing of it is to be found in what is restored.
-        return
+        return False
     door.ask("SELECT to_json(pg_switch_wal())")
     await_archived(service.setup, door)
+    return True
 
 
 def await_archived(setup: Setup, door: Door) -> None:
@@ -229,7 +235,8 @@ def await_archived(setup: Setup, door: Door) -> None:
         if now - since > ARCHIVE_PATIENCE:
             raise Trouble(
                 f"the archive does not take {waiting[0].removesuffix('.ready')}: waited {ARCHIVE_PATIENCE:.0f} s",
-                f"journalctl --unit {setup.service} tells what pgBackRest says",
+                f"journalctl --unit {setup.service} tells what pgBackRest says; to go on without what this cluster has "
+                f"not archived, stop it (systemctl stop {setup.service}) and run the same command again",
                 json.dumps(door.ask("SELECT to_json(pg_stat_archiver) FROM pg_stat_archiver")),
             )
         time.sleep(PAUSE)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 # Seconds between two lines about the same progress.
 PACE = 1.0
 
-# Called at every line: the lock shows with it that its holder lives.
-listeners: list[Callable[[str], None]] = []
+# Called at every sign of life, with the name of what begins or goes on: the lock shows it to those who wait.
+listeners: list[Callable[[str | None], None]] = []
 _last: dict[str, tuple[float, int]] = {}
 
 
@@ -25,8 +25,15 @@ def notice(text: str) -> None:
     _say({"kind": "notice", "text": text})
 
 
+def alive(now: str | None = None) -> None:
+    """Nothing to say, but still at work."""
+    for listener in listeners:
+        listener(now)
+
+
 def progress(name: str, done: int, total: int | None, unit: str) -> None:
     """How far it is, in bytes, seconds or segments. Lines that come too fast are left out, but never the last."""
+    alive()
     now = time.monotonic()
     when, before = _last.get(name, (-PACE, -1))
     if done == before or (done != total and now - when < PACE):
@@ -46,7 +53,6 @@ def error(message: str, hint: str | None, evidence: str | None) -> None:
 
 
 def _say(line: dict[str, object]) -> None:
-    for listener in listeners:
-        listener(str(line.get("name", line["kind"])))
+    alive(str(line.get("name", line["kind"])))
     sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
     sys.stdout.flush()

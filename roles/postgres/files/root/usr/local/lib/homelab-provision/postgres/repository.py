@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from . import room
 from .config import Setup, backups_of
 from .pgbackrest_info import Listed, Stanza, complaint, parse_info, parse_listing, percentage, verify_complaints
 from .process import Finished, run
@@ -61,7 +62,8 @@ class Repository:
         """
         self._do(
             COPY, progress, "restore", f"--set={label}", f"--pg1-path={data}", "--type=none", "--delta",
-            "--log-level-console=detail", *options,
+            # One try more for what could not be read: the whole command can be run again, too.
+            "--log-level-console=detail", "--job-retry=1", *options,
         )  # fmt: skip
 
     def verify(self) -> None:
@@ -109,7 +111,7 @@ class Repository:
 
 def _hint(text: str) -> str | None:
     """What to do about the errors that can be foreseen."""
-    if "No space left on device" in text or "Disk quota exceeded" in text:
+    if room.FULL in text or "Disk quota exceeded" in text:
         return "make room on the file system that is named below, then run the same command again"
     if "unable to acquire lock" in text:
         return "another pgBackRest is at work on this host; wait for it, then run the same command again"

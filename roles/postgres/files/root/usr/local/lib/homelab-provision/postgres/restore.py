@@ -14,8 +14,9 @@ from .config import Setup
 from .instance import Instance
 from .moment import write
 from .places import RESTORING, Swap, make
-from .replay import SYSTEM_ID, State, archive_the_last, await_archived, promote, replay, snapshot, to_end
+from .replay import SYSTEM_ID, State, archive_the_last, await_archived, promote, snapshot, to_end
 from .repository import Repository
+from .room import Full
 from .scratch import Scratch
 from .service import Service
 from .source import Request, Source, again, select
@@ -67,39 +68,57 @@ class Halt:
     """The old cluster, stopped when it has to be; it is started again if the restore comes to nothing."""
 
     def __init__(self, service: Service, swap: Swap) -> None:
-        self._service = service
+        self.service = service
         self._swap = swap
 
     def __enter__(self) -> Halt:
         return self
 
+    def somebody_served(self) -> bool:
+        """Whether the old cluster runs, or was stopped by this restore (also by a run of it that was killed)."""
+        return self.service.active() or bool(self._swap.read().get("halted"))
+
     def stop(self) -> None:
-        if self._service.active():
+        if self.service.active():
             self._swap.write(halted=True)
-            self._service.stop()
+            self.service.stop()
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         # Noted, not remembered: it may have been a killed run that stopped it.
         if error is None or not self._swap.read().get("halted") or not self._swap.data.exists():
             return
         report.step("the restore came to nothing: start the old cluster again")
-        self._service.start()
+        self.service.start()
         self._swap.write(halted=False)
 
 
 def _bring(setup: Setup, request: Request, halt: Halt) -> dict[str, Any]:
     """Make the new data complete beside the old ones; returns what they are."""
-    service, repository = Service(setup), Repository(setup)
-    source = select(setup, repository, request)
-    scratch = Scratch(repository, source, RESTORING, service.active)
-    scratch.copy()
-    with scratch.instance() as instance:
-        proven = scratch.prove(instance)
-    if service.active():
-        archive_the_last(service, source.record.system_id)
-        halt.stop()
-        source = again(source, repository)
-    return _complete(scratch, source, proven, request)
+    repository = Repository(setup)
+    scratch = Scratch(repository, select(setup, repository, request), RESTORING)
+    try:
+        scratch.copy()
+        with scratch.instance() as instance:
+            proven = scratch.prove(instance)
+        if halt.service.active():
+            same = archive_the_last(halt.service, scratch.source.record.system_id)
+            halt.stop()
+            if same:
+                _require_archived(setup)
+        return _complete(scratch, again(scratch.source, repository), proven, request)
+    except Full:
+        # Who has nothing to lose can make room and go on with what is there.
+        if halt.somebody_served():
+            report.step("remove the incomplete copy: the cluster needs the room")
+            scratch.discard()
+        raise
+
+
+def _require_archived(setup: Setup) -> None:
+    """What the old cluster wrote up to its very end has to be in the archive, or it would be lost."""
+    waiting = sorted(each.stem for each in (setup.data / "pg_wal/archive_status").glob("*.ready"))
+    if waiting:
+        raise Trouble(f"the old cluster was stopped before the archive had taken {', '.join(waiting)}", "try again")
 
 
 def _complete(scratch: Scratch, source: Source, proven: str, request: Request) -> dict[str, Any]:
@@ -109,7 +128,7 @@ def _complete(scratch: Scratch, source: Source, proven: str, request: Request) -
         goal = to_end(source.backup.start_segment, last, source.timeline, request.to)
         # The new timeline is kept for the archive, but gets there only when the cluster is in place: one that came to
         # nothing must not pass for the way on.
-        state = replay(instance, goal, {"archive_mode": "on", "archive_command": ""})
+        state = scratch.replay(instance, goal, {"archive_mode": "on", "archive_command": ""})
         # The same transactions are visible as at the restore point: nobody has written since, the rows are proven.
         found = source.record.facts if snapshot(instance) == proven else _read_facts(instance)
         timeline = promote(instance)

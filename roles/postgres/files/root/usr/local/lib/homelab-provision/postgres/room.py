@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import report
-from .places import remove
 from .trouble import Trouble
 
 # What is left to a cluster that runs on the same disk: a few segments of WAL, but of a small disk only that part.
 RESERVE, RESERVE_PART = 256 << 20, 20
 # WAL that replay keeps until its next restart point.
 REPLAY = 2 << 30
+# How every program says it.
+FULL = "No space left on device"
 
 
 def free(path: Path) -> int:
@@ -59,29 +59,28 @@ def shown(size: int) -> str:
 
 
 @contextmanager
-def kept_free(data: Path, somebody_runs: Callable[[], bool]) -> Iterator[Callable[[], None]]:
-    """Gives a check to call while copying; it raises before the disk is full.
-
-    If the disk is full all the same, the incomplete copy goes at once where a cluster runs beside it.
-    """
+def kept_free(data: Path) -> Iterator[Callable[[], None]]:
+    """Gives a check to call while writing to `data`; it raises `Full` before the disk is, and so do failures then."""
     disk = data.parent
 
     def check() -> None:
         if free(disk) < reserve(disk):
-            raise _full(disk, None)
+            raise full(disk, None)
 
     try:
         yield check
+    except Full:
+        raise
     except Trouble as trouble:
-        full = free(disk) < reserve(disk) or "No space left" in f"{trouble.message} {trouble.evidence}"
-        if not full:
+        if free(disk) >= reserve(disk) and FULL not in f"{trouble.evidence}":
             raise
-        if somebody_runs():
-            report.step("remove the incomplete copy: the running cluster needs the room")
-            remove(data)
-        raise _full(disk, trouble.evidence) from None
+        raise full(disk, trouble.evidence) from None
 
 
-def _full(disk: Path, evidence: str | None) -> Trouble:
+class Full(Trouble):
+    """The disk is full, or nearly."""
+
+
+def full(disk: Path, evidence: str | None) -> Full:
     hint = "make room, then run the same command again"
-    return Trouble(f"the disk of {disk} has become full; nothing was replaced", hint, evidence)
+    return Full(f"the disk of {disk} has become full; nothing was replaced", hint, evidence)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from . import facts, places, report, room
 from .instance import Instance
 from .leftovers import stop_leftovers
-from .replay import replay, snapshot, to_point
+from .replay import Goal, State, replay, snapshot, to_point
 from .repository import Repository
 from .source import Source
 from .trouble import Trouble
@@ -19,13 +20,11 @@ SEGMENT_SIZE = 16 << 20
 class Scratch:
     """A copy of a backup in a directory of its own, beside the data."""
 
-    def __init__(self, repository: Repository, source: Source, purpose: str, somebody_runs: Callable[[], bool]) -> None:
+    def __init__(self, repository: Repository, source: Source, purpose: str) -> None:
         self.setup = repository.setup
         self.repository = repository
         self.source = source
         self.data = self.setup.beside(purpose)
-        self._purpose = purpose
-        self._somebody_runs = somebody_runs
 
     def instance(self) -> Instance:
         return Instance(self.setup, self.repository, self.data)
@@ -39,13 +38,21 @@ class Scratch:
         first, last = (segment_number(each, SEGMENT_SIZE) for each in (backup.start_segment, self._last()))
         room.require(self.data, backup.bytes, (last - first + 1) * SEGMENT_SIZE)
         report.step(f"copy the backup {backup.label} of {self.source.record.finished} to {self.data}")
-        with room.kept_free(self.data, self._somebody_runs) as check:
+        with self._kept_free() as check:
 
             def progress(percent: float) -> None:
                 check()
                 report.progress("copy", round(backup.bytes * percent / 100), backup.bytes, "bytes")
 
             self.repository.restore(backup.label, self.data, progress, *options)
+
+    def replay(self, instance: Instance, goal: Goal, settings: Mapping[str, str] | None = None) -> State:
+        """Replay to the goal, while the disk has room for it."""
+        with self._kept_free() as check:
+            return replay(instance, goal, check, settings)
+
+    def _kept_free(self) -> AbstractContextManager[Callable[[], None]]:
+        return room.kept_free(self.data)
 
     def discard(self) -> None:
         """Remove the copy."""
@@ -59,7 +66,8 @@ class Scratch:
         """Replay to the restore point and compare the facts; returns the snapshot that they were read in."""
         record, size = self.source.record, instance.control.segment_size
         last = segment_name(record.timeline, segment_before(parse_lsn(record.lsn), size), size)
-        state = replay(instance, to_point(record.point, self.source.backup.start_segment, last, record.timeline))
+        goal = to_point(record.point, self.source.backup.start_segment, last, record.timeline)
+        state = self.replay(instance, goal)
         if not state.paused:
             raise Trouble(f"the archive ends before the restore point {record.point} of the backup {record.label}")
         report.step("compare the facts")
