@@ -39,6 +39,7 @@ def show(run: str, as_json: bool) -> None:
     """
     from homelab_provision import runs as store
     from homelab_provision.record import document, summary
+    from homelab_provision.report.wording import scalar_text
 
     found = store.load(run)
     if as_json:
@@ -54,7 +55,7 @@ def show(run: str, as_json: bool) -> None:
             phase.name,
             phase.result,
             f"{phase.seconds:.1f} s",
-            "  ".join(f"{key}={value}" for key, value in phase.proof.items()),
+            "  ".join(f"{key}={scalar_text(value)}" for key, value in phase.proof.items()),
         ]
         for phase in one.phases
     ]
