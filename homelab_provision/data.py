@@ -25,12 +25,10 @@ class DataError(ProvisionError):
     """A program on the host failed; it has left the data as it was."""
 
 
-def run_program(
-    ssh: Ssh, host: str, program: str, *words: str, emit: Emit, deadline: float = DEADLINE
-) -> dict[str, Any]:
+def run_program(ssh: Ssh, host: str, program: str, *words: str, emit: Emit, input: str | None = None) -> dict[str, Any]:
     """Run a role's program on its host to the end, and return its result. Raises `DataError` with what it says."""
     listener = _Listener(emit)
-    done = ssh.run(host, program, *words, deadline=deadline, check=False, on_line=listener.line)
+    done = ssh.run(host, program, *words, deadline=DEADLINE, check=False, on_line=listener.line, input=input)
     listener.close(Outcome.OK if done.returncode == 0 else Outcome.FAILED)
     last = listener.last
     if done.returncode == 0 and last.get("kind") == "result":

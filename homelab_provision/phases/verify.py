@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from homelab_provision.data import restored
+import json
+
+from pydantic import JsonValue
+
+from homelab_provision.data import restored, run_program
 from homelab_provision.errors import Unproven
-from homelab_provision.events import Proof
+from homelab_provision.events import Proof, step
 from homelab_provision.image.mirror import find_mirror
 from homelab_provision.phases.context import Rebuild
 from homelab_provision.roles import roles_of
@@ -22,7 +26,6 @@ def run(rebuild: Rebuild) -> Proof:
             "nonce": rebuild.plan.nonce,
             "run": rebuild.run.id,
             "address": rebuild.plan.address,
-            "restored": dict(restored(rebuild.run)) or None,
             "mirror": mirror.base if (mirror := find_mirror()) else None,
         },
         artifacts=rebuild.run.folder("verify"),
@@ -35,4 +38,23 @@ def run(rebuild: Rebuild) -> Proof:
             hint="mend the cause and run `provision rebuild "
             f"{rebuild.plan.host} --resume`, or look closer with `provision verify {rebuild.plan.host}`",
         )
-    return report.proof()
+    return {**report.proof(), **_compare_data(rebuild)}
+
+
+def _compare_data(rebuild: Rebuild) -> Proof:
+    """Compare the data that was restored with its facts once more, now that the roles have settled around it."""
+    compared: dict[str, JsonValue] = {}
+    facts = {role: result["facts"] for role, result in restored(rebuild.run).items()}
+    for backup in rebuild.plan.backups:
+        with step(rebuild.emit, f"compare the data of {backup.role}"):
+            words = ("facts", "--against", "-")
+            found = run_program(rebuild.ssh, rebuild.plan.host, backup.program, *words, emit=rebuild.emit,
+                                input=json.dumps(facts[backup.role]))  # fmt: skip
+        if found["differences"]:
+            raise Unproven(
+                f"{rebuild.plan.host} was rebuilt, but the data of {backup.role} is not what was restored",
+                evidence="\n".join(found["differences"]),
+                hint=f"`provision restore {rebuild.plan.host}` brings it back once more",
+            )
+        compared[backup.role] = {name: found[name] for name in ("tables", "rows", "written")}
+    return {"data": compared} if compared else {}

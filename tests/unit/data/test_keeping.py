@@ -25,8 +25,8 @@ BACKUP = Backup(server=IPv4Address("192.168.50.20"), export="/srv/backup")
 def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """What runs on the host: db-wyse keeps data, site-wyse keeps none, nas keeps what nothing brings back."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    groups = {"db-wyse": ("databases",), "site-wyse": ("web",), "nas": ("storage",), "lone-wyse": ("databases",)}
-    hosts = {name: Host(name=name, groups=groups[name], backup=BACKUP if name != "lone-wyse" else None)
+    groups = {"db-wyse": "databases", "site-wyse": "web", "nas": "storage", "lone-wyse": "databases"}
+    hosts = {name: Host(name=name, groups=("provisioned", groups[name]), backup=BACKUP if name != "lone-wyse" else None)
              for name in groups}  # fmt: skip
     calls: list[tuple[str, ...]] = []
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 if not __package__:  # started as a directory: `python3 -I …/postgres`
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -15,7 +17,7 @@ from postgres import account, report, share
 from postgres.backup import backup
 from postgres.config import Setup, load
 from postgres.extract import extract
-from postgres.facts import take
+from postgres.facts import compare, take
 from postgres.lock import exclusive
 from postgres.moment import parse_moment
 from postgres.prove import prove
@@ -65,7 +67,8 @@ def _run(words: argparse.Namespace, setup: Setup) -> dict[str, object]:
         case "prove":
             return prove(setup)
         case "facts":
-            return {"facts": take(Service(setup).door())}
+            door = Service(setup).door()
+            return compare(door, words.against) if words.against else {"facts": take(door)}
     request = Request(words.to, words.label)
     return extract(setup, words.database, request) if words.database else restore(setup, request)
 
@@ -92,6 +95,15 @@ def _moment(text: str) -> datetime:
         raise argparse.ArgumentTypeError(str(wrong)) from None
 
 
+def _facts(where: str) -> Any:
+    if where != "-":
+        raise argparse.ArgumentTypeError("only standard input (-) is read")
+    try:
+        return json.load(sys.stdin)
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(f"no JSON: {wrong}") from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "homelab-postgres", description="Back up, restore and prove the PostgreSQL cluster of this host."
@@ -104,7 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--database", metavar="NAME", help="this database only; the others are left alone")
     one.add_argument("--label", help="begin with this backup instead of the newest that will do")
     jobs.add_parser("prove", help="restore the newest backup aside, compare, and write a proof")
-    jobs.add_parser("facts", help="count and sum up what is in the cluster now")
+    one = jobs.add_parser("facts", help="count and sum up what is in the cluster now")
+    one.add_argument("--against", type=_facts, metavar="-", help="compare with the facts (JSON) on standard input")
     return parser
 
 

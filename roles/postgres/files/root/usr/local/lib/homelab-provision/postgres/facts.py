@@ -42,6 +42,11 @@ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname NOT IN ('pg_catal
     AND n.nspname NOT LIKE 'pg\\_toast%'
 """
 
+WRITTEN = """
+SELECT coalesce(json_agg(schemaname || '.' || relname ORDER BY schemaname, relname), '[]')
+FROM pg_stat_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > 0
+"""
+
 # PATIENCE of a scan: at least this long, and a second for so many bytes.
 SCAN_SECONDS, SCAN_BYTES = 600.0, 500_000
 TRIES, LOCK_SECONDS = 8, 3
@@ -171,6 +176,24 @@ def _read(sessions: Sequence[Session], as_text: bool) -> dict[str, Any]:
 
 def _ticking(done: int, total: int) -> Callable[[], None]:
     return lambda: report.progress("facts", done, total, "bytes")
+
+
+def compare(door: Door, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """How the cluster differs from earlier facts. Tables that were written to since it started are named apart:
+    they may differ."""
+    now = take(door)
+    written = _written(door, [*now["databases"]])
+    for database, tables in written.items():
+        for table in tables:
+            for side in (wanted, now):
+                side["databases"].get(database, {}).get("tables", {}).pop(table, None)
+    named = [f"database {database}, table {table}" for database, tables in written.items() for table in tables]
+    return {"differences": differences(wanted, now), "written": named, **sums(now)}
+
+
+def _written(door: Door, databases: Sequence[str]) -> dict[str, list[str]]:
+    """The tables that rows were written to since the statistics began, which is when the cluster was restored."""
+    return {database: door.ask(WRITTEN, database) for database in databases}
 
 
 def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
