@@ -20,7 +20,7 @@ from homelab_provision.runs import Request
 
 BACKUP = PlannedBackup(role="postgres", program="homelab-postgres", label="20261123-030000F",
                        finished=datetime.now(UTC), bytes=1, proven=None)  # fmt: skip
-FACTS = {"databases": {"spans": {}}}
+FACTS: dict[str, Any] = {"databases": {"spans": {}}}
 
 
 class Host:
