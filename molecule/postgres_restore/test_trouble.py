@@ -95,7 +95,7 @@ def small_disk(machine: Any) -> Any:
         rm -rf {DATA}.*
         size=$(du -sm {DATA} | cut -f1)
         mkdir /root/aside && mv {DATA} /root/aside/main
-        mount -t tmpfs -o size=$((size * 2 + 160))m,mode=755,uid=5432,gid=5432 small $(dirname {DATA})
+        mount -t tmpfs -o size=$((size * 2 + 800))m,mode=755,uid=5432,gid=5432 small $(dirname {DATA})
         cp -a /root/aside/main {DATA}
         systemctl start {SERVICE}
     """)
@@ -111,7 +111,9 @@ def small_disk(machine: Any) -> Any:
 
 
 def test_a_disk_that_is_too_small_is_noticed_before(machine: Any, small_disk: None) -> None:
-    machine.sh(f"fallocate -l 200M $(dirname {DATA})/filler")
+    machine.sh(
+        f"cd $(dirname {DATA}); free=$(df --output=avail -B1 . | tail -n1); fallocate -l $((free - 20000000)) filler"
+    )
     told = machine.job("restore")
     assert told.status == 1
     assert "is too full" in told.last["message"]
@@ -119,7 +121,7 @@ def test_a_disk_that_is_too_small_is_noticed_before(machine: Any, small_disk: No
 
 
 def fill(machine: Any) -> None:
-    machine.sh(f"head -c 1G /dev/zero >$(dirname {DATA})/filler 2>/dev/null || true")
+    machine.sh(f"head -c 4G /dev/zero >$(dirname {DATA})/filler 2>/dev/null || true")
 
 
 def test_a_disk_that_becomes_full_leaves_every_byte_of_the_old_data(machine: Any, small_disk: None) -> None:

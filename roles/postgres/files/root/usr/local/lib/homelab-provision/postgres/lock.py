@@ -15,7 +15,7 @@ from .account import as_root
 from .trouble import Trouble
 
 PATH = Path("/run/homelab-postgres/lock")
-PATIENCE = 1800.0
+PATIENCE, PULSE = 1800.0, 5.0
 
 
 def exclusive(
@@ -35,10 +35,9 @@ def exclusive(
         note: dict[str, Any] = {"pid": os.getpid(), "request": dict(request), "now": "start"}
 
         def listen(now: str | None) -> None:
-            if now in (None, note["now"]):
-                os.utime(descriptor)
-            else:
-                note["now"] = now
+            note["now"] = now or note["now"]
+            # The time of writing is the sign of life.
+            if now or time.time() - os.fstat(descriptor).st_mtime > PULSE:
                 _write(descriptor, note)
 
         _write(descriptor, note)

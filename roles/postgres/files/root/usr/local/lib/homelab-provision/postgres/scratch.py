@@ -15,6 +15,8 @@ from .trouble import Trouble
 from .wal import parse_lsn, segment_before, segment_name, segment_number
 
 SEGMENT_SIZE = 16 << 20
+# What pgBackRest looks for before it goes on with a copy.
+STARTED = ("PG_VERSION", "backup.manifest")
 
 
 class Scratch:
@@ -34,6 +36,9 @@ class Scratch:
         if stop_leftovers(self.data):
             report.notice("what an earlier run had left at work was stopped")
         backup = self.source.backup
+        if not any((self.data / sign).exists() for sign in STARTED):
+            # Killed so early that pgBackRest would not take it for its own.
+            places.remove(self.data)
         places.make(self.data)
         first, last = (segment_number(each, SEGMENT_SIZE) for each in (backup.start_segment, self._last()))
         room.require(self.data, backup.bytes, (last - first + 1) * SEGMENT_SIZE)
