@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import facts, places, report, share, sql
+from . import facts, places, report, room, share, sql
 from .config import Setup
 from .instance import Instance
 from .moment import now, write
 from .places import REPLACED, RESTORING
 from .process import run
-from .replay import State, archive_the_last, promote, to_end
+from .replay import State, archive_the_last, promote, replay, to_end
 from .repository import Repository
 from .scratch import Scratch
 from .service import Service
@@ -47,7 +47,8 @@ def extract(setup: Setup, database: str, request: Request) -> dict[str, object]:
     scratch = Scratch(repository, source, EXTRACTING)
     dump = setup.beside(f"{EXTRACTING}.dump")
     try:
-        state, wanted = _dump_as_it_was(scratch, service, request, database, carried, dump)
+        with room.told(setup.data.parent):
+            state, wanted = _dump_as_it_was(scratch, service, request, database, carried, dump)
         scratch.discard()
         found = _load(setup, door, database, carried, dump)
         if different := facts.differences(wanted, found):
@@ -86,7 +87,7 @@ def _dump_as_it_was(
     source = again(scratch.source, scratch.repository)
     with scratch.instance() as instance:
         last = source.last_segment(instance.control.segment_size)
-        state = scratch.replay(instance, to_end(source.backup.start_segment, last, source.timeline, request.to))
+        state = replay(instance, to_end(source.backup.start_segment, last, source.timeline, request.to))
         promote(instance)
         wanted = _take(instance, database)
         _dump(scratch.setup, instance.door, database, carried, dump)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from . import places, report, share
+from . import places, report, room, share
 from .config import Setup, backups_of
 from .facts import sums
 from .moment import now
@@ -26,9 +26,10 @@ def prove(setup: Setup) -> dict[str, object]:
     source = select(setup, repository, Request())
     scratch = Scratch(repository, source, PROVING)
     try:
-        scratch.copy()
-        with scratch.instance() as instance:
-            scratch.prove(instance)
+        with room.told(setup.data.parent):
+            scratch.copy()
+            with scratch.instance() as instance:
+                scratch.prove(instance)
     finally:
         # A scratch copy of a damaged backup is of no use, and takes room from the cluster.
         scratch.discard()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from . import report, share
+from . import report, room, share
 from .config import Setup
 from .control import read_control
 from .fetches import Verdict, fetched, judge
@@ -69,19 +69,16 @@ def to_end(first: str, last: str, timeline: int, moment: datetime | None) -> Goa
     return Goal(f"replay to {write(moment)}" if moment else "replay what came after it", first, last, timeline, target)
 
 
-def replay(
-    instance: Instance, goal: Goal, check: Callable[[], None], settings: Mapping[str, str] | None = None
-) -> State:
+def replay(instance: Instance, goal: Goal, settings: Mapping[str, str] | None = None) -> State:
     """Start the instance and wait until it has replayed to the goal: `paused` at its target, or at the archive's end.
 
-    `check` is called now and then, and may raise.
     Raises `Trouble` if it ends early for any other reason: a gap, a damaged segment, a repository that is silent.
     """
     report.step(goal.what)
     target = {"recovery_target_timeline": str(goal.timeline), **goal.target, **(settings or {})}
     instance.start(target)
     for _ in range(RESTARTS):
-        state = _follow(instance, goal, check)
+        state = _follow(instance, goal)
         if state:
             return state
         report.step("start again with what the cluster was set to later")
@@ -89,9 +86,9 @@ def replay(
     raise Trouble("the settings that the cluster needs change again and again", None, instance.said()[-2000:])
 
 
-def _follow(instance: Instance, goal: Goal, check: Callable[[], None]) -> State | None:
+def _follow(instance: Instance, goal: Goal) -> State | None:
     """The state at the goal; None if the instance has to be started again, with settings that it found in the WAL."""
-    watch = _Watch(instance, goal, check)
+    watch = _Watch(instance, goal)
     session = _connect(instance, watch)
     if session is None:
         return None
@@ -145,16 +142,15 @@ def _check_raised(instance: Instance, goal: Goal) -> None:
 class _Watch:
     """Reports progress, and raises when there is none any more."""
 
-    def __init__(self, instance: Instance, goal: Goal, check: Callable[[], None]) -> None:
+    def __init__(self, instance: Instance, goal: Goal) -> None:
         self.goal = goal
-        self._check = check
         self._instance = instance
         self._size = instance.control.segment_size
         self._seen: object = None
         self._since = time.monotonic()
 
     def look(self, lsn: str) -> Verdict:
-        self._check()
+        room.check(self._instance.data.parent)
         fetches = self._instance.fetches()
         found = fetched(fetches)
         total = segment_number(self.goal.last, self._size) - segment_number(self.goal.first, self._size) + 1

@@ -9,14 +9,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from . import facts, report, share
+from . import facts, report, room, share
 from .config import Setup
 from .instance import Instance
 from .moment import write
 from .places import RESTORING, Swap, make
-from .replay import SYSTEM_ID, State, archive_the_last, await_archived, promote, snapshot, to_end
+from .replay import SYSTEM_ID, State, archive_the_last, await_archived, promote, replay, snapshot, to_end
 from .repository import Repository
-from .room import Full
 from .scratch import Scratch
 from .service import Service
 from .source import Request, Source, again, select
@@ -97,16 +96,17 @@ def _bring(setup: Setup, request: Request, halt: Halt) -> dict[str, Any]:
     repository = Repository(setup)
     scratch = Scratch(repository, select(setup, repository, request), RESTORING)
     try:
-        scratch.copy()
-        with scratch.instance() as instance:
-            proven = scratch.prove(instance)
-        if halt.service.active():
-            same = archive_the_last(halt.service, scratch.source.record.system_id)
-            halt.stop()
-            if same:
-                _require_archived(setup)
-        return _complete(scratch, again(scratch.source, repository), proven, request)
-    except Full:
+        with room.told(setup.data.parent):
+            scratch.copy()
+            with scratch.instance() as instance:
+                proven = scratch.prove(instance)
+            if halt.service.active():
+                same = archive_the_last(halt.service, scratch.source.record.system_id)
+                halt.stop()
+                if same:
+                    _require_archived(setup)
+            return _complete(scratch, again(scratch.source, repository), proven, request)
+    except room.Full:
         # Who has nothing to lose can make room and go on with what is there.
         if halt.somebody_served():
             report.step("remove the incomplete copy: the cluster needs the room")
@@ -128,7 +128,7 @@ def _complete(scratch: Scratch, source: Source, proven: str, request: Request) -
         goal = to_end(source.backup.start_segment, last, source.timeline, request.to)
         # The new timeline is kept for the archive, but gets there only when the cluster is in place: one that came to
         # nothing must not pass for the way on.
-        state = scratch.replay(instance, goal, {"archive_mode": "on", "archive_command": ""})
+        state = replay(instance, goal, {"archive_mode": "on", "archive_command": ""})
         # The same transactions are visible as at the restore point: nobody has written since, the rows are proven.
         found = source.record.facts if snapshot(instance) == proven else _read_facts(instance)
         timeline = promote(instance)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,14 +42,14 @@ def used(folder: Path) -> int:
 
 
 def require(data: Path, size: int, wal: int) -> None:
-    """Raise `Trouble` unless a copy of `size` bytes and its WAL fit beside what is there."""
+    """Raise `Full` unless a copy of `size` bytes and its WAL fit beside what is there."""
     disk = data.parent
     needed = max(size - used(data), 0) + min(wal, REPLAY) + reserve(disk)
     if needed <= free(disk):
         return
     others = sorted(each for each in disk.glob(f"{data.stem}.*") if each.is_dir() and each != data)
     more = f" (or remove {', '.join(str(each) for each in others)}, if you do not need it)" if others else ""
-    raise Trouble(
+    raise Full(
         f"the disk of {disk} is too full: {shown(needed)} are needed and {shown(free(disk))} are free",
         f"make room{more}, then run the same command again",
     )
@@ -58,23 +59,27 @@ def shown(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 10**9 else f"{size / 1e6:.0f} MB"
 
 
+def check(disk: Path) -> None:
+    """Raise `Full` before the disk is."""
+    if free(disk) < reserve(disk):
+        raise full(disk, None)
+
+
 @contextmanager
-def kept_free(data: Path) -> Iterator[Callable[[], None]]:
-    """Gives a check to call while writing to `data`; it raises `Full` before the disk is, and so do failures then."""
-    disk = data.parent
-
-    def check() -> None:
-        if free(disk) < reserve(disk):
-            raise full(disk, None)
-
+def told(disk: Path) -> Iterator[None]:
+    """Whatever fails because the disk is full is raised as `Full`."""
     try:
-        yield check
+        yield
     except Full:
         raise
     except Trouble as trouble:
         if free(disk) >= reserve(disk) and FULL not in f"{trouble.evidence}":
             raise
         raise full(disk, trouble.evidence) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise full(disk, None) from None
 
 
 class Full(Trouble):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 
 from . import facts, places, report, room
 from .instance import Instance
 from .leftovers import stop_leftovers
-from .replay import Goal, State, replay, snapshot, to_point
+from .replay import replay, snapshot, to_point
 from .repository import Repository
 from .source import Source
 from .trouble import Trouble
@@ -43,21 +42,12 @@ class Scratch:
         first, last = (segment_number(each, SEGMENT_SIZE) for each in (backup.start_segment, self._last()))
         room.require(self.data, backup.bytes, (last - first + 1) * SEGMENT_SIZE)
         report.step(f"copy the backup {backup.label} of {self.source.record.finished} to {self.data}")
-        with self._kept_free() as check:
 
-            def progress(percent: float) -> None:
-                check()
-                report.progress("copy", round(backup.bytes * percent / 100), backup.bytes, "bytes")
+        def progress(percent: float) -> None:
+            room.check(self.data.parent)
+            report.progress("copy", round(backup.bytes * percent / 100), backup.bytes, "bytes")
 
-            self.repository.restore(backup.label, self.data, progress, *options)
-
-    def replay(self, instance: Instance, goal: Goal, settings: Mapping[str, str] | None = None) -> State:
-        """Replay to the goal, while the disk has room for it."""
-        with self._kept_free() as check:
-            return replay(instance, goal, check, settings)
-
-    def _kept_free(self) -> AbstractContextManager[Callable[[], None]]:
-        return room.kept_free(self.data)
+        self.repository.restore(backup.label, self.data, progress, *options)
 
     def discard(self) -> None:
         """Remove the copy."""
@@ -72,7 +62,7 @@ class Scratch:
         record, size = self.source.record, instance.control.segment_size
         last = segment_name(record.timeline, segment_before(parse_lsn(record.lsn), size), size)
         goal = to_point(record.point, self.source.backup.start_segment, last, record.timeline)
-        state = self.replay(instance, goal)
+        state = replay(instance, goal)
         if not state.paused:
             raise Trouble(f"the archive ends before the restore point {record.point} of the backup {record.label}")
         report.step("compare the facts")
