@@ -11,7 +11,7 @@ from typing import Any
 def main() -> None:
     order = json.load(sys.stdin)
     try:
-        print(json.dumps({"rows": answers(order)}))
+        print(json.dumps({"rows": answers(order)}, default=lambda vector: vector.to_list()))
     except Exception as error:
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
 
