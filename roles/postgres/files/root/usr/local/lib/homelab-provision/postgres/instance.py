@@ -98,7 +98,7 @@ class Instance:
             "hot_standby": "on", "max_standby_archive_delay": "-1",
             "primary_conninfo": "", "primary_slot_name": "", "recovery_target_timeline": "latest",
             "recovery_target": "", "recovery_target_action": "pause", "recovery_end_command": "",
-            "archive_cleanup_command": "", "wal_retrieve_retry_interval": "300ms",
+            "archive_cleanup_command": "", "wal_retrieve_retry_interval": "100ms",
             "restore_command": self._repository.fetch_command(self.folder, self.data),
             "archive_mode": "off", "archive_library": "", "archive_command": "",
         }  # fmt: skip

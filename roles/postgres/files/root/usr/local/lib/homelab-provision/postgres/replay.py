@@ -21,7 +21,9 @@ from .wal import segment_number
 
 # Seconds in which no segment was fetched and no record replayed.
 PATIENCE = 900.0
-PAUSE = 0.2
+PAUSE = 0.1
+# At the end of the archive: seconds in which no record is replayed any more.
+CALM = 0.4
 # Seconds for one segment to reach the archive, and between two looks at the share meanwhile.
 ARCHIVE_PATIENCE, LOOK_AT_SHARE = 300.0, 5.0
 PROMOTE_SECONDS = 600.0
@@ -110,7 +112,7 @@ def _follow(instance: Instance, goal: Goal) -> State | None:
                 if calm == state.lsn:
                     return state
                 calm = state.lsn
-                time.sleep(1)
+                time.sleep(CALM)
             time.sleep(PAUSE)
 
 
