@@ -37,6 +37,10 @@ def test_the_end_is_where_the_segment_after_the_goal_is_missing_twice() -> None:
     assert judge((FIVE, 0), (SIX, 0), (SEVEN, 1), (SEVEN, 1)) is Verdict.ENDED
 
 
+def test_a_goal_that_came_late_is_not_the_end_yet() -> None:
+    assert judge((FIVE, 0), (SIX, 1), (SIX, 1), (SIX, 0)) is Verdict.MOVING
+
+
 def test_the_end_may_be_a_record_that_goes_on_in_a_segment_that_never_came() -> None:
     assert judge((FIVE, 0), (SIX, 0), (SEVEN, 1), (SIX, 0), (SEVEN, 1)) is Verdict.ENDED
 

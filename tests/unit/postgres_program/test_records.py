@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -56,7 +59,15 @@ def test_what_is_no_record_is_named(text: str) -> None:
         records.parse_record(text, "/mnt/backup/postgres/x.json")
 
 
-def test_records_are_written_whole_and_read_back(tmp_path: Path) -> None:
+@pytest.fixture
+def private() -> Iterator[None]:
+    """The mask of the program, which keeps everything from everybody."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+def test_records_are_written_whole_and_read_back(tmp_path: Path, private: None) -> None:
     folder = tmp_path / "postgres"
     records.save(folder, f"{LATE.label}.json", records.render(LATE))
     records.save(folder, f"{EARLY.label}.json", records.render(EARLY))
@@ -165,9 +176,9 @@ class Repository:
         return HISTORIES[int(path.rsplit("/", 1)[1][:8], 16)]
 
 
-def select(folder: Path, to: str | None, label: str | None = None) -> Any:
+def select(folder: Path, to: str | None, label: str | None = None, late: Any = LATE) -> Any:
     repository = Repository(folder)
-    for each in (EARLY, LATE):
+    for each in (EARLY, late):
         records.save(folder / "postgres", f"{each.label}.json", records.render(each))
     return source.select(repository.setup, repository, source.Request(moment(to) if to else None, label))
 
@@ -192,6 +203,6 @@ def test_the_way_leads_over_the_timeline_of_that_time(
 
 
 def test_backups_of_a_branch_that_was_left_are_not_used(tmp_path: Path) -> None:
-    aside = record("20261123-134340F", "2026-11-23T13:43:40Z", timeline=2, lsn="0/17000000")
-    records.save(tmp_path / "postgres", "20261123-134340F.json", records.render(aside))
-    assert select(tmp_path, None).record == LATE
+    # Made on timeline 2 after the point at which timeline 3 left it.
+    aside = dataclasses.replace(LATE, timeline=2, lsn="0/17000000")
+    assert select(tmp_path, None, late=aside).record == EARLY
