@@ -78,13 +78,13 @@ def _require_backupable(cluster: dict[str, Any]) -> None:
 def _copy(repository: Repository, kind: str, size: int) -> Backup:
     """Let pgBackRest copy; returns what it made."""
     known = {each.label for each in repository.info().backups}
-    if kind != "full" and not known:
-        report.notice("there is no full backup yet, so this becomes one")
     report.step(f"copy the cluster ({kind})")
     repository.backup(kind, lambda percent: report.progress("backup", round(size * percent / 100), size, "bytes"))
     made = next((each for each in repository.info().backups if each.label not in known), None)
     if made is None:
         raise Trouble("pgBackRest made a backup, but does not list it", "pgbackrest info")
+    if made.type != kind:
+        report.notice(f"there is nothing that a backup of type {kind} could build on, so this is a {made.type} one")
     if made.damaged_pages:
         raise Trouble(
             f"the cluster has pages whose checksums are wrong: the backup {made.label} holds them, and gets no record",

@@ -101,10 +101,7 @@ def _bring(setup: Setup, request: Request, halt: Halt) -> dict[str, Any]:
             with scratch.instance() as instance:
                 proven = scratch.prove(instance)
             if halt.service.active():
-                same = archive_the_last(halt.service, scratch.source.record.system_id)
-                halt.stop()
-                if same:
-                    _require_archived(setup)
+                _archive_and_stop(setup, halt, scratch.source)
             return _complete(scratch, again(scratch.source, repository), proven, request)
     except room.Full:
         # Who has nothing to lose can make room and go on with what is there.
@@ -112,6 +109,18 @@ def _bring(setup: Setup, request: Request, halt: Halt) -> dict[str, Any]:
             report.step("remove the incomplete copy: the cluster needs the room")
             scratch.discard()
         raise
+
+
+def _archive_and_stop(setup: Setup, halt: Halt, source: Source) -> None:
+    """Stop the old cluster when everything that it wrote is in the archive."""
+    if not (setup.data / "global/pg_control").exists():
+        report.notice("the old cluster's data are gone from under it: what it has not archived is lost")
+        halt.stop()
+        return
+    same = archive_the_last(halt.service, source.record.system_id)
+    halt.stop()
+    if same:
+        _require_archived(setup)
 
 
 def _require_archived(setup: Setup) -> None:

@@ -29,7 +29,9 @@ class Service:
             door.ask("SELECT 1")
         except SqlError as error:
             raise Trouble(
-                "the cluster does not answer", f"systemctl status {self.setup.service}", error.evidence or error.message
+                "the cluster does not answer",
+                f"systemctl status {self.setup.service} tells more; a restore does without a cluster that is stopped",
+                error.evidence or error.message,
             ) from None
         return door
 
