@@ -221,16 +221,20 @@ def archive_the_last(service: Service, system_id: str) -> bool:
 
 def await_archived(setup: Setup, door: Door) -> None:
     """Wait until no segment and no history file waits for the archive; raises `Trouble` if it takes none."""
-    seen, since, looked = None, time.monotonic(), 0.0
+    seen, since, looks = "", time.monotonic(), 0
     while waiting := door.ask(UNARCHIVED):
-        now = time.monotonic()
-        if waiting != seen:
-            seen, since, looked = waiting, now, now
-        elif now - looked > LOOK_AT_SHARE:
-            looked = now
+        if waiting[0] != seen:
+            seen, since, looks = waiting[0], time.monotonic(), 0
+        stuck = time.monotonic() - since
+        if stuck > LOOK_AT_SHARE * (looks + 1):
+            looks += 1
             share.require(setup)
-        report.progress(f"archive {waiting[0].removesuffix('.ready')}", int(now - since), None, "seconds")
-        if now - since > ARCHIVE_PATIENCE:
+            if looks == 1:
+                # After three failures the archiver sleeps for a minute, unless there is a new segment.
+                door.ask("SELECT to_json(pg_create_restore_point('homelab-archive'))")
+                door.ask("SELECT to_json(pg_switch_wal())")
+        report.progress(f"archive {seen.removesuffix('.ready')}", int(stuck), None, "seconds")
+        if stuck > ARCHIVE_PATIENCE:
             raise Trouble(
                 f"the archive does not take {waiting[0].removesuffix('.ready')}: waited {ARCHIVE_PATIENCE:.0f} s",
                 f"journalctl --unit {setup.service} tells what pgBackRest says; to go on without what this cluster has "

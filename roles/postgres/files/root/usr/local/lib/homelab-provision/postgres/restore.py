@@ -88,7 +88,8 @@ class Halt:
             return
         report.step("the restore came to nothing: start the old cluster again")
         self.service.start()
-        self._swap.write(halted=False)
+        # It may be written to from now on, so nothing that is noted holds any more.
+        self._swap.forget()
 
 
 def _bring(setup: Setup, request: Request, halt: Halt) -> dict[str, Any]:
