@@ -69,9 +69,14 @@ class Homelab:
         return [json.loads(line) for line in lines if line.endswith("}")]
 
     def wait_for(self, kind: str, name: str, child: subprocess.Popen[str], *, after: int = 0) -> None:
-        """Wait for an event of the newest run, past its first `after` ones; the child must not end before."""
+        """Wait for an event of the newest run whose name begins so, past its first `after` ones; the child must not end
+        before."""
+
+        def came(event: dict[str, Any]) -> bool:
+            return event["kind"] == kind and any(str(value).startswith(name) for value in event.values())
+
         give_up = time.monotonic() + 600
-        while not any(event["kind"] == kind and name in event.values() for event in self.journal()[after:]):
+        while not any(came(event) for event in self.journal()[after:]):
             if child.poll() is not None:
                 pytest.fail(f"it ended ({child.returncode}) before the moment came:\n{child.communicate()[1]}")
             if time.monotonic() > give_up:

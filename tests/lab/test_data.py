@@ -181,7 +181,7 @@ def the_database_goes_back_to_a_time(homelab: Homelab) -> None:
 def the_nas_vanishes_during_the_restore(homelab: Homelab) -> None:
     child = homelab.start("rebuild", HOST, "--onto", "wyse-b", "--yes")
     homelab.wait_for("phase_started", "restore", child)
-    homelab.wait_for("step_started", "restore the files", child)
+    homelab.wait_for("step_started", "copy the backup", child)
     homelab.machine("nas-a").set_link(False)
     _, said = child.communicate(timeout=900)
     assert child.returncode == ExitCode.FAILED, said

@@ -41,7 +41,7 @@ class Scratch:
         places.make(self.data)
         first, last = (segment_number(each, SEGMENT_SIZE) for each in (backup.start_segment, self._last()))
         room.require(self.data, backup.bytes, (last - first + 1) * SEGMENT_SIZE)
-        report.step(f"copy the backup {backup.label} of {self.source.record.finished} to {self.data}")
+        report.step(f"copy the backup {backup.label}")
 
         def progress(percent: float) -> None:
             room.check(self.data.parent)
