@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench import rebuild, startup
 from bench.postgres import measure as postgres
+from bench.postgres import plot
 
 RESULTS = Path(__file__).with_name("results.json")
 # Git-ignored: pictures, and the figures of quick tries.
@@ -35,13 +36,16 @@ def main(words: Sequence[str] | None = None) -> None:
     if unknown := set(given.benchmarks) - set(known):
         options.error(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(known)}")
     results = RESULTS if given.rows == postgres.ROWS else OUT / "results.json"
-    results.parent.mkdir(exist_ok=True)
+    OUT.mkdir(exist_ok=True)
     figures: dict[str, object] = json.loads(results.read_text()) if results.exists() else {}
-    figures["measured"] = datetime.now(UTC).isoformat(timespec="seconds")
+    if not given.benchmarks:
+        figures["measured"] = datetime.now(UTC).isoformat(timespec="seconds")
     for name in given.benchmarks or known:
         for part in known[name]():
             figures.update(part)
             results.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
+        if name == "postgres":
+            plot.draw(json.loads(results.read_text())["postgres"], OUT / "postgres.png")
     print(results.read_text(), end="")
 
 
