@@ -48,6 +48,7 @@ def test_what_packages_have_to_find_is_in_the_recipe(tmp_path: Path) -> None:
         "vars/main/accounts.yml": "shop_accounts: [{name: shop, id: 7000, home: /srv/shop}]\n",
         "files/early/etc/shop/no": "yes\n",
         "files/root/etc/shop/conf": "x\n",
+        "files/root/etc/shop/__pycache__/conf.pyc": "compiled",
     }.items():
         (role / path).parent.mkdir(parents=True, exist_ok=True)
         (role / path).write_text(text)
