@@ -1,5 +1,5 @@
 # demo: see a rebuild    test: everything    check: the fast part    bench: the figures
-.PHONY: demo test lab roles check setup bench clean ruff mypy yamllint ansible-lint shellcheck unit
+.PHONY: demo test lab long roles check setup bench clean ruff mypy yamllint ansible-lint shellcheck unit
 PYTEST = .venv/bin/python -m pytest
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -12,7 +12,11 @@ test: setup
 
 # Virtual machines wait for themselves much of the time: two files of tests at once, and the roles' containers meanwhile.
 lab:
-	$(PYTEST) --numprocesses 2 --dist loadfile -m "lab or packaging" --durations=0 tests
+	$(PYTEST) --numprocesses 2 --dist loadfile -m "(lab or packaging) and not long" --durations=0 tests
+
+# What takes too long for continuous integration: before a release, on a quiet machine.
+long:
+	$(PYTEST) -m long --durations=0 tests
 
 roles:
 	molecule test --all

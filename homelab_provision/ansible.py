@@ -17,7 +17,7 @@ from typing import Any
 
 from homelab_provision import paths
 from homelab_provision.errors import ProvisionError
-from homelab_provision.events import Emit, Outcome, Progress, TaskFinished
+from homelab_provision.events import Emit, Notice, Outcome, Progress, TaskFinished
 from homelab_provision.process import run
 
 _OUTCOMES = {
@@ -151,6 +151,8 @@ class _Listener:
         result = data.get("res") or {}
         if outcome is Outcome.OK and result.get("changed"):
             outcome = Outcome.CHANGED
+        for warning in result.get("warnings") or []:
+            self._emit(Notice(level="warning", text=f"{data.get('host')}: {warning}"))
         message = None
         if outcome in (Outcome.FAILED, Outcome.UNREACHABLE):
             message = _message(result)

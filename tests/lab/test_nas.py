@@ -13,7 +13,7 @@ import yaml
 from homelab_provision.errors import ExitCode
 from tests.lab.conftest import Homelab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 NAS, HOST = "192.168.50.20", "192.168.50.10"
 DATA = {"source": f"{NAS}:/srv/data", "path": "/mnt/data"}

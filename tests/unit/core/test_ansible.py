@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from homelab_provision.ansible import Playbook, _Listener
-from homelab_provision.events import Event, Outcome, Progress, TaskFinished
+from homelab_provision.events import Event, Notice, Outcome, Progress, TaskFinished
 
 
 def line(kind: str, **data: object) -> str:
@@ -41,6 +41,11 @@ def test_failure_carries_its_message_unless_it_was_expected() -> None:
     )
     assert listener.failures == ["db: t: broken", "db: t: gone"]
     assert len(seen) == 3
+
+
+def test_warnings_reach_the_person_who_watches() -> None:
+    _, seen = listen(line("runner_on_ok", res={"changed": False, "warnings": ["192.168.50.20 does not answer"]}))
+    assert [event.text for event in seen if isinstance(event, Notice)] == ["db: 192.168.50.20 does not answer"]
 
 
 def test_hidden_output_is_not_shown() -> None:
