@@ -89,6 +89,7 @@ def file_system_bytes(homelab: Homelab, path: str) -> int:
     return int(shown.stdout)
 
 
+@pytest.mark.long
 def test_kept_data_survives_a_rebuild_under_secure_boot(homelab: Homelab) -> None:
     """A living host on its own machine, whose firmware starts signed code only: its disk, the stick, its new disk."""
     homelab.edit("      smbios: {serial: LAB5070A}\n", "      smbios: {serial: LAB5070A}\n      secure_boot: true\n")
