@@ -19,7 +19,9 @@ long:
 	$(PYTEST) -m long --durations=0 tests
 
 roles:
-	molecule test --all
+	for scenario in $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)); do \
+	  molecule test --scenario-name $$scenario || exit 1; \
+	done
 
 check: setup
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target mypy unit ansible-lint ruff yamllint shellcheck
