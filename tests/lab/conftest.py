@@ -75,7 +75,7 @@ class Homelab:
         def came(event: dict[str, Any]) -> bool:
             return event["kind"] == kind and any(str(value).startswith(name) for value in event.values())
 
-        give_up = time.monotonic() + 600
+        give_up = time.monotonic() + 1800
         while not any(came(event) for event in self.journal()[after:]):
             if child.poll() is not None:
                 pytest.fail(f"it ended ({child.returncode}) before the moment came:\n{child.communicate()[1]}")
