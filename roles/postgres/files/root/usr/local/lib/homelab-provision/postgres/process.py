@@ -27,6 +27,8 @@ ENVIRONMENT = {
 }
 GRACE = 10.0
 TICK = 5.0
+# Seconds without a word after which somebody is asked why.
+SILENCE = 30.0
 EVIDENCE_LINES = 12
 
 
@@ -66,22 +68,24 @@ def start(
 
 def run(
     argv: Sequence[str], *, patience: float, heard: Callable[[str], None] | None = None, feed: str = "",
-    root: bool = False,
+    root: bool = False, silent: Callable[[], None] | None = None,
 ) -> Finished:  # fmt: skip
     """Run a program to its end and return what it said; `heard` gets each line of its stdout at once.
 
-    Raises `Trouble` if it says nothing for `patience` seconds. A status other than 0 is for the caller to judge.
+    Raises `Trouble` if it says nothing for `patience` seconds. `silent` is asked whenever it has said nothing for a
+    while, and may know why: what it raises ends the program. A status other than 0 is for the caller to judge.
     """
     with start(argv, root=root, stdin=subprocess.PIPE if feed else subprocess.DEVNULL) as child:
         try:
-            return _listen(child, argv, patience, heard, feed)
+            return _listen(child, argv, patience, heard, feed, silent)
         finally:
             end(child)
 
 
 def _listen(
-    child: subprocess.Popen[bytes], argv: Sequence[str], patience: float, heard: Callable[[str], None] | None, feed: str
-) -> Finished:
+    child: subprocess.Popen[bytes], argv: Sequence[str], patience: float, heard: Callable[[str], None] | None, feed: str,
+    silent: Callable[[], None] | None,
+) -> Finished:  # fmt: skip
     assert child.stdout is not None
     assert child.stderr is not None
     if child.stdin is not None:
@@ -91,6 +95,7 @@ def _listen(
             child.stdin.close()
     said = {"out": bytearray(), "err": bytearray()}
     passed_on, heard_at = 0, time.monotonic()
+    asked_at = heard_at
     with selectors.DefaultSelector() as selector:
         selector.register(child.stdout, selectors.EVENT_READ, "out")
         selector.register(child.stderr, selectors.EVENT_READ, "err")
@@ -101,6 +106,9 @@ def _listen(
                 heard_at = time.monotonic()
             elif time.monotonic() - heard_at > patience:
                 raise _silent(argv, patience, said["err"] or said["out"])
+            elif silent and time.monotonic() - max(heard_at, asked_at) > SILENCE:
+                silent()
+                asked_at = time.monotonic()
             for key, _ in ready:
                 data = os.read(key.fd, 1 << 16)
                 if not data:

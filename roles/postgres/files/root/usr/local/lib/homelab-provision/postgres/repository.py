@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from . import room
+from . import room, share
 from .config import Setup, backups_of
 from .pgbackrest_info import Listed, Stanza, complaint, parse_info, parse_listing, percentage, verify_complaints
 from .process import Finished, run
@@ -94,7 +94,11 @@ class Repository:
                 progress(done)
 
         words = self._words(command, "--log-level-stderr=off", *options)
-        return self._checked(command, run(words, patience=patience, heard=heard))
+        return self._checked(command, run(words, patience=patience, heard=heard, silent=self._still_there))
+
+    def _still_there(self) -> None:
+        # pgBackRest asks a share that is gone for file after file, and each answer takes its time.
+        share.require(self.setup)
 
     def _words(self, command: str, *options: str) -> list[str]:
         """Options first, then the command, then what it is about."""
