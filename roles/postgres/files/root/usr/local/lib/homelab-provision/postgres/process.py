@@ -83,8 +83,8 @@ def run(
 
 
 def _listen(
-    child: subprocess.Popen[bytes], argv: Sequence[str], patience: float, heard: Callable[[str], None] | None, feed: str,
-    silent: Callable[[], None] | None,
+    child: subprocess.Popen[bytes], argv: Sequence[str], patience: float, heard: Callable[[str], None] | None,
+    feed: str, silent: Callable[[], None] | None,
 ) -> Finished:  # fmt: skip
     assert child.stdout is not None
     assert child.stderr is not None
