@@ -19,7 +19,7 @@ from homelab_provision.site import load_site
 from homelab_provision.vault import Vault
 from tests.lab.conftest import Homelab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 PROJECT = Path(__file__).parents[2]
 HOST, ADDRESS = "db-wyse", "192.168.50.10"
