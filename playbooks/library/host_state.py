@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.homelab import accounts, files, packages, system_accounts, units
+from ansible.module_utils.homelab.discreet import DiscreetModule
 
 DOCUMENTATION = r"""
 module: host_state
@@ -117,13 +117,6 @@ PARTS = {
     "files": files,
     "units": units,
 }
-
-
-class DiscreetModule(AnsibleModule):  # type: ignore[misc]  # Ansible ships no types
-    """Keeps its arguments to itself: Ansible would write the text of every file into the host's journal."""
-
-    def _log_invocation(self) -> None:
-        pass
 
 
 def arguments() -> dict[str, Any]:

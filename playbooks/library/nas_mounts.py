@@ -12,8 +12,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.homelab import bare_directory, files, fstab, nas_entries, nas_files, nas_units
+from ansible.module_utils.homelab.discreet import DiscreetModule
 from ansible.module_utils.homelab.nas_entries import Entry, NasError, unit_name
 
 DOCUMENTATION = r"""
@@ -59,13 +59,6 @@ silent: {description: Servers that did not answer., type: list, elements: str, r
 """
 
 FSTAB = Path("/etc/fstab")
-
-
-class DiscreetModule(AnsibleModule):  # type: ignore[misc]  # Ansible ships no types
-    """Keeps its arguments to itself: Ansible would write them into the host's journal."""
-
-    def _log_invocation(self) -> None:
-        pass
 
 
 class Plan(NamedTuple):

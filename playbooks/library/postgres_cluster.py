@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.homelab import (
     files,
     postgres_config,
@@ -25,6 +24,7 @@ from ansible.module_utils.homelab import (
     postgres_machine,
     postgres_users,
 )
+from ansible.module_utils.homelab.discreet import DiscreetModule
 from ansible.module_utils.homelab.postgres_client import Session, SqlError, UnreachableError, session
 
 DOCUMENTATION = r"""
@@ -101,13 +101,6 @@ PENDING = "SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings 
 OWN_DATABASE = {"name": "postgres", "owner": "postgres", "extensions": ["pg_stat_statements"], "grants": []}
 
 Actions = list[str]
-
-
-class DiscreetModule(AnsibleModule):  # type: ignore[misc]  # Ansible ships no types
-    """Keeps its arguments to itself: Ansible would write them into the host's journal."""
-
-    def _log_invocation(self) -> None:
-        pass
 
 
 class Cluster:
