@@ -56,8 +56,8 @@ def _run(site_dir: Path, name: str, phase: Phase, orders: Sequence[Sequence[str]
                 for words in orders:
                     told = run_program(opened.ssh, name, program, *words, emit=recording.tell)
                     results[role] = {**results.get(role, {}), **told}
-            recording.proof = {role: {key: value for key, value in result.items() if key not in ("facts", "files")}
-                               for role, result in results.items()}  # fmt: skip
+            recording.leave({role: {key: value for key, value in result.items() if key not in ("facts", "files")}
+                             for role, result in results.items()})  # fmt: skip
             return results
 
 

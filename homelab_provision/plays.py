@@ -30,7 +30,7 @@ def run_playbook(
         request = Request(command=command, site=site_dir, host="+".join(hosts) or "all")
         with recorded(request, names, f"{command} {playbook.name}", Phase.CONVERGE, emit) as recording:
             recap = _play(opened, playbook, names, recording.run.folder("ansible"), recording.tell, check)
-            recording.proof = recap.proof()
+            recording.leave(recap.proof())
             return recap
 
 

@@ -8,25 +8,19 @@ phase that is not proven.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from homelab_provision import network, runs
-from homelab_provision.errors import Interrupted, ProvisionError, Refused, Unproven, UsageError
+from homelab_provision.errors import UsageError
 from homelab_provision.events import (
     Emit,
-    Event,
     Notice,
-    Outcome,
-    PhaseFinished,
-    PhaseStarted,
     Proof,
-    RunFinished,
     RunResult,
     RunStarted,
 )
@@ -38,6 +32,7 @@ from homelab_provision.phases.context import Person, Rebuild
 from homelab_provision.phases.plan import Plan
 from homelab_provision.phases.preflight import Inspection, decide, proof
 from homelab_provision.record import plan_of
+from homelab_provision.recording import at_phase, attempt, telling
 from homelab_provision.runs import Request, Run
 from homelab_provision.site import OperatorKind, Site, load_site, record_player
 from homelab_provision.ssh import RESCUE, Answer, opened
@@ -64,11 +59,10 @@ def rebuild(run: Run, *, emit: Emit, person: Person, unattended: bool, first: Ph
     """
     site = load_site(run.request.site)
 
-    def tell(event: Event) -> None:
-        run.append(event)
-        emit(event)
-
-    with runs.locked([f"host-{run.request.host}"], run.id), _recorded(run, tell):
+    tell = telling(run, emit)
+    begin = RunStarted(command=f"{run.request.command} {run.request.host}", resumed=bool(run.events()))
+    again = f"go on with `provision rebuild {run.request.host} --resume`"
+    with runs.locked([f"host-{run.request.host}"], run.id), attempt(tell, begin, RunResult.PROVEN, again=again):
         plan = plan_of(run)
         if plan is None or Phase.PREFLIGHT not in run.proven() or first is Phase.PREFLIGHT:
             plan = _phase(tell, Phase.PREFLIGHT, lambda: _preflight(run, site, tell, person, unattended))
@@ -89,33 +83,6 @@ def record_needed(site: Site, plan: Plan) -> bool:
     """Whether machines.yml still says something else than who plays the host now."""
     player = site.player_of(plan.host)
     return player is None or player.name != plan.machine
-
-
-@contextmanager
-def _recorded(run: Run, tell: Emit) -> Iterator[None]:
-    """Journal the beginning and the end of an attempt at the run."""
-    started = time.monotonic()
-    tell(RunStarted(command=f"{run.request.command} {run.request.host}", resumed=bool(run.events())))
-    result, error = RunResult.PROVEN, None
-    try:
-        yield
-    except ProvisionError as stopped:
-        result, error = _result(stopped), stopped.message
-        raise
-    except KeyboardInterrupt:
-        result, error = RunResult.FAILED, "interrupted"
-        raise Interrupted(f"interrupted; go on with `provision rebuild {run.request.host} --resume`") from None
-    except BaseException as bug:
-        result, error = RunResult.FAILED, repr(bug)
-        raise
-    finally:
-        tell(RunFinished(result=result, seconds=time.monotonic() - started, error=error))
-
-
-def _result(stopped: ProvisionError) -> RunResult:
-    if isinstance(stopped, Unproven):
-        return RunResult.UNPROVEN
-    return RunResult.REFUSED if isinstance(stopped, Refused) else RunResult.FAILED
 
 
 def _preflight(run: Run, site: Site, emit: Emit, person: Person, unattended: bool) -> tuple[Plan, Proof]:
@@ -171,24 +138,9 @@ def _prove(context: Rebuild, phase: Phase) -> tuple[None, Proof]:
 
 
 def _phase(emit: Emit, phase: Phase, work: Callable[[], tuple[T, Proof]]) -> T:
-    emit(PhaseStarted(phase=phase))
-    started = time.monotonic()
-    try:
+    with at_phase(emit, phase) as leave:
         value, left = work()
-    except BaseException as stopped:
-        known = stopped if isinstance(stopped, ProvisionError) else ProvisionError(repr(stopped))
-        emit(
-            PhaseFinished(
-                phase=phase,
-                result=Outcome.FAILED,
-                seconds=time.monotonic() - started,
-                error=known.message,
-                evidence=known.evidence,
-                hint=known.hint,
-            )
-        )
-        raise
-    emit(PhaseFinished(phase=phase, result=Outcome.OK, seconds=time.monotonic() - started, proof=dict(left)))
+        leave(left)
     return value
 
 

@@ -1,14 +1,16 @@
-"""A run of one phase against hosts that are up: locked, journalled, with its proof or its error."""
+"""What is done, journalled: an attempt at a run, its phases, and runs of one phase against hosts that are up."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from pydantic import JsonValue
 
 from homelab_provision import runs
-from homelab_provision.errors import ProvisionError
+from homelab_provision.errors import Interrupted, ProvisionError, Refused, Unproven
 from homelab_provision.events import (
     Emit,
     Event,
@@ -23,18 +25,16 @@ from homelab_provision.events import (
 from homelab_provision.phases import Phase
 from homelab_provision.runs import Request, Run
 
+Leave = Callable[[Proof], None]
 
-@dataclass
+
+@dataclass(frozen=True)
 class Recording:
-    """A run at work; whoever works sets the `proof` that it leaves."""
+    """A run at work: whom to `tell` what happens, and where to `leave` the proof."""
 
     run: Run
-    emit: Emit
-    proof: Proof = field(default_factory=dict)
-
-    def tell(self, event: Event) -> None:
-        self.run.append(event)
-        self.emit(event)
+    tell: Emit
+    leave: Leave
 
 
 @contextmanager
@@ -45,20 +45,73 @@ def recorded(
 
     Its result is `unproven` unless the body itself proves what it does (`proven`).
     """
-    recording = Recording(runs.start(request), emit)
-    with runs.locked([f"host-{name}" for name in hosts], recording.run.id):
-        started = time.monotonic()
-        recording.tell(RunStarted(command=title))
-        recording.tell(PhaseStarted(phase=phase))
-        try:
-            yield recording
-        except ProvisionError as error:
-            seconds = time.monotonic() - started
-            recording.tell(PhaseFinished(phase=phase, result=Outcome.FAILED, seconds=seconds, error=error.message,
-                                         evidence=error.evidence, hint=error.hint))  # fmt: skip
-            recording.tell(RunFinished(result=RunResult.FAILED, seconds=seconds, error=error.message))
-            raise
-        seconds = time.monotonic() - started
-        recording.tell(PhaseFinished(phase=phase, result=Outcome.OK, seconds=seconds, proof=dict(recording.proof)))
-        result = RunResult.PROVEN if proven else RunResult.UNPROVEN
-        recording.tell(RunFinished(result=result, seconds=seconds))
+    run = runs.start(request)
+    tell = telling(run, emit)
+    result = RunResult.PROVEN if proven else RunResult.UNPROVEN
+    with (
+        runs.locked([f"host-{name}" for name in hosts], run.id),
+        attempt(tell, RunStarted(command=title), result, again="run the same command again"),
+        at_phase(tell, phase) as leave,
+    ):
+        yield Recording(run, tell, leave)
+
+
+def telling(run: Run, emit: Emit) -> Emit:
+    """An `Emit` that journals, too."""
+
+    def tell(event: Event) -> None:
+        run.append(event)
+        emit(event)
+
+    return tell
+
+
+@contextmanager
+def attempt(tell: Emit, begin: RunStarted, result: RunResult, *, again: str) -> Iterator[None]:
+    """Journal the beginning and the end of an attempt at a run; `again` says how to go on after Ctrl-C."""
+    started = time.monotonic()
+    tell(begin)
+    error = None
+    try:
+        yield
+    except ProvisionError as stopped:
+        result, error = _result(stopped), stopped.message
+        raise
+    except KeyboardInterrupt:
+        result, error = RunResult.FAILED, "interrupted"
+        raise Interrupted(f"interrupted; {again}") from None
+    except BaseException as bug:
+        result, error = RunResult.FAILED, repr(bug)
+        raise
+    finally:
+        tell(RunFinished(result=result, seconds=time.monotonic() - started, error=error))
+
+
+@contextmanager
+def at_phase(tell: Emit, phase: Phase) -> Iterator[Leave]:
+    """Journal a phase with its time; the body leaves the proof of what it did."""
+    tell(PhaseStarted(phase=phase))
+    started = time.monotonic()
+    left: dict[str, JsonValue] = {}
+    try:
+        yield left.update
+    except BaseException as stopped:
+        known = stopped if isinstance(stopped, ProvisionError) else ProvisionError(repr(stopped))
+        tell(
+            PhaseFinished(
+                phase=phase,
+                result=Outcome.FAILED,
+                seconds=time.monotonic() - started,
+                error=known.message,
+                evidence=known.evidence,
+                hint=known.hint,
+            )
+        )
+        raise
+    tell(PhaseFinished(phase=phase, result=Outcome.OK, seconds=time.monotonic() - started, proof=left))
+
+
+def _result(stopped: ProvisionError) -> RunResult:
+    if isinstance(stopped, Unproven):
+        return RunResult.UNPROVEN
+    return RunResult.REFUSED if isinstance(stopped, Refused) else RunResult.FAILED

@@ -13,7 +13,7 @@ import pytest
 
 from homelab_provision import keeping, runs
 from homelab_provision.data import DataError
-from homelab_provision.errors import Refused, UsageError
+from homelab_provision.errors import Interrupted, Refused, UsageError
 from homelab_provision.events import PhaseFinished, RunFinished, RunResult, discard
 from homelab_provision.site import Backup, Host
 
@@ -36,8 +36,10 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]
 
     def run_program(ssh: Any, host: str, program: str, *words: str, emit: Any) -> dict[str, Any]:
         calls.append((host, program, *words))
-        if words[0] == "restore" and "broken" in words:
+        if "broken" in words:
             raise DataError("db-wyse: the share is away")
+        if "stopped" in words:
+            raise KeyboardInterrupt
         return {"label": "x", "facts": {"large": True}, words[0]: True}
 
     monkeypatch.setattr(keeping, "session", session)
@@ -93,6 +95,13 @@ def test_who_says_no_leaves_no_run_behind(ran: list[tuple[str, ...]], tmp_path: 
 def test_a_restore_that_fails_is_recorded_as_failed(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the share is away"):
         keeping.restore(tmp_path, "db-wyse", "broken", None, emit=discard, confirm=lambda text: None)
+    assert result() is RunResult.FAILED
+
+
+@pytest.mark.negative
+def test_a_restore_that_is_interrupted_has_an_end_in_the_journal(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
+    with pytest.raises(Interrupted, match="run the same command again"):
+        keeping.restore(tmp_path, "db-wyse", "stopped", None, emit=discard, confirm=lambda text: None)
     assert result() is RunResult.FAILED
 
 
