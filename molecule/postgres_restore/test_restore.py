@@ -28,6 +28,16 @@ def test_first_backup_is_full_and_the_next_refers_to_it(backed_up: Any) -> None:
     assert backed_up["incr"]["rows"] == 22_000
 
 
+def test_second_repository_has_backups_of_its_own(machine: Any, backed_up: Any) -> None:
+    listed = machine.sh("cd / && runuser -u postgres -- pgbackrest --stanza=main --repo=2 info --output=json")
+    assert [each["type"] for each in json.loads(listed)[0]["backup"]] == ["full", "incr"]
+    # Alone it is enough: the files, and the WAL that makes them a cluster.
+    machine.sh("install -d -m 700 -o postgres /srv/alone; mv /nas/pgbackrest /nas/away; cd /")
+    alone = "--stanza=main --repo=2 --pg1-path=/srv/alone"
+    machine.sh(f"cd / && runuser -u postgres -- pgbackrest {alone} --type=none --no-delta restore")
+    machine.sh("mv /nas/away /nas/pgbackrest; test -s /srv/alone/global/pg_control; rm -r /srv/alone")
+
+
 def test_record_lists_every_file_with_its_size(machine: Any, backed_up: Any) -> None:
     record = json.loads(machine.sh(f"cat /nas/postgres/{backed_up['incr']['label']}.json"))
     there = dict(

@@ -159,7 +159,7 @@ def backups_are_judged_before_anything_is_wiped(homelab: Homelab) -> None:
     refused(homelab, "the last proof is 9 days old")
     on(homelab, "nas", f"cp -p /root/proof {proof}")
     largest = on(homelab, "nas", f"find {SHARE}/pgbackrest/backup -type f | xargs ls -S | head -n1").strip()
-    on(homelab, "nas", f"cp -p {largest} /root/whole; truncate -s -1 {largest}")
+    on(homelab, "nas", f"cp -p {largest} /root/whole; head -c -1 /root/whole >{largest}")
     refused(homelab, "the repository is damaged")
     on(homelab, "nas", f"cp -p /root/whole {largest}")
     homelab.machine("nas-a").set_link(False)

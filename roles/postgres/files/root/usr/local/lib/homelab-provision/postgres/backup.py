@@ -53,6 +53,8 @@ def backup(setup: Setup, kind: str) -> dict[str, object]:
     report.step("let go of what is too old")
     repository.expire()
     drop_expired(folder, [each.label for each in repository.info().backups])
+    if setup.second:
+        _back_up_again(Repository(setup, 2), kind, record)
     return {
         "label": record.label, "type": record.type, "point": point, "finished": record.finished, "bytes": record.bytes,
         **facts.sums(found), "seconds": round(time.monotonic() - began, 1), "facts": found,
@@ -75,10 +77,10 @@ def _require_backupable(cluster: dict[str, Any]) -> None:
         )
 
 
-def _copy(repository: Repository, kind: str, size: int) -> Backup:
+def _copy(repository: Repository, kind: str, size: int, where: str = "") -> Backup:
     """Let pgBackRest copy; returns what it made."""
     known = {each.label for each in repository.info().backups}
-    report.step(f"copy the cluster ({kind})")
+    report.step(f"copy the cluster ({kind}){where}")
     repository.backup(kind, lambda percent: report.progress("backup", round(size * percent / 100), size, "bytes"))
     made = next((each for each in repository.info().backups if each.label not in known), None)
     if made is None:
@@ -91,6 +93,23 @@ def _copy(repository: Repository, kind: str, size: int) -> Backup:
             "restore the last good backup, or find the tables with pg_amcheck; the log of pgBackRest names the files",
         )
     return made
+
+
+def _back_up_again(second: Repository, kind: str, record: Record) -> None:
+    """The same into the second repository, which has labels of its own. That the first one has its backup stays true."""
+    try:
+        for done in second.prepare(int(record.system_id)):
+            report.notice(f"second repository: {done}")
+        made = _copy(second, kind, record.bytes, " into the second repository")
+        second.expire()
+        report.notice(f"second repository: {made.label}")
+    except Trouble as trouble:
+        raise Trouble(
+            f"the backup {record.label} is complete on the share, but the second repository did not get one: "
+            f"{trouble.message}",
+            trouble.hint or "mend it, then make a backup again",
+            trouble.evidence,
+        ) from None
 
 
 def _with_files(repository: Repository, record: Record, segment_size: int) -> Record:

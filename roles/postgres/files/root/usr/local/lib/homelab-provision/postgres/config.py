@@ -11,7 +11,7 @@ from .trouble import Trouble
 
 @dataclass(frozen=True)
 class Setup:
-    """The cluster, its service, and where its backups are; paths are absolute."""
+    """The cluster, its service, and where its backups are; paths are absolute. `second`: there is a second repository."""
 
     host: str
     version: str
@@ -25,6 +25,7 @@ class Setup:
     records: Path | None = None
     repository: Path | None = None
     account: str = "postgres"
+    second: bool = False
 
     @property
     def programs(self) -> Path:
@@ -56,11 +57,11 @@ def parse(found: object, where: str, hint: str) -> Setup:
     for field in fields(Setup):
         value = found.get(field.name)
         if value is None:
-            if field.name in ("share", "records", "repository", "account"):
+            if field.name in ("share", "records", "repository", "account", "second"):
                 continue
             raise Trouble(f"{where} does not say `{field.name}`", hint)
-        wanted = int if field.name == "port" else str
-        if not isinstance(value, wanted) or isinstance(value, bool):
+        wanted = {"port": int, "second": bool}.get(field.name, str)
+        if type(value) is not wanted:
             raise Trouble(f"{where}: `{field.name}` has to be {wanted.__name__}, not {value!r}", hint)
         values[field.name] = Path(str(value)) if "Path" in str(field.type) else value
         if "Path" in str(field.type) and not Path(str(value)).is_absolute():

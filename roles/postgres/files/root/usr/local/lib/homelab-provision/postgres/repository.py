@@ -16,25 +16,30 @@ ANSWER, COPY, VERIFY = 180.0, 1200.0, 4 * 3600.0
 
 
 class Repository:
-    """The repository of this host's stanza, on the share. Everything raises `Trouble`."""
+    """A repository of this host's stanza; everything raises `Trouble`.
 
-    def __init__(self, setup: Setup) -> None:
+    The first one lies on the share. A second one, elsewhere, gets the same backups and WAL, but no records.
+    """
+
+    def __init__(self, setup: Setup, number: int = 1) -> None:
         self.setup = setup
         self.path, _ = backups_of(setup)
+        self._number = f"--repo={number}"
+        self._on_share = number == 1
 
     def info(self) -> Stanza:
-        return parse_info(self._ask("info", "--output=json", "--repo=1"), self.setup.stanza)
+        return parse_info(self._ask("info", "--output=json", self._number), self.setup.stanza)
 
     def listing(self, *folders: str) -> list[Listed]:
         """The files below these folders of the repository."""
         return [
             each
             for folder in folders
-            for each in parse_listing(self._ask("repo-ls", "--repo=1", "--recurse", "--output=json", folder), folder)
+            for each in parse_listing(self._ask("repo-ls", self._number, "--recurse", "--output=json", folder), folder)
         ]
 
     def read(self, path: str) -> str:
-        return self._ask("repo-get", "--repo=1", path)
+        return self._ask("repo-get", self._number, path)
 
     def prepare(self, system_id: int) -> list[str]:
         """Make the repository one that takes the WAL of the cluster that runs; returns what had to be done."""
@@ -49,11 +54,11 @@ class Repository:
 
     def backup(self, kind: str, progress: Callable[[float], None]) -> None:
         """Make a backup; `progress` gets percentages. What is too old is kept: `expire` is for afterwards."""
-        options = (f"--type={kind}", "--repo=1", "--no-expire-auto", "--log-level-console=detail")
+        options = (f"--type={kind}", self._number, "--no-expire-auto", "--log-level-console=detail")
         self._do(COPY, progress, "backup", *options)
 
     def expire(self) -> None:
-        self._do(COPY, None, "expire", "--log-level-console=info")
+        self._do(COPY, None, "expire", self._number, "--log-level-console=info")
 
     def restore(self, label: str, data: Path, progress: Callable[[float], None], *options: str) -> None:
         """Restore a backup into `data`, which may hold a part of it already; no recovery is set up.
@@ -61,14 +66,14 @@ class Repository:
         `postgresql.auto.conf` stays as it was in the backup: what the user set with ALTER SYSTEM is kept.
         """
         self._do(
-            COPY, progress, "restore", f"--set={label}", f"--pg1-path={data}", "--type=none", "--delta",
+            COPY, progress, "restore", self._number, f"--set={label}", f"--pg1-path={data}", "--type=none", "--delta",
             # One try more for what could not be read: the whole command can be run again, too.
             "--log-level-console=detail", "--job-retry=1", *options,
         )  # fmt: skip
 
     def verify(self) -> None:
         """Read and check every file of the repository."""
-        said = self._do(VERIFY, None, "verify", "--output=text", "--log-level-console=info")
+        said = self._do(VERIFY, None, "verify", self._number, "--output=text", "--log-level-console=info")
         if wrong := verify_complaints(said.out):
             raise Trouble(
                 "the repository is damaged: pgBackRest found files that are missing or not what they should be",
@@ -98,7 +103,8 @@ class Repository:
 
     def _still_there(self) -> None:
         # pgBackRest asks a share that is gone for file after file, and each answer takes its time.
-        share.require(self.setup)
+        if self._on_share:
+            share.require(self.setup)
 
     def _words(self, command: str, *options: str) -> list[str]:
         """Options first, then the command, then what it is about."""
