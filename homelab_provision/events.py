@@ -32,6 +32,7 @@ class RunResult(StrEnum):
     """How a whole run ended, as `provision runs show --json` says it."""
 
     PROVEN = "proven"
+    DONE = "done"  # ended well, of a command that is not asked to prove anything
     UNPROVEN = "unproven"
     FAILED = "failed"
     REFUSED = "refused"

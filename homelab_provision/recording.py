@@ -43,11 +43,11 @@ def recorded(
 ) -> Iterator[Recording]:
     """Record what the body does to `hosts` as a run, under their locks.
 
-    Its result is `unproven` unless the body itself proves what it does (`proven`).
+    If all goes well, its result is `proven` if the body itself proves what it does (`proven`), else `done`.
     """
     run = runs.start(request)
     tell = telling(run, emit)
-    result = RunResult.PROVEN if proven else RunResult.UNPROVEN
+    result = RunResult.PROVEN if proven else RunResult.DONE
     with (
         runs.locked([f"host-{name}" for name in hosts], run.id),
         attempt(tell, RunStarted(command=title), result, again="run the same command again"),

@@ -61,6 +61,7 @@ STYLES = {
 }
 RESULT_STYLES = {
     RunResult.PROVEN: "bold green",
+    RunResult.DONE: "bold green",
     RunResult.UNPROVEN: "bold yellow",
     RunResult.FAILED: "bold red",
     RunResult.REFUSED: "bold red",

@@ -22,6 +22,7 @@ MOST_TICKS = 8
 
 _SENTENCES = {
     RunResult.PROVEN: "{host} was rebuilt on {machine} and proven",
+    RunResult.DONE: "what was asked of {host} on {machine} is done",
     RunResult.UNPROVEN: "{host} was rebuilt on {machine}, but it is not proven",
     RunResult.FAILED: "{host} could not be rebuilt on {machine}",
     RunResult.REFUSED: "{host} was not rebuilt: a safety rule refused",

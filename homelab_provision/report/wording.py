@@ -24,7 +24,13 @@ MARKS = {
     Outcome.FAILED: "✗",
     Outcome.UNREACHABLE: "✗",
 }
-RESULT_MARKS = {RunResult.PROVEN: "✓", RunResult.UNPROVEN: "≠", RunResult.FAILED: "✗", RunResult.REFUSED: "⊘"}
+RESULT_MARKS = {
+    RunResult.PROVEN: "✓",
+    RunResult.DONE: "✓",
+    RunResult.UNPROVEN: "≠",
+    RunResult.FAILED: "✗",
+    RunResult.REFUSED: "⊘",
+}
 
 
 def printable(text: str) -> str:

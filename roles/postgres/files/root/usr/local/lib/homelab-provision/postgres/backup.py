@@ -96,7 +96,7 @@ def _copy(repository: Repository, kind: str, size: int, where: str = "") -> Back
 
 
 def _back_up_again(second: Repository, kind: str, record: Record) -> None:
-    """The same into the second repository, which has labels of its own. That the first one has its backup stays true."""
+    """The same into the second repository, which has labels of its own. The backup in the first one stays good."""
     try:
         for done in second.prepare(int(record.system_id)):
             report.notice(f"second repository: {done}")

@@ -11,7 +11,7 @@ from .trouble import Trouble
 
 @dataclass(frozen=True)
 class Setup:
-    """The cluster, its service, and where its backups are; paths are absolute. `second`: there is a second repository."""
+    """The cluster, its service, and where its backups are; paths are absolute. `second`: there are two of those."""
 
     host: str
     version: str
