@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -13,17 +12,6 @@ import pytest
 DATA = "/srv/postgresql/17/main"
 SERVICE = "postgresql@17-main.service"
 ODD = '"Odd ""names"""'
-# As the manual of pgBackRest has it, without the program: what somebody can do who has lost the NAS, too.
-ALONE = f"""
-pgbackrest --stanza=main --repo=2 --pg1-path=/srv/alone --no-delta restore
-cd /srv/alone; touch postgresql.conf; echo 'local all all peer' >pg_hba.conf; mkdir /tmp/alone
-server() {{ /usr/lib/postgresql/17/bin/pg_ctl -D /srv/alone -s -w -o '-k /tmp/alone -c listen_addresses=' "$@"; }}
-server start >/dev/null
-until [ "$(psql -XAtq -h /tmp/alone -c 'SELECT pg_is_in_recovery()')" = f ]; do sleep 0.2; done
-psql -XAtq -h /tmp/alone -d spans -c 'SELECT count(*) FROM spans'
-psql -XAtq -h /tmp/alone -d other -c {shlex.quote(f"SELECT count(*) FROM {ODD}")}
-server stop
-"""
 
 
 def now() -> str:
@@ -38,16 +26,6 @@ def test_first_backup_is_full_and_the_next_refers_to_it(backed_up: Any) -> None:
     assert (backed_up["full"]["type"], backed_up["incr"]["type"]) == ("full", "incr")
     assert backed_up["incr"]["label"].startswith(backed_up["full"]["label"])
     assert backed_up["incr"]["rows"] == 22_000
-
-
-def test_second_repository_has_backups_of_its_own(machine: Any, backed_up: Any) -> None:
-    listed = machine.sh("cd / && runuser -u postgres -- pgbackrest --stanza=main --repo=2 info --output=json")
-    assert [each["type"] for each in json.loads(listed)[0]["backup"]] == ["full", "incr"]
-    # Alone it is enough: the files, and the WAL with what came after them.
-    machine.sh("mv /nas/pgbackrest /nas/away; install -d -m 700 -o postgres /srv/alone")
-    rows = machine.sh(f"cd / && runuser -u postgres -- bash -euc {shlex.quote(ALONE)}")
-    machine.sh("mv /nas/away /nas/pgbackrest; rm -r /srv/alone")
-    assert rows.split() == ["22000", "300"]
 
 
 def test_record_lists_every_file_with_its_size(machine: Any, backed_up: Any) -> None:

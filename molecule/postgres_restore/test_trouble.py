@@ -143,14 +143,3 @@ def test_a_disk_that_becomes_full_does_not_take_the_running_cluster_along(
     machine.sh(f"rm $(dirname {DATA})/filler")
     assert machine.facts() == known
     machine.sql("other", "CREATE TABLE afterwards AS SELECT 1")
-
-
-def test_what_the_second_repository_cannot_take_is_said(machine: Any, backed_up: Any) -> None:
-    machine.sh("mv /elsewhere/backup /elsewhere/gone; touch /elsewhere/backup")
-    told = machine.job("backup")
-    machine.sh("rm /elsewhere/backup; mv /elsewhere/gone /elsewhere/backup")
-    assert told.status == 1
-    assert "is complete on the share, but the second repository did not get one" in told.last["message"]
-    label = told.last["message"].split()[2]
-    assert machine.sh(f"ls /nas/postgres/{label}.json")
-    assert machine.done("backup")["label"] > label
