@@ -30,14 +30,16 @@ def backup(setup: Setup, kind: str) -> dict[str, object]:
     """Make a backup and its record; returns the record without the lists."""
     began = time.monotonic()
     share.require(setup)
-    repository = Repository(setup)
+    repository, second = Repository(setup), Repository(setup, 2) if setup.second else None
     _, folder = backups_of(setup)
     door = Service(setup).door()
     cluster = door.ask(CLUSTER)
     _require_backupable(cluster)
     started = now()
-    for done in repository.prepare(int(cluster["system_id"])):
-        report.notice(done)
+    # WAL has to reach both: one that does not know the cluster yet would stop the archive.
+    for each in filter(None, (second, repository)):
+        for done in each.prepare(int(cluster["system_id"])):
+            report.notice(done)
     made = _copy(repository, kind, cluster["bytes"])
     point = f"homelab-{made.label}"
     report.step("take the facts at a restore point")
@@ -53,8 +55,8 @@ def backup(setup: Setup, kind: str) -> dict[str, object]:
     report.step("let go of what is too old")
     repository.expire()
     drop_expired(folder, [each.label for each in repository.info().backups])
-    if setup.second:
-        _back_up_again(Repository(setup, 2), kind, record)
+    if second:
+        _back_up_again(second, kind, record)
     return {
         "label": record.label, "type": record.type, "point": point, "finished": record.finished, "bytes": record.bytes,
         **facts.sums(found), "seconds": round(time.monotonic() - began, 1), "facts": found,
@@ -98,8 +100,6 @@ def _copy(repository: Repository, kind: str, size: int, where: str = "") -> Back
 def _back_up_again(second: Repository, kind: str, record: Record) -> None:
     """The same into the second repository, which has labels of its own. The backup in the first one stays good."""
     try:
-        for done in second.prepare(int(record.system_id)):
-            report.notice(f"second repository: {done}")
         made = _copy(second, kind, record.bytes, " into the second repository")
         second.expire()
         report.notice(f"second repository: {made.label}")
