@@ -1,8 +1,9 @@
 """How fast a database comes back from its backup, over a plain copy of the same bytes.
 
 The backup is a full one of the running cluster, with log archiving on, into a repository on the same file system,
-made with the role's options. Both ways use as many processes, write to the same file system, and end when
-everything is on the disk. The copied bytes are the very files that the restore has written.
+made with the role's options. Both ways use as many processes, read what is not in memory (a machine that gets its
+data back has never seen them), write to the same file system, and end when everything is on the disk. The copied
+bytes are the very files that the restore has written.
 """
 
 from __future__ import annotations
@@ -48,6 +49,17 @@ sync -f {COPIED}"""
 # As `homelab-postgres restore` calls it, into a directory beside the data.
 RESTORE = f"pgbackrest --stanza=main --pg1-path={RESTORED} --type=none --delta restore && sync -f {RESTORED}"
 
+# Let the kernel forget what it keeps of these files.
+FORGET = """import os, sys
+os.sync()
+for top in sys.argv[1:]:
+    for folder, _, names in os.walk(top):
+        for name in names:
+            file = os.open(os.path.join(folder, name), os.O_RDONLY)
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(file)
+"""
+
 
 def measure(cluster: Cluster) -> dict[str, object]:
     """Seconds of both, in turn, and the ratio of their medians."""
@@ -55,7 +67,9 @@ def measure(cluster: Cluster) -> dict[str, object]:
     restores, copies = [], []
     for _ in range(ROUNDS):
         _empty(RESTORED, COPIED)
+        _forget(REPOSITORY)
         restores.append(_timed(RESTORE))
+        _forget(RESTORED)
         copies.append(_timed(COPY))
         print(f"bench: restore {restores[-1]:.1f} s, copy {copies[-1]:.1f} s", file=sys.stderr, flush=True)
     restored, copied = (int(_as_postgres(f"du -sb {path} | cut -f 1")) for path in (RESTORED, COPIED))
@@ -89,6 +103,10 @@ def _back_up(cluster: Cluster) -> float:
 def _empty(*folders: str) -> None:
     names = " ".join(folders)
     _as_postgres(f"rm -rf {names} && mkdir -m 700 {names} && sync -f /srv")
+
+
+def _forget(folder: str) -> None:
+    inside(["python3", "-", folder], user="postgres", input=FORGET)
 
 
 def _timed(script: str) -> float:

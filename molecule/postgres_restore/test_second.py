@@ -56,12 +56,21 @@ def test_it_gets_backups_of_its_own_and_is_enough(machine: Any) -> None:
     assert [int(number) for number in rows.split()] == wanted
 
 
-def test_what_it_cannot_take_is_said(machine: Any) -> None:
-    machine.sh("mv /elsewhere/backup /elsewhere/gone; touch /elsewhere/backup")
+def test_what_it_does_not_take_is_said(machine: Any) -> None:
+    machine.sh("chmod 500 /elsewhere/backup/main")
     told = machine.job("backup")
-    machine.sh("rm /elsewhere/backup; mv /elsewhere/gone /elsewhere/backup")
+    machine.sh("chmod 750 /elsewhere/backup/main")
     assert told.status == 1
     assert "is complete on the share, but the second repository did not get one" in told.last["message"]
     label = told.last["message"].split()[2]
     assert machine.sh(f"ls /nas/postgres/{label}.json")
     assert machine.done("backup")["label"] > label
+
+
+def test_one_that_is_away_is_named_before_anything_is_copied(machine: Any) -> None:
+    machine.sh("mv /elsewhere/backup /elsewhere/gone; touch /elsewhere/backup")
+    told = machine.job("backup")
+    machine.sh("rm /elsewhere/backup; mv /elsewhere/gone /elsewhere/backup")
+    assert told.status == 1
+    assert told.last["message"].startswith("the second repository takes nothing")
+    assert not told.steps

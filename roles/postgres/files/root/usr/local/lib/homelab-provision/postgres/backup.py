@@ -36,10 +36,10 @@ def backup(setup: Setup, kind: str) -> dict[str, object]:
     cluster = door.ask(CLUSTER)
     _require_backupable(cluster)
     started = now()
-    # WAL has to reach both: one that does not know the cluster yet would stop the archive.
-    for each in filter(None, (second, repository)):
-        for done in each.prepare(int(cluster["system_id"])):
-            report.notice(done)
+    if second:
+        _prepare_second(second, int(cluster["system_id"]))
+    for done in repository.prepare(int(cluster["system_id"])):
+        report.notice(done)
     made = _copy(repository, kind, cluster["bytes"])
     point = f"homelab-{made.label}"
     report.step("take the facts at a restore point")
@@ -95,6 +95,16 @@ def _copy(repository: Repository, kind: str, size: int, where: str = "") -> Back
             "restore the last good backup, or find the tables with pg_amcheck; the log of pgBackRest names the files",
         )
     return made
+
+
+def _prepare_second(second: Repository, system_id: int) -> None:
+    """WAL has to reach both: one that does not take it stops the archive, so it is no use to begin."""
+    try:
+        for done in second.prepare(system_id):
+            report.notice(f"second repository: {done}")
+    except Trouble as trouble:
+        hint = trouble.hint or "mend it, or take it out of postgres_backup_second_repository and apply the host"
+        raise Trouble(f"the second repository takes nothing: {trouble.message}", hint, trouble.evidence) from None
 
 
 def _back_up_again(second: Repository, kind: str, record: Record) -> None:
