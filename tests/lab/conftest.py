@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ from homelab_provision.site import load_site
 PROVISION = [sys.executable, "-m", "homelab_provision"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Homelab:
     """A lab site and the command `provision` for it, run as a user runs it."""
 
     site: Path
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def run(self, *words: str, timeout: float = 1500, feed: str | None = None) -> subprocess.CompletedProcess[str]:
         """`provision WORDS` to its end, with `feed` as its input; never raises for its exit status."""
@@ -46,6 +48,7 @@ class Homelab:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """`provision WORDS` in the background."""
+        self.started = datetime.now(UTC)
         return subprocess.Popen(
             [*PROVISION, *words],
             env=self._environment,
@@ -68,15 +71,15 @@ class Homelab:
         lines = file.read_text().splitlines() if file.exists() else []
         return [json.loads(line) for line in lines if line.endswith("}")]
 
-    def wait_for(self, kind: str, name: str, child: subprocess.Popen[str], *, after: int = 0) -> None:
-        """Wait for an event of the newest run whose name begins so, past its first `after` ones; the child must not end
-        before."""
+    def wait_for(self, kind: str, name: str, child: subprocess.Popen[str]) -> None:
+        """Wait for an event whose name begins so, of the child that was started last; it must not end before."""
 
         def came(event: dict[str, Any]) -> bool:
-            return event["kind"] == kind and any(str(value).startswith(name) for value in event.values())
+            named = event["kind"] == kind and any(str(value).startswith(name) for value in event.values())
+            return named and datetime.fromisoformat(event["at"]) > self.started
 
         give_up = time.monotonic() + 1800
-        while not any(came(event) for event in self.journal()[after:]):
+        while not any(came(event) for event in self.journal()):
             if child.poll() is not None:
                 pytest.fail(f"it ended ({child.returncode}) before the moment came:\n{child.communicate()[1]}")
             if time.monotonic() > give_up:
