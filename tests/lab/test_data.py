@@ -34,9 +34,9 @@ def ok(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[st
     return done
 
 
-def on(homelab: Homelab, host: str, script: str) -> str:
-    """What a shell script says on a host."""
-    return ok(homelab.run("lab", "ssh", host, "--", "sh", "-c", script)).stdout
+def on(homelab: Homelab, host: str, script: str, feed: str | None = None) -> str:
+    """What a shell script, which reads `feed`, says on a host."""
+    return ok(homelab.run("lab", "ssh", host, "--", "sh", "-c", script, feed=feed)).stdout
 
 
 def sql(homelab: Homelab, text: str, feed: str | None = None) -> str:
@@ -216,23 +216,13 @@ def the_password_shows_nowhere(homelab: Homelab, password: str) -> None:
     assert not [file for file in kept if file.is_file() and password.encode() in file.read_bytes()]
     pattern = f"/srv/pattern-{int(time.time())}"
     seek = (
-        f"cat >{pattern}; journalctl -q -o cat | grep -qFf {pattern} && echo in the journal;"
+        f"cat >{pattern}; %s; journalctl -q -o cat | grep -qFf {pattern} && echo in the journal;"
         f" grep -rlFf {pattern} /var/log /etc /run/homelab-provision /tmp 2>/dev/null;"
         f" cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | grep -qaFf {pattern} && echo in a process;"
         f" rm {pattern}; echo done"
     )
-    found = ok(homelab.run("lab", "ssh", HOST, "--", "sh", "-c", seek, feed=password + "\n")).stdout
-    assert found.splitlines() == ["done"]
-    told = ok(
-        homelab.run(
-            "lab",
-            "ssh",
-            "nas",
-            "--",
-            "sh",
-            "-c",
-            f"cat >/root/p; grep -rlFf /root/p {SHARE}/postgres; rm /root/p; echo done",
-            feed=password + "\n",
-        )
-    )
-    assert told.stdout.splitlines() == ["done"]
+    planted = on(homelab, HOST, seek % f"cp {pattern} /tmp/planted", password + "\n")
+    assert planted.splitlines() == ["/tmp/planted", "done"], "the search finds nothing"
+    assert on(homelab, HOST, seek % "rm /tmp/planted", password + "\n").splitlines() == ["done"]
+    seek = f"cat >/root/pattern; grep -rlFf /root/pattern {SHARE}/postgres; rm /root/pattern; echo done"
+    assert on(homelab, "nas", seek, password + "\n").splitlines() == ["done"]
