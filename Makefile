@@ -8,7 +8,7 @@ demo: setup
 
 test: setup
 	@$(MAKE) --no-print-directory check
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line lab roles
+	@$(MAKE) --no-print-directory --jobs=2 lab roles
 
 # Virtual machines wait for themselves much of the time: two files of tests at once, and the roles' containers meanwhile.
 lab:
