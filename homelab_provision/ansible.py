@@ -26,6 +26,8 @@ _OUTCOMES = {
     "runner_on_failed": Outcome.FAILED,
     "runner_on_unreachable": Outcome.UNREACHABLE,
 }
+# Ansible warns when a module makes its folder, which is right here: nobody but root logs in for it.
+ONCE_ON_EVERY_NEW_HOST = "Module remote_tmp "
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,8 @@ class _Listener:
         if outcome is Outcome.OK and result.get("changed"):
             outcome = Outcome.CHANGED
         for warning in result.get("warnings") or []:
-            self._emit(Notice(level="warning", text=f"{data.get('host')}: {warning}"))
+            if not warning.startswith(ONCE_ON_EVERY_NEW_HOST):
+                self._emit(Notice(level="warning", text=f"{data.get('host')}: {warning}"))
         message = None
         if outcome in (Outcome.FAILED, Outcome.UNREACHABLE):
             message = _message(result)
