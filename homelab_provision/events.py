@@ -150,3 +150,12 @@ def step(emit: Emit, name: str) -> Iterator[None]:
         emit(StepFinished(name=name, result=Outcome.FAILED, seconds=monotonic() - started))
         raise
     emit(StepFinished(name=name, result=Outcome.OK, seconds=monotonic() - started))
+
+
+def waiting(emit: Emit, name: str, deadline: float) -> Callable[[float, object], None]:
+    """An `on_wait` for `Ssh.wait` that shows how long a wait has taken of its `deadline` (seconds)."""
+
+    def show(waited: float, answer: object) -> None:
+        emit(Progress(name=name, done=waited, total=deadline, unit="seconds"))
+
+    return show

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from homelab_provision.errors import ProvisionError, UsageError
-from homelab_provision.events import Emit, step
+from homelab_provision.events import Emit, step, waiting
 from homelab_provision.host_image import image_of
 from homelab_provision.image.layout import Layout
 from homelab_provision.image.os_image import Image
@@ -68,8 +68,9 @@ def switch_on(site_dir: Path, machine_name: str, emit: Emit) -> None:
 def _start(opened: Session, virtual: VirtualMachine, host: str, emit: Emit) -> None:
     if not virtual.is_on():
         virtual.power_on()
-    with step(emit, f"wait for {host}"):
-        if opened.ssh.wait(host, deadline=DEADLINE) is not Answer.OURS:
+    name = f"wait for {host}"
+    with step(emit, name):
+        if opened.ssh.wait(host, deadline=DEADLINE, on_wait=waiting(emit, name, DEADLINE)) is not Answer.OURS:
             console = tail(virtual.console_log.read_text(errors="replace"))
             raise ProvisionError(f"{host} did not come up on {virtual.name}", evidence=console)
 

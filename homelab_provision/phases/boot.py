@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from homelab_provision.errors import ProvisionError
-from homelab_provision.events import Proof, step
+from homelab_provision.events import Proof, step, waiting
 from homelab_provision.phases.context import Rebuild
 from homelab_provision.ssh import RESCUE, Answer
 
@@ -31,7 +31,7 @@ def run(rebuild: Rebuild) -> Proof:
 def _wait(rebuild: Rebuild) -> None:
     patience = rebuild.operator.patience
     with step(rebuild.emit, "wait for the rescue"):
-        on_wait = rebuild.waiting("wait for the rescue", patience)
+        on_wait = waiting(rebuild.emit, "wait for the rescue", patience)
         answer = rebuild.ssh.wait(RESCUE, deadline=patience, on_wait=on_wait)
     if answer is Answer.OURS:
         return

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from homelab_provision.events import Emit, Notice, Progress
+from homelab_provision.events import Emit, Notice
 from homelab_provision.identity import Identities
 from homelab_provision.operators import Operator
 from homelab_provision.phases.plan import Plan
 from homelab_provision.runs import Run
 from homelab_provision.site import Host, Machine, Site
-from homelab_provision.ssh import Answer, Ssh
+from homelab_provision.ssh import Ssh
 from homelab_provision.vault import Vault
 
 
@@ -51,11 +51,3 @@ class Rebuild:
 
     def say(self, text: str) -> None:
         self.emit(Notice(text=text))
-
-    def waiting(self, name: str, deadline: float) -> Callable[[float, Answer], None]:
-        """An `on_wait` that shows how long a wait has taken of its `deadline` (seconds)."""
-
-        def show(waited: float, answer: Answer) -> None:
-            self.emit(Progress(name=name, done=waited, total=deadline, unit="seconds"))
-
-        return show
