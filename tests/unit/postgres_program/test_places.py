@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +101,22 @@ def test_a_note_that_was_never_written_is_empty(setup: Any) -> None:
     assert places.Swap(setup).read() == {"halted": True, "ready": {"label": "x"}}
     swap.forget()
     assert swap.read() == {}
+
+
+@pytest.mark.negative
+def test_a_note_that_does_not_fit_leaves_the_last_one_alone(setup: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    swap = places.Swap(setup)
+    swap.write(halted=True)
+    before = sorted(setup.data.parent.iterdir())
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        swap.write(ready={"label": "x"})
+    assert sorted(setup.data.parent.iterdir()) == before
+    assert swap.read() == {"halted": True}
 
 
 def test_removing_follows_no_link(tmp_path: Path) -> None:

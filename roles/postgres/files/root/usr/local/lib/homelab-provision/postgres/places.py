@@ -101,11 +101,16 @@ class Swap:
         """Add to the note, whole or not at all."""
         temporary = self._note.with_suffix(".new")
         with _owner_of(self._note.parent):
-            with temporary.open("w") as file:
-                json.dump({**self.read(), **what}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._note)
+            try:
+                with temporary.open("w") as file:
+                    json.dump({**self.read(), **what}, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(self._note)
+            except BaseException:
+                # The disk may be full: half a note must not be what fills it.
+                temporary.unlink(missing_ok=True)
+                raise
         sync(self._note.parent)
 
     def forget(self) -> None:
