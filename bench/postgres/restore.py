@@ -52,12 +52,11 @@ RESTORE = f"pgbackrest --stanza=main --pg1-path={RESTORED} --type=none --delta r
 # Let the kernel forget what it keeps of these files.
 FORGET = """import os, sys
 os.sync()
-for top in sys.argv[1:]:
-    for folder, _, names in os.walk(top):
-        for name in names:
-            file = os.open(os.path.join(folder, name), os.O_RDONLY)
-            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-            os.close(file)
+for folder, _, names in os.walk(sys.argv[1]):
+    for name in names:
+        file = os.open(os.path.join(folder, name), os.O_RDONLY)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(file)
 """
 
 
