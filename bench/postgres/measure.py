@@ -20,19 +20,19 @@ from bench.postgres import restore
 from bench.postgres.queries import (
     DIMENSIONS,
     OBVIOUS_INDEXES,
-    PLAIN_TABLE,
-    ROLE_INDEXES,
-    TUNED_TABLE,
+    TABLE,
     VECTORS,
     Kind,
     Sample,
     percentile,
     questions,
     recall,
+    role_indexes,
     samples,
     script,
+    tuned_table,
 )
-from bench.postgres.server import DEFAULTS, TUNED, Cluster, container, versions
+from bench.postgres.server import DEFAULTS, TUNED, Cluster, container, huge_bytes, huge_pages, versions
 from bench.spans import SEED, Corpus
 from homelab_provision import paths
 from homelab_provision.errors import ProvisionError
@@ -61,7 +61,7 @@ Samples = dict[Kind, list[Sample]]
 
 def measure(rows: int = ROWS) -> Iterator[dict[str, object]]:
     """Everything about PostgreSQL, under one key; yielded whenever a part of it is known."""
-    with TemporaryDirectory(prefix="hlp-bench-") as folder, container(Path(folder)):
+    with TemporaryDirectory(prefix="hlp-bench-") as folder, huge_pages(), container(Path(folder)):
         run = Run(rows, Path(folder))
         for part in (run.load, run.ask_a, run.build, run.ask_b_and_c, run.restore):
             part()
@@ -94,7 +94,10 @@ class Run:
         self._folder.chmod(0o755)  # PostgreSQL reads the rows from it
         _generate(self._corpus, self._rows, self._folder)
         settings = postgres_tuning.render(self._tuning) + HELP_WITH_SLOW_QUERIES
-        loads = {"B": _load(DEFAULTS, PLAIN_TABLE), "C": _load(TUNED, TUNED_TABLE, settings)}
+        loads = {
+            "B": _load(DEFAULTS, TABLE),
+            "C": _load(TUNED, tuned_table(TUNED_FOR.cores), settings),
+        }
         self.figures["load"] = loads
         say(f"loaded: {loads}")
 
@@ -111,10 +114,13 @@ class Run:
         """Indexes of B and of C, one cluster at a time."""
         builds: dict[str, dict[str, dict[str, object]]] = {}
         self.figures["builds"] = builds
-        for letter, cluster, indexes in (("B", DEFAULTS, OBVIOUS_INDEXES), ("C", TUNED, ROLE_INDEXES)):
+        for letter, cluster, indexes in (
+            ("B", DEFAULTS, OBVIOUS_INDEXES),
+            ("C", TUNED, role_indexes(TUNED_FOR.cores)),
+        ):
             cluster.start()
             for index in indexes:
-                built = cluster.build(index.statement, f"spans_{index.name}")
+                built = cluster.build(index)
                 builds.setdefault(index.name, {})[letter] = built._asdict()
                 say(f"{letter} built {index.name}: {built}")
             # Without it the planner knows nothing of B's expression, nor what is visible to all.
@@ -142,7 +148,7 @@ class Run:
                 self._record(letter, kind, seen[letter][kind])
         self._note_what_b_misses()
         self._compare()
-        self.figures["settings_in_use"] = _settings_in_use()
+        self.figures["settings_in_use"] = {**_settings_in_use(), "huge_bytes_of_shared_memory": huge_bytes()}
         DEFAULTS.stop()
         TUNED.stop()
 
@@ -232,7 +238,7 @@ def _settings(letter: str, kind: Kind) -> list[str]:
     return [ITERATIVE] if letter == "B" and kind is Kind.VECTOR_FILTERED_APART else []
 
 
-def _settings_in_use() -> dict[str, str]:
+def _settings_in_use() -> dict[str, object]:
     names = ("huge_pages_status", "shared_buffers", "maintenance_work_mem", "jit", "server_version")
     return {name: TUNED.psql(f"SHOW {name}").strip() for name in names}
 
@@ -266,6 +272,6 @@ def _load(cluster: Cluster, table: str, settings: str = "") -> dict[str, object]
     copies = [f"COPY spans (id, topic, body, embedding) FROM '/spans/part-{part}';" for part in range(PARTS)]
     told = cluster.psql("\n".join([table, r"\timing on", *copies, r"\timing off", "VACUUM ANALYZE;", "CHECKPOINT;"]))
     seconds = sum(float(line.split()[1]) for line in told.splitlines() if line.startswith("Time: ")) / 1000
-    size = int(cluster.psql("SELECT pg_table_size('spans')"))
+    size = int(cluster.psql("SELECT sum(pg_table_size(oid)) FROM pg_class WHERE relkind = 'r' AND relname ~ '^spans'"))
     cluster.stop()
     return {"seconds": round(seconds, 1), "table_bytes": size}

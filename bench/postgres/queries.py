@@ -1,7 +1,8 @@
 """What is asked, of which table, with which indexes; and what to make of the answers. Pure.
 
 Three configurations of the same rows: **A** Debian's defaults and no index; **B** Debian's defaults and the indexes
-that come to mind first; **C** the role's settings, a stored tsvector, and the role's indexes.
+that come to mind first; **C** the role's settings, stored tsvectors in a table of their own with a part for each core
+(docs/how-to/ranked-search.sql), and the role's indexes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
@@ -48,33 +50,46 @@ class Query(NamedTuple):
 
 
 class Index(NamedTuple):
-    """An index by the name that it has in the results, and what makes it."""
+    """An index by the name that it has in the results, and what makes it: one statement for each part of the table.
+    The relations it consists of are named `spans_` and its name, with the number of the part if there are several."""
 
     name: str
-    statement: str
+    statements: tuple[str, ...]
 
 
 TABLE = f"""CREATE EXTENSION vector; CREATE EXTENSION pg_trgm;
 CREATE TABLE spans (
-    id bigint PRIMARY KEY, topic integer NOT NULL, body text NOT NULL, embedding vector({DIMENSIONS}) NOT NULL%s
-);"""
-PLAIN_TABLE = TABLE % ""
-TUNED_TABLE = TABLE % f", words tsvector GENERATED ALWAYS AS (to_tsvector('{LANGUAGE}', body)) STORED"
+    id bigint PRIMARY KEY, topic integer NOT NULL, body text NOT NULL, embedding vector({DIMENSIONS}) NOT NULL
+);
+"""
+WORDS = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "ranked-search.sql").read_text()
 
 TRIGRAM_INDEX = "USING gin (body gin_trgm_ops)"
 HNSW_INDEX = "USING hnsw (embedding vector_l2_ops)"
 OBVIOUS_INDEXES = (
-    Index("text", f"CREATE INDEX spans_text ON spans USING gin (to_tsvector('{LANGUAGE}', body))"),
-    Index("trigram", f"CREATE INDEX spans_trigram ON spans {TRIGRAM_INDEX}"),
-    Index("hnsw", f"CREATE INDEX spans_hnsw ON spans {HNSW_INDEX}"),
+    Index("text", (f"CREATE INDEX spans_text ON spans USING gin (to_tsvector('{LANGUAGE}', body))",)),
+    Index("trigram", (f"CREATE INDEX spans_trigram ON spans {TRIGRAM_INDEX}",)),
+    Index("hnsw", (f"CREATE INDEX spans_hnsw ON spans {HNSW_INDEX}",)),
 )
-# Concurrently, as the role creates them: a table that is in use stays so.
-ROLE_INDEXES = (
-    Index("text", "CREATE INDEX CONCURRENTLY spans_text ON spans USING gin (words) WITH (fastupdate = off)"),
-    Index("trigram", f"CREATE INDEX CONCURRENTLY spans_trigram ON spans {TRIGRAM_INDEX} WITH (fastupdate = off)"),
-    Index("hnsw", f"CREATE INDEX CONCURRENTLY spans_hnsw ON spans {HNSW_INDEX}"),
-    Index("topic", "CREATE INDEX CONCURRENTLY spans_topic ON spans (topic)"),
-)
+
+
+def tuned_table(cores: int) -> str:
+    """C's tables, as a psql script."""
+    return f"{TABLE}\\set cores {cores}\n{WORDS}"
+
+
+def role_indexes(cores: int) -> tuple[Index, ...]:
+    """C's indexes: concurrently, as the role creates them; a table that is in use stays so."""
+    trigram = f"{TRIGRAM_INDEX} WITH (fastupdate = off)"
+    words = "CREATE INDEX CONCURRENTLY spans_text_{0} ON spans_words_{0} USING gin (words) WITH (fastupdate = off)"
+    return (
+        Index("text", tuple(words.format(part) for part in range(cores))),
+        Index(
+            "trigram", (f"CREATE INDEX CONCURRENTLY spans_trigram ON spans {TRIGRAM_INDEX} WITH (fastupdate = off)",)
+        ),
+        Index("hnsw", (f"CREATE INDEX CONCURRENTLY spans_hnsw ON spans {HNSW_INDEX}",)),
+        Index("topic", ("CREATE INDEX CONCURRENTLY spans_topic ON spans (topic)",)),
+    )
 
 
 def questions(corpus: Corpus) -> dict[Kind, list[Query]]:
@@ -100,12 +115,12 @@ def questions(corpus: Corpus) -> dict[Kind, list[Query]]:
 
 
 def _ranked(words: str) -> Query:
-    def ask(vector: str) -> str:
+    def ask(vector: str, table: str) -> str:
         query = f"to_tsquery('{LANGUAGE}', '{words}')"
         order = f"ts_rank({vector}, {query}) DESC, id"
-        return f"SELECT id FROM spans WHERE {vector} @@ {query} ORDER BY {order} LIMIT {LIMIT};"
+        return f"SELECT id FROM {table} WHERE {vector} @@ {query} ORDER BY {order} LIMIT {LIMIT};"
 
-    return Query(plain=ask(f"to_tsvector('{LANGUAGE}', body)"), tuned=ask("words"))
+    return Query(plain=ask(f"to_tsvector('{LANGUAGE}', body)", "spans"), tuned=ask("words", "spans_words"))
 
 
 def _containing(part: str) -> Query:

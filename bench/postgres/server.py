@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.postgres.queries import Index
+from homelab_provision import paths
 from homelab_provision.errors import ProvisionError
 from homelab_provision.process import Completed, run
 
@@ -72,13 +74,15 @@ class Cluster:
         words = [*self._psql(database or self.database), "--file", "-"]
         return inside(words, user="postgres", input=script, deadline=deadline).stdout
 
-    def build(self, statement: str, index: str) -> Built:
+    def build(self, index: Index) -> Built:
         """Create an index, watched. The server keeps running; no other cluster may, its memory would be counted."""
-        words = ["python3", "-", *self._psql(self.database), "--command", statement]
+        commands = [word for statement in index.statements for word in ("--command", statement)]
+        words = ["python3", "-", *self._psql(self.database), *commands]
         done = inside(words, user="postgres", input=WATCHED.read_text(), deadline=7200)
         seen = json.loads(done.stdout.splitlines()[-1])
         spilled = SPILLED.search(done.stderr)
-        size = int(self.psql(f"SELECT pg_relation_size('{index}')"))
+        relations = f"relkind = 'i' AND relname ~ '^spans_{index.name}(_[0-9]+)?$'"
+        size = int(self.psql(f"SELECT sum(pg_relation_size(oid)) FROM pg_class WHERE {relations}"))
         spilled_after = int(spilled[1]) if spilled else None
         return Built(seen["seconds"], seen["processor_seconds"], size, seen["peak"], spilled_after)
 
@@ -90,6 +94,30 @@ class Cluster:
 
 
 DEFAULTS, TUNED = Cluster("defaults", 5433), Cluster("tuned", 5434)
+
+
+@contextmanager
+def huge_pages() -> Iterator[None]:
+    """This machine's kernel as the role sets it, for all configurations; at the end as it was."""
+    role = paths.content("roles") / "postgres" / "files" / "root"
+    settings = (role / "etc" / "tmpfiles.d" / "homelab-postgres.conf").read_text().splitlines()
+    _, path, *_, wanted = next(line for line in settings if line.startswith("w")).split()
+    kernel = Path(path)
+    before = kernel.read_text()
+    try:
+        kernel.write_text(wanted)
+    except OSError as error:
+        raise ProvisionError(f"{path} cannot be set as the role does, which takes root: {error}") from None
+    try:
+        yield
+    finally:
+        kernel.write_text(before.partition("[")[2].partition("]")[0])
+
+
+def huge_bytes() -> int:
+    """Bytes of shared memory that lie in huge pages now, of all processes of this machine."""
+    told = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("ShmemHugePages:"))
+    return int(told.split()[1]) * 1024
 
 
 @contextmanager

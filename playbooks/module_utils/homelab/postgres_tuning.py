@@ -58,10 +58,10 @@ def tune(
         raise ValueError(f"{memory} MiB for PostgreSQL are too little; it needs at least {LEAST_MEMORY_MIB}")
     derived = [
         *_memory(memory, profile),
-        *_parallel(machine.cores, profile),
+        *_parallel(machine.cores),
         *_disk(machine.rotational),
-        *_log(memory),
-        *_planner(profile),
+        *_writing(memory),
+        *(_searching(memory, machine.cores) if profile == "search" else _mixed(machine.cores)),
     ]
     return sorted(_won({setting.name: setting for setting in derived}, wanted or {}).values())
 
@@ -112,16 +112,12 @@ def _memory(memory: int, profile: str) -> list[Setting]:
     ]  # fmt: skip
 
 
-def _parallel(cores: int, profile: str) -> list[Setting]:
-    gather = max(cores - 1, 1) if profile == "search" else max(cores // 2, 1)
-    searching = "one search may use every core: its own process works, too"
-    shared = "half of the cores for one query leaves some for the others"
+def _parallel(cores: int) -> list[Setting]:
     return [
         Setting("max_worker_processes", str(max(cores * 2, 8)), f"room for {cores} cores and for extensions"),
         Setting("max_parallel_workers", str(cores), f"{cores} cores"),
-        Setting("max_parallel_workers_per_gather", str(gather), searching if profile == "search" else shared),
         Setting("max_parallel_maintenance_workers", str(max(cores - 1, 1)), "an index build may use every core"),
-    ]  # fmt: skip
+    ]
 
 
 def _disk(rotational: bool) -> list[Setting]:
@@ -136,26 +132,38 @@ def _disk(rotational: bool) -> list[Setting]:
     ]
 
 
-def _log(memory: int) -> list[Setting]:
+def _writing(memory: int) -> list[Setting]:
     largest = clamp(memory // WAL, MIB_PER_GIB, 8 * MIB_PER_GIB)
     return [
         Setting("max_wal_size", size(largest), "bulk loads run into fewer forced checkpoints"),
         Setting("min_wal_size", size(largest // 4), "log files are used again instead of made anew"),
         Setting("checkpoint_timeout", "15min", "each checkpoint makes the log carry whole pages again"),
         Setting("wal_compression", "lz4", "less to write and to archive, for little processor time"),
-    ]
+        Setting("autovacuum_vacuum_insert_scale_factor", "0.05",
+                "a table that only grows gets its visibility map, and GIN its pending list sorted in"),
+    ]  # fmt: skip
 
 
-def _planner(profile: str) -> list[Setting]:
-    vacuum = Setting("autovacuum_vacuum_insert_scale_factor", "0.05",
-                     "a table that only grows gets its visibility map, and GIN its pending list sorted in")  # fmt: skip
-    if profile != "search":
-        return [vacuum]
+def _mixed(cores: int) -> list[Setting]:
     return [
-        vacuum,
+        Setting("max_parallel_workers_per_gather", str(max(cores // 2, 1)),
+                "half of the cores for one query leaves some for the others"),
+    ]  # fmt: skip
+
+
+def _searching(memory: int, cores: int) -> list[Setting]:
+    """Few and heavy queries. The planner takes a ranked search for cheaper than it is: a call of ts_rank counts like
+    adding two numbers, and a row that a worker sorts out counts as if it were handed on."""
+    return [
+        Setting("max_parallel_workers_per_gather", str(max(cores - 1, 1)),
+                "one search may use every core: its own process works, too"),
+        Setting("parallel_setup_cost", "100", "a worker starts in 3 ms; ranked searches cost more than estimated"),
+        Setting("parallel_tuple_cost", "0.001", "of what a worker ranks it hands on the best, not every row"),
+        Setting("min_dynamic_shared_memory", size(clamp(memory // WORK, 16, 512)),
+                "what workers share lies ready, in the pages of the buffers, and is not made for each query"),
         Setting("jit", "off", "compiling takes longer than short queries do"),
         Setting("hnsw.iterative_scan", "strict_order", "a filter that few near rows pass must not shorten the answer"),
-    ]
+    ]  # fmt: skip
 
 
 def _won(derived: Mapping[str, Setting], wanted: Mapping[str, object]) -> dict[str, Setting]:

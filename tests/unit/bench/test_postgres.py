@@ -14,14 +14,15 @@ from bench.postgres.queries import (
     DIMENSIONS,
     OBVIOUS_INDEXES,
     QUESTIONS,
-    ROLE_INDEXES,
     Kind,
     Sample,
     percentile,
     questions,
     recall,
+    role_indexes,
     samples,
     script,
+    tuned_table,
 )
 from bench.postgres.server import SPILLED
 from bench.spans import Corpus
@@ -66,13 +67,21 @@ def test_b_computes_tsvectors_and_c_has_them(corpus: Corpus) -> None:
     query = questions(corpus)[Kind.RANKED_COMMON][0]
     assert query.plain.count("to_tsvector(") == 2
     assert "to_tsvector(" not in query.tuned
-    assert query.tuned == query.plain.replace("to_tsvector('english', body)", "words")
+    stored = query.plain.replace("to_tsvector('english', body)", "words")
+    assert query.tuned == stored.replace(" FROM spans ", " FROM spans_words ")
+
+
+def test_every_part_of_the_words_has_its_index() -> None:
+    assert "\\set cores 3\n" in tuned_table(3)
+    text = role_indexes(3)[0]
+    parts = [re.search(r"spans_text_(\d) ON spans_words_(\d) ", statement) for statement in text.statements]
+    assert [found and found.groups() for found in parts] == [("0", "0"), ("1", "1"), ("2", "2")]
 
 
 def test_graphs_of_b_and_c_are_built_alike() -> None:
     """Else the builds could not be compared: the same method, operators and parameters."""
-    hnsw = [index.statement.partition(" USING ")[2] for index in (*OBVIOUS_INDEXES, *ROLE_INDEXES)
-            if index.name == "hnsw"]  # fmt: skip
+    hnsw = [statement.partition(" USING ")[2] for index in (*OBVIOUS_INDEXES, *role_indexes(2))
+            if index.name == "hnsw" for statement in index.statements]  # fmt: skip
     assert hnsw == ["hnsw (embedding vector_l2_ops)"] * 2
 
 

@@ -41,7 +41,10 @@ def test_search_on_a_wyse_with_32_gigabytes() -> None:
         "max_parallel_workers_per_gather": "3",
         "max_wal_size": "4GB",
         "max_worker_processes": "8",
+        "min_dynamic_shared_memory": "256MB",
         "min_wal_size": "1GB",
+        "parallel_setup_cost": "100",
+        "parallel_tuple_cost": "0.001",
         "random_page_cost": "1.1",
         "shared_buffers": "8GB",
         "wal_compression": "lz4",
@@ -56,7 +59,8 @@ def test_what_is_given_away_at_once_fits_the_memory(memory: int, cores: int, pro
     """Buffers, one index build, and one search with all of its workers, each with a sort and a bitmap."""
     found = values(tuning.Machine(memory, cores, False), profile=profile)
     workers = int(found["max_parallel_workers_per_gather"]) + 1
-    at_once = mib(found["shared_buffers"]) + mib(found["maintenance_work_mem"]) + 2 * workers * mib(found["work_mem"])
+    shared = mib(found["shared_buffers"]) + mib(found.get("min_dynamic_shared_memory", "0MB"))
+    at_once = shared + mib(found["maintenance_work_mem"]) + 2 * workers * mib(found["work_mem"])
     assert at_once <= memory
     assert workers <= max(cores, 2)
     assert int(found["max_parallel_workers"]) <= int(found["max_worker_processes"])
@@ -95,7 +99,7 @@ def test_rendered_text_says_each_value_once_with_its_reason() -> None:
     lines = tuning.render(tuning.tune(WYSE, profile="search")).splitlines()
     told = [re.fullmatch(r"([a-z_.]+) = '[^']+' +# \S.*", line) for line in lines]
     assert all(told), lines
-    assert len({match[1] for match in told if match}) == len(lines) == 19
+    assert len({match[1] for match in told if match}) == len(lines) == 22
 
 
 def test_quotes_cannot_leave_their_value() -> None:
