@@ -84,9 +84,7 @@ def role_indexes(cores: int) -> tuple[Index, ...]:
     words = "CREATE INDEX CONCURRENTLY spans_text_{0} ON spans_words_{0} USING gin (words) WITH (fastupdate = off)"
     return (
         Index("text", tuple(words.format(part) for part in range(cores))),
-        Index(
-            "trigram", (f"CREATE INDEX CONCURRENTLY spans_trigram ON spans {TRIGRAM_INDEX} WITH (fastupdate = off)",)
-        ),
+        Index("trigram", (f"CREATE INDEX CONCURRENTLY spans_trigram ON spans {trigram}",)),
         Index("hnsw", (f"CREATE INDEX CONCURRENTLY spans_hnsw ON spans {HNSW_INDEX}",)),
         Index("topic", ("CREATE INDEX CONCURRENTLY spans_topic ON spans (topic)",)),
     )

@@ -38,6 +38,7 @@ INDEX = {
 LONGEST_NAME = 63
 NEW = "_new"
 SHAPE = "homelab_provision_shape"
+PARTITIONED = "p"  # pg_class.relkind
 
 
 class Built(NamedTuple):
@@ -88,12 +89,14 @@ def definition(text: str) -> str:
 
 
 def shape_question(index: dict[str, Any]) -> str:
-    """Makes the index on an empty copy of the table, tells its definition, and leaves nothing behind."""
-    schema, table = place(index)
+    """Makes the index on an empty copy of the table, tells its definition and what kind of table it is, and leaves
+    nothing behind."""
+    table = ".".join(map(identifier, place(index)))
     return f"""
-        BEGIN; CREATE TEMPORARY TABLE {SHAPE} (LIKE {identifier(schema)}.{identifier(table)}) ON COMMIT DROP;
+        BEGIN; CREATE TEMPORARY TABLE {SHAPE} (LIKE {table}) ON COMMIT DROP;
         {creation(index, SHAPE + "_index", SHAPE, concurrently=False)};
-        SELECT pg_get_indexdef('pg_temp.{SHAPE}_index'::regclass); ROLLBACK"""
+        SELECT pg_get_indexdef('pg_temp.{SHAPE}_index'::regclass), relkind
+        FROM pg_class WHERE oid = {literal(table)}::regclass; ROLLBACK"""
 
 
 def seen_question(index: dict[str, Any]) -> str:
@@ -111,12 +114,18 @@ def look(session: Session, index: dict[str, Any]) -> Situation | str:
     wanted = ""
     if index["state"] == "present":
         try:
-            wanted = definition(session.query(shape_question(index))[0][0] or "")
+            text, kind = session.query(shape_question(index))[0]
         except SqlError as error:
             session.query("ROLLBACK")
             if error.state in (UNDEFINED_TABLE, UNDEFINED_COLUMN, UNDEFINED_SCHEMA):
                 return str(error)
             raise ValueError(f"postgres_indexes: {index['name']} on {index['table']}: {error}") from None
+        if kind == PARTITIONED:
+            raise ValueError(
+                f"postgres_indexes: {index['name']}: the table {index['table']} is partitioned, and PostgreSQL builds"
+                " no index of all partitions beside running work; declare one for each partition"
+            )
+        wanted = definition(text or "")
     seen = session.document(seen_question(index))
     old, new = (
         Built(found["valid"], definition(found["text"])) if (found := seen.get(index["name"] + suffix)) else None

@@ -58,6 +58,8 @@ QUESTIONS = {
     f" /etc/pgbackrest/pgbackrest.conf /etc/pgbackrest/conf.d/second.conf {FACTS} 2>/dev/null; true",
     "stored": f"{PSQL} -c \"SELECT count(*) FROM pg_authid WHERE rolpassword NOT LIKE 'SCRAM-SHA-256\\$%'\"",
     "ipc": "systemd-analyze cat-config systemd/logind.conf | grep ^RemoveIPC= | tail -n1",
+    "huge": "cat /sys/kernel/mm/transparent_hugepage/shmem_enabled;"
+    " systemd-detect-virt --quiet --container && echo container",
     "program": "/usr/local/sbin/homelab-postgres --help",
     "archive": f'repository={REPOSITORY}; [ -n "$repository" ] || {{ echo no share; exit; }};'
     " timeout 15 ls $repository/archive/main >/dev/null 2>&1 || { echo no backup; exit; };"
@@ -156,6 +158,13 @@ def test_nothing_listens_where_nothing_is_declared(answers: Any, facts: Any) -> 
 @pytest.mark.negative
 def test_logging_out_does_not_take_the_memory_away(answers: Any) -> None:
     assert answers["ipc"] == (0, "RemoveIPC=no")
+
+
+def test_buffers_may_lie_in_huge_pages(answers: Any) -> None:
+    told = answers["huge"].text
+    if told.endswith("container"):
+        pytest.skip("a container has no kernel of its own to be set")
+    assert "[within_size]" in told
 
 
 @pytest.mark.negative

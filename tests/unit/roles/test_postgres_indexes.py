@@ -101,16 +101,17 @@ def test_why_is_told(old: Any, told: str) -> None:
 
 
 class Server:
-    """Answers as PostgreSQL would; `refusal` is the SQLSTATE with which it refuses the declared index."""
+    """Answers as PostgreSQL would; `refusal` is the SQLSTATE with which it refuses the declared index, `kind` is the
+    table's `relkind`."""
 
-    def __init__(self, refusal: str = "") -> None:
-        self.refusal, self.heard = refusal, [""]
+    def __init__(self, refusal: str = "", kind: str = "r") -> None:
+        self.refusal, self.kind, self.heard = refusal, kind, [""]
 
     def query(self, sql: str) -> list[list[str]]:
         self.heard.append(sql)
         if self.refusal and "CREATE TEMPORARY TABLE" in sql:
             raise indexes.SqlError({"C": self.refusal, "M": "no such thing"})
-        return [["CREATE INDEX i ON t USING gin (words)"]]
+        return [["CREATE INDEX i ON t USING gin (words)", self.kind]]
 
     def document(self, _sql: str) -> dict[str, Any]:
         return {"spans_words": {"valid": True, "text": "CREATE INDEX spans_words ON public.spans USING gin (words)"}}
@@ -132,3 +133,9 @@ def test_index_on_what_does_not_exist_yet_waits(state: str) -> None:
 def test_wrong_definition_is_found_before_anything_is_built() -> None:
     with pytest.raises(ValueError, match="spans_words on spans: no such thing"):
         indexes.look(Server("42704"), index())
+
+
+@pytest.mark.negative
+def test_index_of_a_partitioned_table_is_wanted_for_each_partition() -> None:
+    with pytest.raises(ValueError, match=r"the table spans is partitioned.*declare one for each partition"):
+        indexes.look(Server(kind="p"), index())
