@@ -18,6 +18,33 @@ pytestmark = [pytest.mark.lab, pytest.mark.long]
 NAS, HOST = "192.168.50.20", "192.168.50.10"
 DATA = {"source": f"{NAS}:/srv/data", "path": "/mnt/data"}
 BACKUP = {"source": f"{NAS}:/srv/backup/db-wyse", "path": "/mnt/backup", "profile": "backup"}
+MEDIA = {
+    "source": f"//{NAS}/media", "path": "/mnt/media", "profile": "media", "protocol": "smb",
+    "username": "films", "password": 'of course, "quoted" #1', "owner": "nobody",
+}  # fmt: skip
+
+# No role makes an SMB server, which a bought NAS has of its own: Debian's Samba, as its manual has it.
+SAMBA = f"""set -e
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq update
+apt-get -qq install --no-install-recommends samba >/dev/null
+mkdir -p /srv/media
+useradd --system --no-create-home {MEDIA["username"]}
+chown {MEDIA["username"]} /srv/media
+cat >/etc/samba/smb.conf <<END
+[global]
+server role = standalone server
+server min protocol = SMB3
+[media]
+path = /srv/media
+read only = no
+valid users = {MEDIA["username"]}
+END
+cat >/tmp/password
+cat /tmp/password /tmp/password | smbpasswd -s -a {MEDIA["username"]}
+rm /tmp/password
+systemctl restart smbd
+"""
 
 # The databases of db-wyse are not what this is about: its foundation and its shares alone, and the facts that Ansible
 # gathers, which a dead mount used to stop.
@@ -50,18 +77,23 @@ class House:
             {"path": str(one["source"]).partition(":")[2], "clients": [{"address": HOST}]} for one in (DATA, BACKUP)
         ]
         # The shortest times that still work: after a start nobody opens files for as long.
-        self.tell("nas", nfs_server_exports=exports, nfs_server_lease_time=10, nfs_server_grace_time=10)
+        smb = f"ip saddr {HOST} tcp dport 445 accept"
+        self.tell(
+            "nas", nfs_server_exports=exports, nfs_server_lease_time=10, nfs_server_grace_time=10,
+            base_firewall_rules=[smb],
+        )  # fmt: skip
         for machine in ("nas-a", "wyse-a"):
             self.done("lab", "install", machine)
         self.done("apply", "nas")
+        self.on("nas", SAMBA, feed=f"{MEDIA['password']}\n")
 
     def tell(self, host: str, **variables: object) -> None:
         file = self.homelab.site / "host_vars" / f"{host}.yml"
         file.parent.mkdir(exist_ok=True)
         file.write_text(yaml.safe_dump(variables))
 
-    def done(self, *words: str) -> subprocess.CompletedProcess[str]:
-        run = self.homelab.run(*words)
+    def done(self, *words: str, feed: str | None = None) -> subprocess.CompletedProcess[str]:
+        run = self.homelab.run(*words, feed=feed)
         assert run.returncode == ExitCode.DONE, run.stderr
         return run
 
@@ -71,9 +103,9 @@ class House:
         self.done("run", str(self.playbook), "--limit", "db-wyse")
         return "".join(file.read_text() for file in (self.homelab.runs_folder / "latest").glob("**/stdout"))
 
-    def on(self, host: str, script: str) -> str:
+    def on(self, host: str, script: str, feed: str | None = None) -> str:
         """What a shell script on a host prints; it must succeed."""
-        return self.done("lab", "ssh", host, "--", "sh", "-c", script).stdout
+        return self.done("lab", "ssh", host, "--", "sh", "-c", script, feed=feed).stdout
 
     def fails_within(self, script: str) -> float:
         """The seconds after which a script on db-wyse ends with an error; it must, and in time."""
@@ -84,15 +116,18 @@ class House:
         assert seconds < ERROR, script
         return seconds
 
-    def mounted(self, path: str) -> str:
-        """The options with which a share is mounted; empty if it is not."""
-        return self.on("db-wyse", f'awk \'$2 == "{path}" && $3 == "nfs4" {{print $4}}\' /proc/mounts').strip()
+    def mounted(self, path: str, kind: str = "nfs4") -> set[str]:
+        """The options with which a share is mounted; none if it is not."""
+        told = self.on("db-wyse", f'awk \'$2 == "{path}" && $3 == "{kind}" {{print $4}}\' /proc/mounts').strip()
+        return set(told.split(",")) if told else set()
 
 
 def test_shares_outlive_their_nas(homelab: Homelab, tmp_path: Path) -> None:
     house = House(homelab, tmp_path)
-    house.mount(DATA, BACKUP)
+    house.mount(DATA, BACKUP, MEDIA)
     shares_are_mounted_by_their_first_use(house)
+    smb_share_is_its_owners(house)
+    wrong_password_opens_no_smb_share(house)
     homelab.machine("nas-a").power_off()
     host_lives_without_its_nas(house)
     host_boots_without_its_nas(house)
@@ -103,19 +138,37 @@ def test_shares_outlive_their_nas(homelab: Homelab, tmp_path: Path) -> None:
 
 
 def shares_are_mounted_by_their_first_use(house: House) -> None:
-    assert house.mounted("/mnt/backup") == ""
+    assert house.mounted("/mnt/backup") == set()
     # An account that the NAS has never heard of; whose it is there, the NAS decides.
     house.on("db-wyse", "echo kept >/mnt/backup/file && chmod 777 /mnt/backup /mnt/data")
     house.on("db-wyse", "setpriv --reuid=nobody --clear-groups sh -c 'echo mine >/mnt/data/file'")
     assert house.on("nas", "cat /srv/backup/db-wyse/file; stat --format=%u /srv/data/file") == "kept\n2049\n"
-    assert {"softerr", "timeo=50", "retrans=3", "nosuid", "vers=4.2"} <= set(house.mounted("/mnt/backup").split(","))
-    assert "hard" in house.mounted("/mnt/data").split(",")
+    assert {"softerr", "timeo=50", "retrans=3", "nosuid", "vers=4.2"} <= house.mounted("/mnt/backup")
+    assert "hard" in house.mounted("/mnt/data")
     # A program that writes once a second to the share for data, through all that follows.
     house.on("db-wyse", "systemd-run --unit=writer sh -c 'while date >>/mnt/data/log; do sleep 1; done'")
 
 
+def smb_share_is_its_owners(house: House) -> None:
+    assert house.mounted("/mnt/media", "cifs") == set()
+    house.on("db-wyse", "setpriv --reuid=nobody --clear-groups sh -c 'echo seen >/mnt/media/film'")
+    assert house.on("nas", "cat /srv/media/film; stat --format=%U /srv/media/film") == "seen\nfilms\n"
+    assert {"soft", "nosuid", "nodev", "vers=3.1.1", "username=films"} <= house.mounted("/mnt/media", "cifs")
+    house.on("db-wyse", "! setpriv --reuid=daemon --clear-groups ls /mnt/media")
+
+
+def wrong_password_opens_no_smb_share(house: House) -> None:
+    """A password that changes takes effect, and where it is wrong nothing is mounted and nothing hangs."""
+    house.mount(DATA, BACKUP, {**MEDIA, "password": "wrong"})
+    house.fails_within("ls /mnt/media")
+    assert house.mounted("/mnt/media", "cifs") == set()
+    house.mount(DATA, BACKUP, MEDIA)
+    assert house.on("db-wyse", "cat /mnt/media/film") == "seen\n"
+
+
 def host_lives_without_its_nas(house: House) -> None:
     house.fails_within("ls /mnt/backup")
+    house.fails_within("ls /mnt/media")
     house.fails_within("echo lost >/mnt/backup/lost")
     # The writer waits, and so would everything that walks to /mnt/data: systemd does not, when it reloads.
     took = house.on("db-wyse", "start=$(date +%s); systemctl daemon-reload; echo $(($(date +%s) - start))")
@@ -125,7 +178,7 @@ def host_lives_without_its_nas(house: House) -> None:
         "loaded",
     ]
     # Other options for a share that is in use and dead: the play succeeds, and warns.
-    told = house.mount({**DATA, "options": ["timeo=70"]}, BACKUP)
+    told = house.mount({**DATA, "options": ["timeo=70"]}, BACKUP, MEDIA)
     assert f"{NAS} does not answer at port 2049" in told
     assert house.on("db-wyse", "systemctl is-active writer.service") == "active\n", "nobody is cut off"
 
@@ -150,15 +203,18 @@ def host_boots_without_its_nas(house: House) -> None:
 
 def shares_are_back_without_hands(house: House) -> None:
     give_up = time.monotonic() + RETURN
-    while house.on("db-wyse", "cat /mnt/backup/file /mnt/data/file || true") != "kept\nmine\n":
+    while house.on("db-wyse", "cat /mnt/backup/file /mnt/data/file /mnt/media/film || true") != "kept\nmine\nseen\n":
         assert time.monotonic() < give_up
         time.sleep(2)
-    assert "timeo=70" in house.mounted("/mnt/data").split(",")
+    assert "timeo=70" in house.mounted("/mnt/data")
     assert house.on("db-wyse", "ls /mnt/backup") == "file\n"
 
 
 def removed_share_is_gone(house: House) -> None:
     told = house.mount({**DATA, "options": ["timeo=70"]})
     assert "does not answer" not in told
-    house.on("db-wyse", "test ! -e /mnt/backup && ! systemctl cat mnt-backup.mount && ! grep /mnt/backup /proc/mounts")
+    for name in ("backup", "media"):
+        gone = f"test ! -e /mnt/{name} && ! systemctl cat mnt-{name}.mount && ! grep /mnt/{name} /proc/mounts"
+        house.on("db-wyse", gone)
+    house.on("db-wyse", "test ! -e /etc/homelab-provision/nas/mnt-media")
     assert house.on("nas", "cat /srv/backup/db-wyse/file") == "kept\n", "what was on it stays on the NAS"
