@@ -25,6 +25,8 @@ MEDIA = {
 
 # No role makes an SMB server, which a bought NAS has of its own: Debian's Samba, as its manual has it.
 SAMBA = f"""set -e
+# What `lab install` writes is as large as the image; a rebuild would have grown it.
+resize2fs "$(findmnt --noheadings --output SOURCE /)" 2>/dev/null
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
 apt-get -qq install --no-install-recommends samba >/dev/null
