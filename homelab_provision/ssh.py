@@ -19,12 +19,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO
 
+from homelab_provision.errors import ProvisionError
 from homelab_provision.identity import Identities, known_hosts
 from homelab_provision.image.rescue import SSH_CIPHERS, SSH_MACS
-from homelab_provision.process import Completed, background, run
+from homelab_provision.process import Completed, background, interact, run
 
 RESCUE = "rescue"
 CONNECT_TIMEOUT = 5
+# ssh's own exit status; any other is the command's.
+FAILED = 255
 
 
 class Answer(StrEnum):
@@ -102,6 +105,20 @@ class Ssh:
         return run(
             self.argv(alias, *command), deadline=deadline, input=input, stdin=stdin, check=check, on_line=on_line
         )
+
+    def interact(self, alias: str, *command: str) -> int:
+        """Lend the terminal to a shell or a command on the machine; returns its exit status.
+
+        Raises `ProvisionError` when there is no connection, or no longer: at our log level ssh leaves without a word
+        when the machine falls silent.
+        """
+        status = interact(self.argv(alias, *command))
+        if status == FAILED:
+            raise ProvisionError(
+                f"no connection to `{alias}` ({self.addresses[alias]}), or it was lost",
+                hint="is the machine on? If it is, its console says more",
+            )
+        return status
 
     def forget(self, alias: str) -> None:
         """Close the shared connection: the machine is about to go away."""

@@ -110,11 +110,10 @@ def ssh(host: str, command: tuple[str, ...], site_dir: Path | None) -> None:
       provision lab ssh db-wyse
       provision lab ssh db-wyse -- uptime
     """
-    from homelab_provision.process import interact
     from homelab_provision.session import session
 
     with session(find_site(site_dir), [host]) as opened:
-        status = interact(opened.ssh.argv(host, *command))
+        status = opened.ssh.interact(host, *command)
     raise click.exceptions.Exit(ExitCode.FAILED if status else ExitCode.DONE)
 
 

@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,6 +59,14 @@ def test_lines_are_what_copy_and_pgvector_read(capsys: pytest.CaptureFixture[str
     number = r"-?\d+\.\d{4}"
     assert [line.split("\t")[0] for line in lines] == ["7", "8"]
     assert all(re.fullmatch(rf"\d+\t\d+\t[a-z ]+\t\[{number},{number},{number}\]", line) for line in lines)
+
+
+def test_rows_are_written_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row by row, they become packets that choke an sshd when Python does not buffer its output."""
+    written: list[str] = []
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(write=written.append))
+    main(["--rows", "600", "--dimensions", "3"])
+    assert [part.count("\n") for part in written] == [256, 256, 88]
 
 
 @pytest.mark.negative
