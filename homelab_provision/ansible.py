@@ -10,15 +10,17 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from homelab_provision import paths
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Emit, Notice, Outcome, Progress, TaskFinished
-from homelab_provision.process import run
+from homelab_provision.process import ProcessError, run
 
 _OUTCOMES = {
     "runner_on_ok": Outcome.OK,
@@ -28,6 +30,10 @@ _OUTCOMES = {
 }
 # Ansible warns when a module makes its folder, which is right here: nobody but root logs in for it.
 ONCE_ON_EVERY_NEW_HOST = "Module remote_tmp "
+# A task may build an index for hours. Ansible asks after it every few seconds; what says nothing for this long hangs.
+SILENCE = 3600.0  # seconds
+# What a module that takes long tells the host's journal about itself (nothing else of it is seen before its end).
+HOW_FAR = ("journalctl", "-t", "homelab-progress", "--since=-1min", "-n", "1", "-o", "cat", "-q")
 
 
 @dataclass(frozen=True)
@@ -75,8 +81,8 @@ class PlaybookFailed(ProvisionError):
     """At least one task failed, or a host could not be reached."""
 
 
-def play(playbook: Playbook, *, artifacts: Path, emit: Emit, deadline: float = 3600.0) -> Recap:
-    """Run a playbook, emit each finished task, keep ansible-runner's artifacts in `artifacts`.
+def play(playbook: Playbook, *, artifacts: Path, emit: Emit) -> Recap:
+    """Run a playbook, emit how far it is and each finished task, keep ansible-runner's artifacts in `artifacts`.
 
     Raises `PlaybookFailed` with the failed tasks' messages.
     """
@@ -85,7 +91,7 @@ def play(playbook: Playbook, *, artifacts: Path, emit: Emit, deadline: float = 3
         extra = paths.private(home / "env") / "extravars"
         extra.touch(mode=0o600)
         extra.write_text(json.dumps(dict(playbook.variables)))
-    listener = _Listener(emit)
+    listener = _Listener(emit, partial(_how_far, playbook.ssh_config))
     bin_dir = Path(sys.executable).parent
     done = run(
         [
@@ -102,7 +108,8 @@ def play(playbook: Playbook, *, artifacts: Path, emit: Emit, deadline: float = 3
             "--cmdline",
             playbook.command_line(),
         ],
-        deadline=deadline,
+        deadline=SILENCE,
+        of_silence=True,
         check=False,
         on_line=listener.line,
         env={
@@ -123,11 +130,19 @@ def play(playbook: Playbook, *, artifacts: Path, emit: Emit, deadline: float = 3
     return Recap(listener.counts, listener.failures)
 
 
-class _Listener:
-    """Turns ansible-runner's JSON lines into events."""
+def _how_far(ssh_config: Path, host: str) -> str:
+    """What the module at work on `host` last said about itself; empty if nothing, or if the host does not answer."""
+    with suppress(ProcessError):
+        return run(["ssh", "-F", ssh_config, host, shlex.join(HOW_FAR)], deadline=20, check=False).stdout.strip()
+    return ""
 
-    def __init__(self, emit: Emit) -> None:
-        self._emit = emit
+
+class _Listener:
+    """Turns ansible-runner's JSON lines into events; `how_far` is asked about a host's task that takes long."""
+
+    def __init__(self, emit: Emit, how_far: Callable[[str], str]) -> None:
+        self._emit, self._how_far = emit, how_far
+        self._task_name = ""
         self.counts = dict.fromkeys(Outcome, 0)
         self.failures: list[str] = []
         self.said = ""  # the last words, for a failure before the first task
@@ -142,12 +157,15 @@ class _Listener:
         if kind in ("verbose", "error", "warning", "system_warning") and event.get("stdout"):
             self.said = event["stdout"]
         if kind == "playbook_on_task_start":
-            self._emit(Progress(name=data.get("name") or data.get("task", ""), done=self._done(), unit="tasks"))
+            self._task_name = data.get("name") or data.get("task", "")
+            self._at_work(self._task_name)
+        if kind == "runner_on_async_poll":
+            self._at_work(self._how_far(data["host"]) or self._task_name)
         if kind in _OUTCOMES:
             self._task(_OUTCOMES[kind], data)
 
-    def _done(self) -> int:
-        return sum(self.counts.values())
+    def _at_work(self, what: str) -> None:
+        self._emit(Progress(name=what, done=sum(self.counts.values()), unit="tasks"))
 
     def _task(self, outcome: Outcome, data: dict[str, Any]) -> None:
         result = data.get("res") or {}

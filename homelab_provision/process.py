@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -104,6 +104,7 @@ def run(
     argv: Sequence[Argument],
     *,
     deadline: float,
+    of_silence: bool = False,
     input: str | bytes | None = None,
     stdin: IO[bytes] | None = None,
     cwd: Path | None = None,
@@ -114,9 +115,10 @@ def run(
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
-    `deadline` is in seconds; after it the whole process group is killed. `input` (or the open file
-    `stdin`) is what the child reads; otherwise its standard input is closed. `on_line` sees every line of
-    standard output as it comes (also split at carriage returns). `secrets` never show in errors.
+    `deadline` is in seconds; after it the whole process group is killed. With `of_silence` it begins anew with
+    everything that the child prints: it ends what hangs, not what takes long. `input` (or the open file `stdin`)
+    is what the child reads; otherwise its standard input is closed. `on_line` sees every line of standard output
+    as it comes (also split at carriage returns). `secrets` never show in errors.
 
     Raises `ProcessError` when the child fails (unless `check` is false), cannot be started, or is too slow;
     `Interrupted` on Ctrl-C, after the child is gone.
@@ -142,13 +144,12 @@ def run(
     out, err = _Reader(child.stdout, on_line), _Reader(child.stderr, None)
     feeder = _feed(child, input)
     try:
-        child.wait(timeout=deadline)
+        _wait(child, deadline, (lambda: out.heard_at) if of_silence else (lambda: started))
     except subprocess.TimeoutExpired:
         _kill_group(child)
         stdout, stderr = redact(out.text(), secrets), redact(err.text(), secrets)
-        raise ProcessError(
-            f"gave up after {deadline:.0f} s: {shown}", returncode=None, stdout=stdout, stderr=stderr
-        ) from None
+        waited = f"{deadline:.0f} s" + (" without a word" if of_silence else "")
+        raise ProcessError(f"gave up after {waited}: {shown}", returncode=None, stdout=stdout, stderr=stderr) from None
     except KeyboardInterrupt:
         _kill_group(child)
         raise Interrupted(f"interrupted: {shown}") from None
@@ -198,6 +199,15 @@ def background(argv: Sequence[Argument], *, ready: Callable[[], bool], deadline:
         _kill_group(child)
 
 
+def _wait(child: subprocess.Popen[bytes], deadline: float, since: Callable[[], float]) -> None:
+    """Wait for the child's end, `deadline` seconds from the moment that `since` names, which may move on meanwhile."""
+    while (left := since() + deadline - time.monotonic()) > 0:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=left)
+            return
+    raise subprocess.TimeoutExpired(child.args, deadline)
+
+
 class _Reader:
     """Collects one stream of a child in a thread, so that neither stream can block the other."""
 
@@ -205,6 +215,7 @@ class _Reader:
         assert stream is not None
         self._stream, self._on_line = stream, on_line
         self._chunks: deque[bytes] = deque()
+        self.heard_at = time.monotonic()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -212,6 +223,7 @@ class _Reader:
         rest = b""
         while chunk := os.read(self._stream.fileno(), 65536):
             self._chunks.append(chunk)
+            self.heard_at = time.monotonic()
             if self._on_line:
                 *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
                 for line in filter(None, lines):

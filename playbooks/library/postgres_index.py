@@ -32,7 +32,7 @@ module: postgres_index
 short_description: An index of PostgreSQL, built concurrently
 description:
   - Drops what an interrupted build has left, and builds; a changed index takes the old one's place when complete.
-  - Tells the journal every half minute how far it is. One at a time; a second run waits for the first.
+  - Tells the journal how far it is (journalctl -t homelab-progress). One at a time; a second run waits for the first.
 options:
   socket: {type: path, required: true, description: Directory of the Unix socket.}
   port: {type: int, default: 5432, description: Port that is part of the socket's name.}
@@ -55,14 +55,14 @@ seconds: {description: How long it took., type: float, returned: success}
 
 ACCOUNT = "postgres"
 LOCK = Path("/run/homelab-provision/postgres-index.lock")
-PROGRESS_SECONDS = 30
+PROGRESS_SECONDS = 5
 # pgvector before 0.8.2 writes past the memory of a *parallel* HNSW build when that memory is hardly more than 3 MB
 # (CVE-2026-3172: a size less 1 MB wraps around below zero). Debian 13 has 0.8.0. Far away from there nothing wraps.
 LEAST_MEMORY_KB = 64 * 1024
 
 PROGRESS = """
-SELECT format('%s %s %%', phase,
-    100 * greatest(blocks_done, tuples_done) / nullif(greatest(blocks_total, tuples_total), 0))
+SELECT phase || coalesce(' ' || 100 * greatest(blocks_done, tuples_done)
+    / nullif(greatest(blocks_total, tuples_total), 0) || ' %', '')
 FROM pg_stat_progress_create_index WHERE datname = {}
 """
 BUILDING = "SELECT FROM pg_stat_progress_create_index WHERE datname = current_database() AND relid = to_regclass({})"
@@ -124,7 +124,7 @@ def prepare(server: Session, index: dict[str, Any]) -> None:
 @contextlib.contextmanager
 def progress_told(socket: str, port: int, uid: int, index: dict[str, Any]) -> Iterator[None]:
     """Tell the journal how far it is, from a thread of its own."""
-    syslog.openlog("homelab-postgres-index")
+    syslog.openlog("homelab-progress")
     finished = threading.Event()
 
     def tell() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from homelab_provision.ansible import Playbook, _Listener
+from homelab_provision import paths
+from homelab_provision.ansible import HOW_FAR, Playbook, _Listener
 from homelab_provision.events import Event, Notice, Outcome, Progress, TaskFinished
 
 
@@ -13,9 +14,12 @@ def line(kind: str, **data: object) -> str:
     return json.dumps({"event": kind, "event_data": {"host": "db", "play": "p", "task": "t", **data}})
 
 
+SAID = {"slow": "words: building index 45 %", "silent": ""}
+
+
 def listen(*lines: str) -> tuple[_Listener, list[Event]]:
     seen: list[Event] = []
-    listener = _Listener(seen.append)
+    listener = _Listener(seen.append, SAID.__getitem__)
     for one in lines:
         listener.line(one)
     return listener, seen
@@ -31,6 +35,21 @@ def test_changed_task_is_told_apart_from_one_that_found_all_in_order() -> None:
     assert [event.result for event in seen if isinstance(event, TaskFinished)] == [Outcome.CHANGED, Outcome.OK]
     assert listener.counts[Outcome.CHANGED] == 1
     assert not listener.failures
+
+
+def test_a_task_that_takes_long_says_how_far_it_is() -> None:
+    _, seen = listen(
+        line("playbook_on_task_start", name="Build the indexes"),
+        line("runner_on_async_poll", host="silent", task="async_status"),
+        line("runner_on_async_poll", host="slow", task="async_status"),
+    )
+    assert [event.name for event in seen if isinstance(event, Progress)] == [
+        "Build the indexes", "Build the indexes", "words: building index 45 %"
+    ]  # fmt: skip
+
+
+def test_modules_write_where_the_controller_reads() -> None:
+    assert f'openlog("{HOW_FAR[2]}")' in (paths.content("playbooks") / "library" / "postgres_index.py").read_text()
 
 
 def test_failure_carries_its_message_unless_it_was_expected() -> None:

@@ -38,6 +38,13 @@ def test_deadline_kills_the_whole_group(tmp_path: Path) -> None:
     assert not any(str(marker) in line for line in _command_lines())
 
 
+def test_a_deadline_of_silence_spares_what_talks() -> None:
+    talks = "for i in 1 2 3 4 5 6; do sleep 0.2; echo $i; done"
+    assert run(["sh", "-c", talks], deadline=0.8, of_silence=True).seconds > 1
+    with pytest.raises(ProcessError, match="gave up after 1 s without a word"):
+        run(["sh", "-c", "echo once; sleep 60"], deadline=0.8, of_silence=True)
+
+
 def test_failure_carries_the_tail_but_no_secret() -> None:
     with pytest.raises(ProcessError) as caught:
         run(["sh", "-c", "echo the-password >&2; exit 3", "the-password"], deadline=10, secrets=["the-password"])
