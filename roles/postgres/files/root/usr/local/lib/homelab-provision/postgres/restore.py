@@ -87,7 +87,14 @@ class Halt:
         if error is None or not self._swap.read().get("halted") or not self._swap.data.exists():
             return
         report.step("the restore came to nothing: start the old cluster again")
-        self.service.start()
+        try:
+            self.service.start()
+        except Trouble as trouble:
+            if not isinstance(error, Trouble):
+                raise
+            # What came first is what has to be mended.
+            message = f"{error.message}; and the old cluster does not start: {trouble.message}"
+            raise Trouble(message, error.hint or trouble.hint, error.evidence or trouble.evidence) from error
         # It may be written to from now on, so nothing that is noted holds any more.
         self._swap.forget()
 
