@@ -40,7 +40,7 @@ ansible-lint:
 	ansible-lint --offline
 
 shellcheck:
-	shellcheck $$(git grep -lE '^#!/bin/(ba)?sh' -- ':!*.md')
+	shellcheck $$(git grep -lE '^#!/bin/(ba)?sh' -- ':!*.md' ':!*.py')
 
 unit:
 	$(PYTEST) -q -m "not lab and not packaging" tests
