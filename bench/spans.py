@@ -25,10 +25,10 @@ SHORTEST, LONGEST = 8, 16
 # How far an embedding lies from its topic's centre, in each dimension; the centres are 1 apart (standard deviation).
 SPREAD = 0.35
 ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "st", "tr", "pl")
+NUCLEI = ("a", "e", "i", "o", "u", "ai", "ei", "ou")
 # Where output is not buffered (PYTHONUNBUFFERED), a row for itself is a packet for itself when it goes through ssh, and
 # sshd, which enlarges and copies its buffer for each of them, took 50 s for 2 MB (emulated), if the connection held.
 ROWS_AT_ONCE = 256
-NUCLEI = ("a", "e", "i", "o", "u", "ai", "ei", "ou")
 
 
 class Span(NamedTuple):
