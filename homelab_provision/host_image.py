@@ -51,6 +51,5 @@ def _declared(role: Path, what: str) -> list[Any]:
 
 
 def _texts(root: Path) -> dict[str, str]:
-    """The files below `root`: path from there → text. What a Python that ran there has compiled is no part of it."""
-    found = [path for path in sorted(root.rglob("*")) if path.is_file() and path.parent.name != "__pycache__"]
-    return {str(path.relative_to(root)): path.read_text() for path in found}
+    """The files below `root`: path from there → text."""
+    return {str(path.relative_to(root)): path.read_text() for path in paths.files_below(root)}

@@ -43,6 +43,11 @@ def lab(namespace: str) -> Path:
     return private(state() / "lab" / namespace)
 
 
+def files_below(folder: Path) -> list[Path]:
+    """The files below a folder of our content, in order. What a Python that ran there has compiled is no part of it."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
 def content(name: str) -> Path:
     """`playbooks`, `roles` or `inventories`: inside the package when installed from a wheel, beside it in a clone."""
     inside = PACKAGE / "content" / name

@@ -46,6 +46,9 @@ TOOLS = (
     Tool("mcopy", "mtools", oldest=(4, 0)),
     Tool("sfdisk", "fdisk", oldest=(2, 36)),
     Tool("nfs-ls", "libnfs-utils", ("--help",), r"(Usage)", missing=Verdict.WARN),
+    Tool("cpio", "cpio", pattern=r"cpio \(GNU cpio\) (\d+\.\d+)"),
+    Tool("newuidmap", "uidmap", ("--help",), r"(usage: newuidmap)", missing=Verdict.WARN),
+    Tool("sysctl", "procps", pattern=r"procps(?:-ng)? (\d+\.\d+)", missing=Verdict.WARN),
     Tool("qemu-system-x86_64", "qemu-system-x86", oldest=(7, 2), missing=Verdict.WARN),
     Tool("qemu-img", "qemu-utils", oldest=(7, 2), missing=Verdict.WARN),
     Tool("dnsmasq", "dnsmasq-base", pattern=r"version (\d+\.\d+)", oldest=(2, 85), missing=Verdict.WARN),
@@ -67,6 +70,7 @@ class Needed:
 
 FILES = (
     Needed("Debian's archive keys", "debian-archive-keyring", ("/usr/share/keyrings/debian-archive-keyring.gpg",)),
+    Needed("certificates of authorities", "ca-certificates", ("/etc/ssl/certs/ca-certificates.crt",)),
     Needed("UEFI firmware", "ovmf", (
         "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_CODE.fd",
     ), Verdict.WARN),

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from homelab_provision.image.image import MANIFEST, SHORT, Image, load_image
+from homelab_provision.paths import files_below
 
 PACKAGE = Path(__file__).parent
 
@@ -67,6 +68,6 @@ def list_images(cache: Path) -> tuple[Image, ...]:
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
-            yield from (p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+            yield from files_below(path)
         else:
             yield path

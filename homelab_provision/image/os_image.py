@@ -41,6 +41,7 @@ from homelab_provision.image.mirror import find_mirror
 from homelab_provision.image.mmdebstrap import SOURCE_DATE_EPOCH, fetch_root, mmdebstrap_argv
 from homelab_provision.image.root_archive import RootArchive
 from homelab_provision.image.toolbox import Toolbox, toolbox
+from homelab_provision.paths import files_below
 
 __all__ = ["Extent", "Image", "ImageError", "ImagePartition", "Recipe", "SystemAccount", "build_image", "check_image",
            "find_image", "image_key", "load_image"]  # fmt: skip
@@ -164,7 +165,7 @@ def account_hooks(accounts: Iterable[SystemAccount]) -> list[str]:
 
 def overlay_archive(early: Mapping[str, str] | None = None) -> bytes:
     """Our own files of the root, and what roles want there first, as a tar archive that is the same every time."""
-    files = {str(p.relative_to(FILES)): p.read_bytes() for p in FILES.rglob("*") if p.is_file()}
+    files = {str(p.relative_to(FILES)): p.read_bytes() for p in files_below(FILES)}
     files |= {path: text.encode() for path, text in (early or {}).items()}
     files["usr/local/libexec/finish-image"] = FINISH.read_bytes()
     return tar_of(files)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from homelab_provision.paths import files_below
 from tests.unit.roles import role_readme
 
 TYPES: dict[str, type] = {"str": str, "bool": bool, "int": int, "float": float, "list": list, "dict": dict}
@@ -97,7 +98,7 @@ def test_role_has_a_scenario(role: Path) -> None:
 
 @every_role
 def test_what_the_image_brings_is_what_the_role_writes(role: Path) -> None:
-    baked = {path.relative_to(role / "files") for path in (role / "files" / "root").rglob("*") if path.is_file()}
+    baked = {path.relative_to(role / "files") for path in files_below(role / "files" / "root")}
     declared = {text for path in role.glob("vars/main/*.yml") for text in path.read_text().splitlines()}
     for path in baked:
         assert f"  - path: /{path.relative_to('root')}" in declared
