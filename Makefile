@@ -1,5 +1,6 @@
 # demo: see a rebuild    test: everything    check: the fast part    bench: the figures
-.PHONY: demo test lab long roles check setup bench clean ruff mypy yamllint ansible-lint shellcheck unit
+# next: how far the next Ansible is
+.PHONY: demo test lab long next roles check setup bench clean ruff mypy yamllint ansible-lint shellcheck unit
 PYTEST = .venv/bin/python -m pytest
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -48,8 +49,11 @@ unit:
 setup:
 	@tools/setup
 
+next:
+	@tools/next-ansible
+
 bench: setup
 	python -m bench
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache dist
+	rm -rf .venv .venv-next .mypy_cache .ruff_cache .pytest_cache dist

@@ -50,7 +50,9 @@ class Computer:
             "chroot", self.root, "/usr/bin/env", "-i", "HOME=/root", "LANG=C.UTF-8", "TERM=dumb",
             "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", *words, "sh", "-euc", f"cd {CLONE}\n{script}",
         ]  # fmt: skip
-        mounts = "for place in proc sys dev; do mount --rbind /$place $0/$place; done; mount -t tmpfs none $0/run"
+        # The new root is mounted on itself: `ip netns` wants a root that is a mount point, as every real one is.
+        kernel = "for place in proc sys dev; do mount --rbind /$place $0/$place; done"
+        mounts = f"mount --rbind $0 $0; {kernel}; mount -t tmpfs none $0/run"
         command = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", f'{mounts}; exec "$@"', self.root]
         return subprocess.run([*command, *inside], capture_output=True, text=True, timeout=timeout, check=False)
 
