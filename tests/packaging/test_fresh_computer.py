@@ -46,14 +46,23 @@ class Computer:
         if (self.root / AUTHORITIES.lstrip("/")).exists():
             environment |= {"PIP_CERT": AUTHORITIES, "SSL_CERT_FILE": AUTHORITIES}
         words = [f"{name}={value}" for name, value in environment.items()]
-        inside = [
+        inside: list[str | Path] = [
             "chroot", self.root, "/usr/bin/env", "-i", "HOME=/root", "LANG=C.UTF-8", "TERM=dumb",
             "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", *words, "sh", "-euc", f"cd {CLONE}\n{script}",
         ]  # fmt: skip
         # The new root is mounted on itself: `ip netns` wants a root that is a mount point, as every real one is.
         kernel = "for place in proc sys dev; do mount --rbind /$place $0/$place; done"
         mounts = f"mount --rbind $0 $0; {kernel}; mount -t tmpfs none $0/run"
-        command = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", f'{mounts}; exec "$@"', self.root]
+        command: list[str | Path] = [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-euc",
+            f'{mounts}; exec "$@"',
+            self.root,
+        ]
         return subprocess.run([*command, *inside], capture_output=True, text=True, timeout=timeout, check=False)
 
 
