@@ -151,6 +151,8 @@ class _Listener:
         try:
             event = json.loads(text)
         except ValueError:
+            event = None
+        if not isinstance(event, dict):
             self.said = text
             return
         kind, data = event.get("event", ""), event.get("event_data", {})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from homelab_provision.text import last_lines
+
 
 class ExitCode(IntEnum):
     """What the command `provision` returns. Exit codes of child processes are never passed through."""
@@ -23,7 +25,7 @@ class ProvisionError(Exception):
     """Something failed that the user should read about: no traceback, one message.
 
     `message` says what failed and where; `hint` how to mend it; `evidence` holds the last lines of
-    what was seen (output of a command, console of a machine), already free of secrets.
+    what was seen (output of a command, console of a machine), already free of secrets; of a flood only its end is kept.
     """
 
     exit_code: ExitCode = ExitCode.FAILED
@@ -32,7 +34,7 @@ class ProvisionError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
-        self.evidence = evidence
+        self.evidence = last_lines(evidence) if evidence else evidence
 
 
 class UsageError(ProvisionError):

@@ -13,9 +13,39 @@ from enum import StrEnum
 from time import monotonic
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 Proof = Mapping[str, JsonValue]
+
+DEEPEST = 16  # levels of a proof
+
+
+def _between_zero_and(most: float) -> AfterValidator:
+    """The nearest number that can be counted and drawn: a clock jumps, a child lies, a bit of a journal turns over."""
+    return AfterValidator(lambda number: min(max(number, 0.0), most) if number == number else 0.0)
+
+
+Seconds = Annotated[float, _between_zero_and(1e9)]
+Amount = Annotated[float, _between_zero_and(1e18)]  # bytes, mostly
+
+
+def _of_our_time(at: datetime) -> datetime:
+    """A clock without a battery begins in 1970; calendars end in 9999, and time zones reach beyond both ends."""
+    if not 1970 <= at.year < 9000:
+        raise ValueError("a time that no clock shows")
+    return at
+
+
+def _shallow(value: JsonValue, levels: int = DEEPEST) -> JsonValue:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if parts and not levels:
+        raise ValueError(f"more than {DEEPEST} levels deep")
+    for part in parts:
+        _shallow(part, levels - 1)
+    return value
+
+
+Facts = dict[str, Annotated[JsonValue, AfterValidator(_shallow)]]
 
 
 class Outcome(StrEnum):
@@ -40,7 +70,7 @@ class RunResult(StrEnum):
 
 class _Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-    at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    at: Annotated[AwareDatetime, AfterValidator(_of_our_time)] = Field(default_factory=lambda: datetime.now(UTC))
 
 
 class RunStarted(_Event):
@@ -60,8 +90,8 @@ class PhaseFinished(_Event):
     kind: Literal["phase_finished"] = "phase_finished"
     phase: str
     result: Outcome
-    seconds: float
-    proof: dict[str, JsonValue] = {}
+    seconds: Seconds
+    proof: Facts = {}
     error: str | None = None
     evidence: str | None = None
     hint: str | None = None
@@ -73,7 +103,7 @@ class StepFinished(_Event):
     kind: Literal["step_finished"] = "step_finished"
     name: str
     result: Outcome
-    seconds: float
+    seconds: Seconds
 
 
 class StepStarted(_Event):
@@ -86,8 +116,8 @@ class Progress(_Event):
 
     kind: Literal["progress"] = "progress"
     name: str
-    done: float
-    total: float | None = None
+    done: Amount
+    total: Amount | None = None
     unit: str = "bytes"
 
 
@@ -99,7 +129,7 @@ class TaskFinished(_Event):
     task: str
     host: str
     result: Outcome
-    seconds: float
+    seconds: Seconds
     message: str | None = None
 
 
@@ -114,7 +144,7 @@ class Notice(_Event):
 class RunFinished(_Event):
     kind: Literal["run_finished"] = "run_finished"
     result: RunResult
-    seconds: float
+    seconds: Seconds
     error: str | None = None
 
 

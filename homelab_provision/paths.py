@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from homelab_provision.errors import UsageError
+
 NAME = "homelab-provision"
 PACKAGE = Path(__file__).resolve().parent
 
 
 def _xdg(variable: str, default: str) -> Path:
     base = os.environ.get(variable)
-    return (Path(base) if base else Path.home() / default) / NAME
+    if base and Path(base).is_absolute():  # the specification: a relative one is not valid, and ignored
+        return Path(base) / NAME
+    try:
+        return Path.home() / default / NAME
+    except RuntimeError:
+        raise UsageError("there is no home directory", hint=f"set HOME, or {variable}") from None
 
 
 def private(directory: Path) -> Path:

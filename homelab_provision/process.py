@@ -15,15 +15,15 @@ import signal
 import subprocess
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from homelab_provision.errors import Interrupted, ProvisionError
+from homelab_provision.text import clipped, last_lines
 
 # What a child may know of us: where programs are, who we are, how to reach the network.
 KEPT_ENVIRONMENT = (
@@ -47,6 +47,15 @@ KEPT_ENVIRONMENT = (
 # Ordinary users of Debian do not have these in their path; mkfs, sfdisk and dnsmasq live there.
 SYSTEM_PROGRAMS = ("/usr/sbin", "/sbin")
 TAIL_LINES = 30
+# What is kept of a child's output. A reader that gets every line as it comes needs no more than both ends of it;
+# what is asked for as a whole must come whole.
+KEPT_ENDS = 4 * 2**20  # bytes, of the beginning and of the end
+MOST_OUTPUT = 64 * 2**20  # bytes
+LONGEST_LINE = 8 * 2**20  # bytes; a task of Ansible tells all that it printed in one line
+# What reading a line of the wrong shape ends with: words that are no numbers, a list for a mapping, a field that lacks.
+MISUNDERSTANDINGS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+# How often it is looked whether a child's words were understood.
+HEARING = 0.2  # seconds
 REDACTED = "<redacted>"
 
 Argument = str | os.PathLike[str]
@@ -64,7 +73,8 @@ class Completed:
 
 
 class ProcessError(ProvisionError):
-    """A child failed, was not found, or ran into its deadline (`returncode` is then `None`)."""
+    """A child failed, could not be started, or was ended: by its deadline or for what it said (`returncode` is then
+    `None`)."""
 
     def __init__(
         self, message: str, *, returncode: int | None, stdout: str = "", stderr: str = "", hint: str | None = None
@@ -84,7 +94,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def tail(text: str, lines: int = TAIL_LINES) -> str:
     """The last lines of an output, for an error message."""
-    return "\n".join(text.strip().splitlines()[-lines:])
+    return last_lines(text.strip(), lines)
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:
@@ -118,33 +128,29 @@ def run(
     `deadline` is in seconds; after it the whole process group is killed. With `of_silence` it begins anew with
     everything that the child prints: it ends what hangs, not what takes long. `input` (or the open file `stdin`)
     is what the child reads; otherwise its standard input is closed. `on_line` sees every line of standard output
-    as it comes (also split at carriage returns). `secrets` never show in errors.
+    as it comes (also split at carriage returns); of what it has seen, only the beginning and the end are returned.
+    `secrets` never show in errors.
 
-    Raises `ProcessError` when the child fails (unless `check` is false), cannot be started, or is too slow;
-    `Interrupted` on Ctrl-C, after the child is gone.
+    Raises `ProcessError` when the child fails (unless `check` is false), cannot be started, is too slow, prints
+    without end, or says a line that `on_line` does not understand (it raised ValueError or the like); `Interrupted`
+    on Ctrl-C. The child is gone then. Other errors of `on_line` are raised as they are.
     """
     words = tuple(os.fspath(word) for word in argv)
     shown = redact(shlex.join(words), secrets)
-    if shutil.which(words[0], path=environment(env)["PATH"]) is None:
-        raise ProcessError(
-            f"`{words[0]}` is not installed (wanted for: {shown})",
-            returncode=127,
-            hint="run `provision doctor` to see everything that is missing",
-        )
-    started = time.monotonic()
-    child = subprocess.Popen(
-        [*_follow_parent(), *words],
+    child = _start(
+        words,
+        shown,
         stdin=stdin if stdin else (subprocess.PIPE if input is not None else subprocess.DEVNULL),
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         cwd=cwd,
         env=environment(env),
-        start_new_session=True,
     )
-    out, err = _Reader(child.stdout, on_line), _Reader(child.stderr, None)
+    out = _Reader(child.stdout, on_line, whole=on_line is None)
+    err = _Reader(child.stderr, None, whole=False)
     feeder = _feed(child, input)
+    started = time.monotonic()
     try:
-        _wait(child, deadline, (lambda: out.heard_at) if of_silence else (lambda: started))
+        _wait(child, deadline, (lambda: out.heard_at) if of_silence else (lambda: started), out)
     except subprocess.TimeoutExpired:
         _kill_group(child)
         stdout, stderr = redact(out.text(), secrets), redact(err.text(), secrets)
@@ -161,6 +167,8 @@ def run(
     done = Completed(
         words, child.returncode, redact(out.text(), secrets), redact(err.text(), secrets), time.monotonic() - started
     )
+    if out.failure:
+        raise _not_understood(out.failure, shown, secrets)
     if check and done.returncode != 0:
         raise ProcessError(
             f"failed ({_status(done.returncode)}): {shown}",
@@ -173,20 +181,17 @@ def run(
 
 def interact(argv: Sequence[Argument]) -> int:
     """Lend the terminal to a program that a person talks to (`ssh`, a console); returns its exit status."""
-    return subprocess.call([os.fspath(word) for word in argv], env=environment())
+    words = tuple(os.fspath(word) for word in argv)
+    _refuse_missing(words, shlex.join(words), environment())
+    return subprocess.call(words, env=environment())
 
 
 @contextmanager
 def background(argv: Sequence[Argument], *, ready: Callable[[], bool], deadline: float = 10.0) -> Iterator[int]:
     """Keep a program running beside us: wait until `ready()`, yield its process id, end it at the close."""
-    words = [os.fspath(word) for word in argv]
-    child = subprocess.Popen(
-        [*_follow_parent(), *words],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment(),
-        start_new_session=True,
+    words = tuple(os.fspath(word) for word in argv)
+    child = _start(
+        words, shlex.join(words), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=None, env=environment()
     )
     try:
         give_up = time.monotonic() + deadline
@@ -199,55 +204,160 @@ def background(argv: Sequence[Argument], *, ready: Callable[[], bool], deadline:
         _kill_group(child)
 
 
-def _wait(child: subprocess.Popen[bytes], deadline: float, since: Callable[[], float]) -> None:
-    """Wait for the child's end, `deadline` seconds from the moment that `since` names, which may move on meanwhile."""
+def _start(
+    words: Sequence[str], shown: str, *, stdin: int | IO[bytes], stdout: int, cwd: Path | None, env: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start a child that dies with us; what it says on standard error goes the way of its standard output."""
+    _refuse_missing(words, shown, env)
+    try:
+        return subprocess.Popen(
+            [*_follow_parent(), *words],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stdout,
+            cwd=cwd,
+            env=env,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:  # no memory, no such directory, more words than fit, a zero byte in one
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ProcessError(f"cannot be started ({reason}): {clipped(shown)}", returncode=None) from error
+
+
+def _refuse_missing(words: Sequence[str], shown: str, env: Mapping[str, str]) -> None:
+    if shutil.which(words[0], path=env["PATH"]) is None:
+        raise ProcessError(
+            f"`{words[0]}` is not installed (wanted for: {clipped(shown)})",
+            returncode=127,
+            hint="run `provision doctor` to see everything that is missing",
+        )
+
+
+def _wait(child: subprocess.Popen[bytes], deadline: float, since: Callable[[], float], out: _Reader) -> None:
+    """Wait for the child's end, `deadline` seconds from the moment that `since` names, which may move on meanwhile.
+
+    A child that is not understood is not waited for.
+    """
     while (left := since() + deadline - time.monotonic()) > 0:
         with suppress(subprocess.TimeoutExpired):
-            child.wait(timeout=left)
+            child.wait(timeout=min(left, HEARING))
+            return
+        if out.failure:
             return
     raise subprocess.TimeoutExpired(child.args, deadline)
 
 
-class _Reader:
-    """Collects one stream of a child in a thread, so that neither stream can block the other."""
+class _Failure(NamedTuple):
+    """Why a stream is not read on, and the words at which it happened."""
 
-    def __init__(self, stream: IO[bytes] | None, on_line: Callable[[str], None] | None) -> None:
+    error: Exception
+    line: str
+
+
+class _Endless(ValueError):
+    """More output than anybody can want as a whole."""
+
+
+class _Reader:
+    """Collects one stream of a child in a thread, so that neither stream can block the other.
+
+    `whole` asks for all of it, up to a limit; otherwise its beginning and its end are kept. What comes after a
+    failure is read and thrown away, so that the child does not block before it is ended.
+    """
+
+    def __init__(self, stream: IO[bytes] | None, on_line: Callable[[str], None] | None, *, whole: bool) -> None:
         assert stream is not None
-        self._stream, self._on_line = stream, on_line
-        self._chunks: deque[bytes] = deque()
+        self._stream, self._whole = stream, whole
+        self._lines = _Lines(on_line) if on_line else None
+        self._head, self._tail = bytearray(), bytearray()
+        self._lost = 0
+        self.failure: _Failure | None = None
         self.heard_at = time.monotonic()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
-        rest = b""
         while chunk := os.read(self._stream.fileno(), 65536):
-            self._chunks.append(chunk)
             self.heard_at = time.monotonic()
-            if self._on_line:
-                *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
-                for line in filter(None, lines):
-                    self._on_line(line.decode(errors="replace"))
-        if rest and self._on_line:
-            self._on_line(rest.decode(errors="replace"))
+            self._take(chunk)
+        self._take(b"")
+
+    def _take(self, chunk: bytes) -> None:
+        if self.failure:
+            return
+        try:
+            self._keep(chunk)
+            if self._lines:
+                self._lines.feed(chunk) if chunk else self._lines.end()
+        except Exception as error:  # of `on_line`: raised again by whoever waits for the child
+            self.failure = _Failure(error, self._lines.at_work if self._lines else "")
+
+    def _keep(self, chunk: bytes) -> None:
+        room = (MOST_OUTPUT if self._whole else KEPT_ENDS) - len(self._head)
+        self._head += chunk[:room]
+        if len(chunk) > room and self._whole:
+            raise _Endless
+        self._tail += chunk[room:]
+        if len(self._tail) > 2 * KEPT_ENDS:
+            self._lost += len(self._tail) - KEPT_ENDS
+            del self._tail[:-KEPT_ENDS]
 
     def text(self) -> str:
         # A grandchild may keep the pipe open after the child ended: take what is there after a moment.
         self._thread.join(timeout=2)
-        return b"".join(self._chunks).decode(errors="replace")
+        gap = f"\n… {self._lost} bytes left out …\n".encode() if self._lost else b""
+        return b"".join((self._head, gap, self._tail)).decode(errors="replace")
+
+
+class _Lines:
+    """Cuts a stream into lines; of one that does not end, only the beginning is passed on."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
+        self._rest = bytearray()
+        self.at_work = ""
+
+    def feed(self, chunk: bytes) -> None:
+        first, *more = chunk.replace(b"\r", b"\n").split(b"\n")
+        self._add(first)
+        for part in more:
+            self.end()
+            self._add(part)
+
+    def end(self) -> None:
+        if self._rest:
+            self.at_work = self._rest.decode(errors="replace")
+            self._rest.clear()
+            self._on_line(self.at_work)
+
+    def _add(self, part: bytes) -> None:
+        self._rest += part[: LONGEST_LINE - len(self._rest)]
+
+
+def _not_understood(failure: _Failure, shown: str, secrets: Sequence[str]) -> Exception:
+    """What to raise for a stream that could not be read on."""
+    if isinstance(failure.error, _Endless):
+        return ProcessError(f"printed more than {MOST_OUTPUT >> 20} MiB: {shown}", returncode=None)
+    if isinstance(failure.error, MISUNDERSTANDINGS):
+        error = ProcessError(
+            f"said what cannot be understood: {shown}", returncode=None, stdout=redact(failure.line, secrets)
+        )
+        error.__cause__ = failure.error
+        return error
+    return failure.error
 
 
 def _feed(child: subprocess.Popen[bytes], data: str | bytes | None) -> threading.Thread | None:
     if data is None:
         return None
-    raw = data.encode() if isinstance(data, str) else data
+    raw = data.encode(errors="surrogateescape") if isinstance(data, str) else data
 
     def write() -> None:
         assert child.stdin is not None
         try:
             child.stdin.write(raw)
             child.stdin.close()
-        except BrokenPipeError:
+        except OSError:
             pass  # the child's own exit status tells the story
 
     thread = threading.Thread(target=write, daemon=True)

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
+from contextlib import suppress
+from io import StringIO
 
 import click
 
 from homelab_provision import __version__
-from homelab_provision.errors import ExitCode, ProvisionError
+from homelab_provision.cli.options import tell
+from homelab_provision.cli.streams import settle
+from homelab_provision.cli.trouble import of_a_bug, of_the_system
+from homelab_provision.errors import ExitCode, Interrupted, ProvisionError
 
 # name → where it is, what it does in a line
 COMMANDS = {
@@ -65,21 +71,38 @@ def cli() -> None:
 
 def main() -> None:
     """The entry point: one place where errors become a message and an exit code."""
-    try:
-        # Without its stand-alone mode, click returns the code of `ctx.exit` instead of raising it.
-        code = cli.main(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else ExitCode.DONE)
-    except click.exceptions.Abort:
-        sys.exit(ExitCode.INTERRUPTED)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(ExitCode.USAGE)
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
-    except ProvisionError as error:
-        from homelab_provision.cli.render import print_error
+    settle()
+    # Without its stand-alone mode, click returns the code of `ctx.exit` instead of raising it.
+    code = _guarded(lambda: cli.main(standalone_mode=False))
+    sys.exit(_guarded(sys.stdout.flush) or code)
 
+
+def _guarded(work: Callable[[], object]) -> int:
+    """The exit code of some work; what it raised has been said on standard error."""
+    try:
+        code = work()
+    except SystemExit as left:
+        code = left.code
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return _said(Interrupted("interrupted"))
+    except click.ClickException as error:
+        with suppress(OSError):
+            error.show(file=(shown := StringIO()))
+            tell(shown.getvalue().rstrip("\n"))
+        return ExitCode.USAGE
+    except ProvisionError as error:
+        return _said(error)
+    except OSError as error:
+        return _said(of_the_system(error))
+    except Exception as bug:
+        return _said(of_a_bug(bug))
+    return int(code) if isinstance(code, int) else ExitCode.DONE
+
+
+def _said(error: ProvisionError) -> int:
+    from homelab_provision.cli.render import print_error
+
+    with suppress(OSError):  # a full standard error takes nothing; the exit code still tells
         print_error(error)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.exit(ExitCode.DONE)  # the reader (head, less) had enough
+        sys.stderr.flush()
+    return error.exit_code

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from homelab_provision.cli.options import find_site, json_option, print_json, site_option
+from homelab_provision.cli.options import find_site, json_option, print_json, print_text, site_option
 from homelab_provision.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def doctor(site_dir: Path | None, as_json: bool) -> None:
     if as_json:
         print_json([finding.model_dump(mode="json") for finding in findings])
     else:
-        click.echo(table(findings))
+        print_text(table(findings))
     sys.exit(ExitCode.UNHEALTHY if failed else ExitCode.DONE)
 
 

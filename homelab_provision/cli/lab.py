@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from homelab_provision.cli.options import find_site, json_option, print_json, print_table, site_option
+from homelab_provision.cli.options import find_site, json_option, print_json, print_table, site_option, tell
 from homelab_provision.errors import ExitCode, ProvisionError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def up(site_dir: Path | None) -> None:
       provision lab up && provision lab status
     """
     for line in _lab(site_dir).up():
-        click.echo(line, err=True)
+        tell(line)
 
 
 @lab.command()
@@ -136,4 +136,4 @@ def console(machine: str, site_dir: Path | None) -> None:
 def down(site_dir: Path | None, remove_disks: bool) -> None:
     """Stop all machines and remove the network."""
     for line in _lab(site_dir).down(remove_disks=remove_disks):
-        click.echo(line, err=True)
+        tell(line)

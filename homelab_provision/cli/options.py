@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
 from homelab_provision.errors import UsageError
+from homelab_provision.text import one_line, printable
 
 SITE_VARIABLE = "PROVISION_SITE"
 F = TypeVar("F", bound=Callable[..., Any])
@@ -20,7 +22,7 @@ def find_site(given: Path | None) -> Path:
     """The site's directory: the option, `PROVISION_SITE`, the current directory, or the clone's virtual lab."""
     if given is None and (named := os.environ.get(SITE_VARIABLE)):
         given = Path(named)
-    places = [given] if given else [Path.cwd(), Path.cwd() / "inventories" / "lab"]
+    places = [given] if given else [_here(), _here() / "inventories" / "lab"]
     for place in places:
         if (place / "machines.yml").is_file():
             return place.resolve()
@@ -28,6 +30,15 @@ def find_site(given: Path | None) -> Path:
         f"no site here: {places[0] / 'machines.yml'} does not exist",
         hint="go into the directory that describes your homelab, or name it: --site DIR",
     )
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError(
+            "the current directory has been removed", hint="go into one that exists, or name the site: --site DIR"
+        ) from None
 
 
 def site_option(command: F) -> F:
@@ -45,12 +56,27 @@ def json_option(command: F) -> F:
 
 
 def print_json(document: Any) -> None:
-    click.echo(json.dumps(document, indent=2, default=str))
+    print_text(json.dumps(document, indent=2, default=str))
 
 
 def print_table(rows: list[list[str]], header: list[str]) -> None:
-    """Aligned columns on standard output."""
-    table = [header, *rows]
+    """Aligned columns on standard output; whatever stands in a cell stays in its cell."""
+    table = [header, *([one_line(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     for row in table:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print_text("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_text(text: str) -> None:
+    """Data for a person, on standard output. This and `tell` are the only writers of the commands."""
+    _write(sys.stdout, text)
+
+
+def tell(text: str) -> None:
+    """A word to the person who watches, on standard error."""
+    _write(sys.stderr, text)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(printable(text) + "\n")
+    stream.flush()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from homelab_provision.cli.options import find_site, json_option, print_json, site_option
+from homelab_provision.cli.options import find_site, json_option, print_json, site_option, tell
 
 
 @click.command()
@@ -70,6 +70,6 @@ def verify(hosts: tuple[str, ...], site_dir: Path | None, as_json: bool) -> None
     if as_json:
         print_json({report.host: report.proof() for report in reports})
     for report in reports:
-        click.echo(f"{report.host}: {report.passed} passed, {report.failed} failed, {report.skipped} skipped", err=True)
+        tell(f"{report.host}: {report.passed} passed, {report.failed} failed, {report.skipped} skipped")
     if failures := [f"{report.host}: {line}" for report in reports for line in report.failures()]:
         raise Unproven("some tests failed", evidence="\n".join(failures))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from homelab_provision.cli.options import find_site, json_option, print_json, site_option
+from homelab_provision.cli.options import find_site, json_option, print_json, print_text, site_option, tell
 from homelab_provision.errors import ExitCode, UsageError
 from homelab_provision.phases import ORDER, Phase
 
@@ -96,7 +96,7 @@ def rebuild(
         report = write_report(run)
     if as_json:
         print_json(document(run))
-    click.echo(f"report: {report}", err=True)
+    tell(f"report: {report}")
 
 
 def _show_plan(request: Request, *, unattended: bool, as_json: bool) -> NoReturn:
@@ -109,5 +109,5 @@ def _show_plan(request: Request, *, unattended: bool, as_json: bool) -> NoReturn
         print_json(plan.model_dump(mode="json"))
     else:
         for label, text in plan.lines().items():
-            click.echo(f"{label:<8} {text}")
+            print_text(f"{label:<8} {text}")
     raise click.exceptions.Exit(ExitCode.CHANGES_PENDING)

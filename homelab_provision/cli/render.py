@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -42,11 +44,11 @@ from homelab_provision.report.wording import (
     MARKS,
     RESULT_MARKS,
     place_of,
-    printable,
     scalar_text,
     seconds_text,
     step_parts,
 )
+from homelab_provision.text import clipped, one_line, printable
 
 PLAIN_INTERVAL = 5.0  # seconds between two progress lines of one step
 EVIDENCE_LINES = 20
@@ -66,6 +68,9 @@ RESULT_STYLES = {
     RunResult.FAILED: "bold red",
     RunResult.REFUSED: "bold red",
 }
+LONG_TEXTS = ("text", "error", "evidence", "hint", "message")  # of events; every other text is a name
+LONGEST_TEXT = 200_000  # characters
+SIZES = ("COLUMNS", "LINES")
 BAD = (Outcome.FAILED, Outcome.UNREACHABLE)
 
 
@@ -91,33 +96,56 @@ def print_error(
 ) -> None:
     """What failed, the last lines of evidence, a blank line, how to mend it, and where to read more."""
     console = _console(stream, environ)
-    _say(console, Text.assemble(("error", "bold red"), ": ", printable(error.message)))
+    _say(console, Text.assemble(("error", "bold red"), ": ", clipped(printable(error.message), LONGEST_TEXT)))
     if error.evidence:
         for line in printable(error.evidence).strip("\n").splitlines()[-EVIDENCE_LINES:]:
             _say(console, Text.assemble(("  | ", "dim"), line))
     if error.hint or log:
         _say(console, Text())
     if error.hint:
-        _say(console, Text.assemble(("hint", "bold cyan"), ": ", printable(error.hint)))
+        _say(console, Text.assemble(("hint", "bold cyan"), ": ", clipped(printable(error.hint))))
     if log:
         _say(console, Text.assemble(("log", "bold"), f": {log}"))
 
 
+class CleanConsole(Console):
+    """What reaches the terminal: no text, wherever it comes from, carries control of its own past this place."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
 def _console(stream: TextIO | None, environ: Mapping[str, str]) -> Console:
-    return Console(
+    return CleanConsole(
         file=stream or sys.stderr,
         highlight=False,
         markup=False,
         emoji=False,
         soft_wrap=False,
         no_color="NO_COLOR" in environ or None,
-        _environ=environ,
+        _environ={name: value for name, value in environ.items() if name not in SIZES or _is_size(value)},
     )
+
+
+def _is_size(text: str) -> bool:
+    """Whether a terminal may have so many columns or lines: 0 is what a serial console says that knows no better."""
+    return text.isascii() and text.isdigit() and 8 <= int(text[:5]) <= 2000
 
 
 def _say(console: Console, line: RenderableType) -> None:
     """One line; long ones wrap in the terminal, not here, so that paths and digests can be copied whole."""
     console.print(line, soft_wrap=True)
+
+
+def _cleaned(event: Event) -> Event:
+    """The event with texts that stay in their row and column; names are one line."""
+    texts = {
+        name: clipped(printable(text), LONGEST_TEXT) if name in LONG_TEXTS else clipped(one_line(text))
+        for name, text in event
+        if isinstance(text, str) and not isinstance(text, StrEnum)
+    }
+    return event.model_copy(update=texts)
 
 
 class Renderer:
@@ -138,7 +166,7 @@ class Renderer:
 
     def __call__(self, event: Event) -> None:
         with self._lock:
-            self._show(event)
+            self._show(_cleaned(event))
 
     def _show(self, event: Event) -> None:
         raise NotImplementedError
@@ -170,7 +198,7 @@ class Renderer:
                 hint="run it in a terminal, or answer beforehand with options and `--yes`",
             )
         with self._lock, self.suspended():
-            self._console.print(Text(prompt, style="bold"), end="", soft_wrap=True)
+            self._console.print(Text(printable(prompt), style="bold"), end="", soft_wrap=True)
             return sys.stdin.readline().strip()
 
     def _mark(self, outcome: Outcome) -> str:
@@ -225,7 +253,7 @@ class PlainRenderer(Renderer):
         return "".join(f"{word}: " for word in (phase, *steps) if word)
 
     def _line(self, text: str) -> None:
-        _say(self._console, Text(_ascii(printable(text)) if self._ascii else printable(text)))
+        _say(self._console, Text(_ascii(text) if self._ascii else text))
 
 
 class LiveRenderer(Renderer):
@@ -286,14 +314,14 @@ class LiveRenderer(Renderer):
             case PhaseFinished():
                 self._phase_finished(event)
             case Notice() if event.level == "warning":
-                _say(self._console, Text.assemble(("warning", "bold yellow"), ": ", printable(event.text)))
+                _say(self._console, Text.assemble(("warning", "bold yellow"), ": ", event.text))
             case Notice():
-                _say(self._console, Text(printable(event.text)))
+                _say(self._console, Text(event.text))
             case RunFinished():
                 self._run_finished(event)
             case TaskFinished() if event.result in BAD:
                 line = f"{event.host}: {event.task}{_because(event.message)}"
-                _say(self._console, Text.assemble("    ", self._label(event.result), " ", printable(line)))
+                _say(self._console, Text.assemble("    ", self._label(event.result), " ", line))
         if isinstance(event, StepStarted | StepFinished | Progress | TaskFinished):
             self._phase = self._phase or RunningPhase("")
             self._phase.take(event)
@@ -344,10 +372,10 @@ class LiveRenderer(Renderer):
         depth, label = place_of(step.path, {other.path for other in phase.steps})
         indent = "  " * (depth + bool(phase.name))
         if step.result or done:
-            name = Text.assemble(indent, self._label(step.result or Outcome.FAILED), f" {printable(label)}")
+            name = Text.assemble(indent, self._label(step.result or Outcome.FAILED), f" {label}")
             return ("", name, Text(seconds_text(step.elapsed()), style="dim"), "")
         bullet = "> " if self._ascii else "• "
-        name = Text.assemble(indent, (bullet, "cyan"), printable(label))
+        name = Text.assemble(indent, (bullet, "cyan"), label)
         return ("", name, Text(seconds_text(step.elapsed())), self._moving(phase, step))
 
     def _moving(self, phase: RunningPhase, step: RunningStep) -> RenderableType:
@@ -370,14 +398,18 @@ def _time(seconds: float, end: PhaseFinished | None) -> Text:
 def _ending(end: PhaseFinished) -> Text:
     """What a phase ends with: its error, or the plain facts among its proofs."""
     if end.error:
-        return Text(printable(end.error).splitlines()[0], style="red")
-    facts = (f"{key}: {scalar_text(value)}" for key, value in end.proof.items() if not isinstance(value, dict | list))
-    return Text(", ".join(facts), style="dim")
+        return Text(_first_line(end.error), style="red")
+    facts = {key: value for key, value in end.proof.items() if not isinstance(value, dict | list)}
+    return Text(scalar_text(facts) if facts else "", style="dim")
 
 
 def _because(reason: str | None) -> str:
-    lines = printable(reason or "").strip().splitlines()
-    return f": {lines[0]}" if lines else ""
+    first = _first_line(reason or "")
+    return f": {first}" if first else ""
+
+
+def _first_line(text: str) -> str:
+    return clipped(next(iter(text.strip().splitlines()), ""))
 
 
 def _ascii(text: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from homelab_provision.events import Event, Outcome, Progress, StepFinished, StepStarted, TaskFinished
-from homelab_provision.report.wording import bytes_text, printable, quantity_text, seconds_text, step_parts
+from homelab_provision.report.wording import bytes_text, quantity_text, seconds_text, step_parts
 
 RATE_WINDOW = 10.0  # seconds over which a rate is measured: long enough to be steady, short enough to be true
 
@@ -99,7 +99,7 @@ class RunningPhase:
             case TaskFinished():
                 self._tasks += 1
                 self._changed += event.result is Outcome.CHANGED
-                self._task = printable(event.task)
+                self._task = event.task
 
     def _finish(self, event: StepFinished) -> None:
         path = step_parts(event.name, self.name)
@@ -132,7 +132,7 @@ class RunningPhase:
         counted = self._counted or Progress(name=self._task, done=self._tasks, unit="tasks")
         changed = f"{self._changed} changed" if self._changed else ""
         count = quantity_text(counted.done, counted.total, counted.unit)
-        return ", ".join(filter(None, (count, changed, printable(counted.name))))
+        return ", ".join(filter(None, (count, changed, counted.name)))
 
     def at_work(self) -> bool:
         """Whether a step has not ended yet."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from homelab_provision.cli.options import json_option, print_json, print_table
+from homelab_provision.cli.options import json_option, print_json, print_table, print_text
 
 
 @click.group()
@@ -46,7 +46,7 @@ def show(run: str, as_json: bool) -> None:
         print_json(document(found))
         return
     one = summary(found)
-    click.echo(
+    print_text(
         f"{one.run}: {one.host} on {one.machine}: {one.result}, {one.seconds:.0f} s"
         + (f" ({one.note})" if one.note else "")
     )
@@ -69,4 +69,4 @@ def report(run: str) -> None:
     from homelab_provision import runs as store
     from homelab_provision.record import write_report
 
-    click.echo(write_report(store.load(run)))
+    print_text(str(write_report(store.load(run))))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from homelab_provision.cli.options import find_site, json_option, print_json, print_table, site_option
+from homelab_provision.cli.options import find_site, json_option, print_json, print_table, print_text, site_option
 
 
 @click.group()
@@ -57,7 +57,7 @@ def show_config(site_dir: Path | None, as_json: bool) -> None:
         return
     import yaml
 
-    click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
+    print_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip("\n"))
 
 
 @config.command()
@@ -84,4 +84,4 @@ def ca(site_dir: Path | None) -> None:
 
     site = load_site(find_site(site_dir))
     identities = load_identities(Vault.of(site.root, name=site.name, create=site.lab is not None), site.name)
-    click.echo(identities.site.authority.certificate, nl=False)
+    print_text(identities.site.authority.certificate.rstrip("\n"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from homelab_provision.cli.options import find_site, site_option
+from homelab_provision.cli.options import find_site, site_option, tell
 from homelab_provision.errors import Refused
 
 
@@ -60,4 +60,4 @@ def write(target: Path, site_dir: Path | None, serial: str | None, force: bool, 
             if problems := refusals(facts, size, serial):
                 raise Refused(f"{target} will not be written", evidence="\n".join(problems))
             written = write_stick(stick.image, facts, show)
-    click.echo(f"{target}: {written}", err=True)
+    tell(f"{target}: {written}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -14,7 +15,8 @@ from homelab_provision.events import Event, RunResult
 from homelab_provision.report.details import RunDetails, Tested
 from homelab_provision.report.summary import UNFINISHED, last_tries, summarise
 from homelab_provision.report.timeline import Attempt, Phase, read_attempts
-from homelab_provision.report.wording import MARKS, RESULT_MARKS, printable, scalar_text, seconds_text
+from homelab_provision.report.wording import MARKS, RESULT_MARKS, scalar_text, seconds_text
+from homelab_provision.text import printable
 
 CONSOLE_LINES = 60
 TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
@@ -34,9 +36,10 @@ def render_report(details: RunDetails, events: Sequence[Event]) -> str:
     attempts = read_attempts(events)
     summary = summarise(details.run, details.host, details.machine, details.site, events)
     environment = Environment(loader=PackageLoader("homelab_provision.report", "."), autoescape=True,
-                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    environment.filters |= {"seconds": seconds_text, "scalar": scalar_text, "printable": printable,
-                            "moment": _moment, "label": _label, "prose": _prose, "roomy": _roomy}  # fmt: skip
+                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+                              finalize=_finalize)  # fmt: skip
+    environment.filters |= {"seconds": seconds_text, "scalar": scalar_text, "moment": _moment,
+                            "label": _label, "prose": _prose, "roomy": _roomy}  # fmt: skip
     return environment.get_template("report.html.j2").render(
         details=details,
         summary=summary,
@@ -56,9 +59,15 @@ def render_report(details: RunDetails, events: Sequence[Event]) -> str:
     )
 
 
+def _finalize(value: object) -> object:
+    """Every text that the page shows goes through here; markup is what our own filters made of such a text."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def tick_marks(total: float) -> list[int]:
     """The seconds at which the time axis is marked: few enough to read, round enough to like."""
-    step = next((tick for tick in TICKS if total / tick <= MOST_TICKS), TICKS[-1])
+    days = TICKS[-1] * math.ceil(total / TICKS[-1] / MOST_TICKS)
+    step = next((tick for tick in TICKS if total / tick <= MOST_TICKS), days)
     return [mark for mark in range(0, int(total) + 1, step) if mark <= 0.95 * total]  # its label has to fit, too
 
 

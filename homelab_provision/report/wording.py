@@ -1,20 +1,12 @@
-"""How durations, sizes and foreign text read, on the terminal and in the report alike."""
+"""How durations, sizes and proofs read, on the terminal and in the report alike."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Container
 
 from homelab_provision.events import Outcome, RunResult
+from homelab_provision.text import one_line
 
-# A console or a child may send anything: colours, cursor movements, window titles, half a control sequence.
-_ESCAPES = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
-    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\)"  # OSC, DCS, …: titles, links
-    r"|\x1b[ -/]*[0-~]",  # the two- and three-byte rest
-    re.DOTALL,
-)
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 MARKS = {
@@ -31,12 +23,6 @@ RESULT_MARKS = {
     RunResult.FAILED: "✗",
     RunResult.REFUSED: "⊘",
 }
-
-
-def printable(text: str) -> str:
-    """`text` without terminal control: escape sequences and control characters go, lines and tabs stay."""
-    plain = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
-    return "".join(char for char in plain if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf"))
 
 
 def seconds_text(seconds: float) -> str:
@@ -95,5 +81,5 @@ def scalar_text(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(scalar_text, value)) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {scalar_text(part)}" for key, part in value.items()) or "none"
-    return printable(str(value))
+        return ", ".join(f"{one_line(key)}: {scalar_text(part)}" for key, part in value.items()) or "none"
+    return one_line(str(value))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision.cli.render import LiveRenderer, PlainRenderer, Renderer, print_error, renderer
+from homelab_provision.cli.render import CleanConsole, LiveRenderer, PlainRenderer, Renderer, print_error, renderer
 from homelab_provision.cli.running import Gauge, RunningPhase
 from homelab_provision.errors import ProvisionError, Refused, UsageError
 from homelab_provision.events import (
@@ -25,7 +25,7 @@ from homelab_provision.events import (
     StepStarted,
     TaskFinished,
 )
-from homelab_provision.report.wording import printable
+from homelab_provision.text import printable
 
 START = datetime(2026, 11, 23, 7, 0, tzinfo=UTC)
 TERMINAL = {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "24"}
@@ -302,3 +302,65 @@ print_error(ProvisionError("no"))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == ""
     assert done.stderr == "boot: started\nerror: no\n"
+
+
+# ---- text from outside ---------------------------------------------------------------------------------------
+
+EVIL = "\x1b]52;c;cm0gLXJmIC8=\x07\x1b[2J\u202e[red]x[/red]\r\n\x1b]0;"
+
+
+def hostile() -> list[Event]:
+    """Every text of every event, as somebody would write it who wants the terminal."""
+    return [
+        RunStarted(command=EVIL),
+        PhaseStarted(phase=f"flash{EVIL}"),
+        StepStarted(name=f"write{EVIL}"),
+        Progress(at=at(0), name=f"write{EVIL}", done=1, total=2, unit=EVIL),
+        Progress(at=at(9), name=f"write{EVIL}", done=2, total=2, unit=EVIL),
+        Progress(at=at(9), name=EVIL, done=2, total=2, unit="tasks"),
+        StepFinished(name=f"write{EVIL}", result=Outcome.OK, seconds=1),
+        TaskFinished(play=EVIL, task=EVIL, host=EVIL, result=Outcome.FAILED, seconds=1, message=EVIL),
+        Notice(text=EVIL),
+        Notice(level="warning", text=EVIL),
+        PhaseFinished(phase=f"flash{EVIL}", result=Outcome.OK, seconds=1, proof={EVIL: EVIL, "l": [EVIL]}),
+        PhaseFinished(phase="x", result=Outcome.FAILED, seconds=1, error=EVIL, evidence=EVIL, hint=EVIL),
+        RunFinished(result=RunResult.FAILED, seconds=1, error=EVIL),
+    ]
+
+
+@pytest.mark.negative
+def test_nothing_from_outside_controls_the_terminal() -> None:
+    shown = "\n".join(plain(*hostile()))
+    assert printable(shown) == shown
+    told = live(*hostile(), environ={**TERMINAL, "NO_COLOR": "1"})
+    for sequence in ("\x1b]", "\x1b[2J", "52;c;", "\u202e", "\r\n"):
+        assert sequence not in told
+    assert "[red]x[/red]" in shown
+
+
+@pytest.mark.negative
+def test_a_name_with_line_ends_stays_in_its_row() -> None:
+    lines = plain(StepStarted(name="a\nerror: all is lost"), StepFinished(name="a\nb", result=Outcome.OK, seconds=1))
+    assert lines == ["a error: all is lost …", "a b: ok, 1.0 s"]
+
+
+@pytest.mark.negative
+def test_errors_and_questions_are_clean_too() -> None:
+    log = Log()
+    print_error(ProvisionError(f"disk {EVIL}", hint=EVIL, evidence=EVIL), stream=log, environ={})
+    assert printable(log.getvalue()) == log.getvalue()
+    assert "disk [red]x[/red]" in log.getvalue()
+    console = Log()
+    CleanConsole(file=console, markup=False).print(EVIL)  # whatever forgets to clean its words
+    assert printable(console.getvalue()) == console.getvalue()
+
+
+@pytest.mark.parametrize("columns", ["0", "-1", "1", "7", "x", "99999999999", "²"])
+def test_a_terminal_of_no_sensible_width_shows_everything(columns: str) -> None:
+    environ = {**TERMINAL, "COLUMNS": columns, "LINES": columns}
+    told = live(PhaseStarted(phase="boot"), PhaseFinished(phase="boot", result=Outcome.OK, seconds=1), environ=environ)
+    assert "boot" in told
+    assert len(told) < 100_000
+    log = Log()
+    print_error(UsageError("no site here"), stream=log, environ={"COLUMNS": columns})
+    assert log.getvalue() == "error: no site here\n"

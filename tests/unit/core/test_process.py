@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision.process import REDACTED, ProcessError, background, environment, redact, run
+from homelab_provision.process import REDACTED, ProcessError, background, environment, interact, redact, run
 
 pytestmark = pytest.mark.processes
 
@@ -71,6 +71,73 @@ def test_lines_are_seen_as_they_come() -> None:
     seen: list[str] = []
     run(["printf", "one\\ntwo\\rthree"], deadline=10, on_line=seen.append)
     assert seen == ["one", "two", "three"]
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), KeyError("done"), TypeError("no"), RecursionError("deep")], ids=repr
+)
+def test_a_line_that_is_not_understood_ends_the_child_at_once(error: Exception) -> None:
+    def misunderstand(line: str) -> None:
+        raise error
+
+    started = time.monotonic()
+    with pytest.raises(ProcessError, match="cannot be understood") as caught:
+        run(["sh", "-c", 'echo \'{"done": "x"}\'; yes; sleep 60'], deadline=60, on_line=misunderstand)
+    assert time.monotonic() - started < 15
+    assert caught.value.evidence == '{"done": "x"}'
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.negative
+def test_a_full_disk_met_while_reading_is_not_blamed_on_the_child() -> None:
+    def full(line: str) -> None:
+        raise OSError(28, "No space left on device", "journal.jsonl")
+
+    with pytest.raises(OSError, match="No space left"):
+        run(["echo", "fine"], deadline=10, on_line=full)
+
+
+@pytest.mark.negative
+def test_output_without_end_is_not_kept() -> None:
+    seen = 0
+
+    def count(line: str) -> None:
+        nonlocal seen
+        seen += len(line)
+
+    flood = "import sys\nfor _ in range(200): sys.stdout.write('x' * 2**20)\nprint('\\nlast')"
+    done = run([sys.executable, "-c", flood], deadline=60, on_line=count)
+    assert done.stdout.endswith("last\n")
+    assert "bytes left out" in done.stdout
+    assert len(done.stdout) < 20 * 2**20
+    assert seen < 20 * 2**20  # a line without end is passed on as far as a line may be
+    with pytest.raises(ProcessError, match="printed more than"):
+        run([sys.executable, "-c", flood], deadline=60)
+
+
+@pytest.mark.negative
+def test_bytes_that_are_no_text_are_lines_all_the_same() -> None:
+    seen: list[str] = []
+    run(["printf", r"\377\376\000x\nnext\n"], deadline=10, on_line=seen.append)
+    assert seen == ["\ufffd\ufffd\0x", "next"]
+
+
+@pytest.mark.negative
+def test_what_cannot_be_started_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ProcessError, match="cannot be started"):
+        run(["true"], deadline=10, cwd=tmp_path / "gone")
+    with pytest.raises(ProcessError, match="null byte"):
+        run(["echo", "a\0b"], deadline=10)
+    with pytest.raises(ProcessError, match="too long"):
+        run(["echo", "x" * 200_000], deadline=10)
+    with (
+        pytest.raises(ProcessError, match="is not installed"),
+        background(["no-such-program-anywhere"], ready=lambda: True),
+    ):
+        pytest.fail("it started")
+    with pytest.raises(ProcessError, match="is not installed"):
+        interact(["no-such-program-anywhere"])
 
 
 def test_child_dies_with_a_killed_parent(tmp_path: Path) -> None:

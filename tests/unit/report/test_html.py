@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from homelab_provision.events import Notice, Outcome, RunResult
+from homelab_provision.events import Notice, Outcome, PhaseFinished, RunResult
 from homelab_provision.report.details import ReportedTest, RunDetails, parse_junit
 from homelab_provision.report.html import render_report, tick_marks
+from homelab_provision.text import printable
 from tests.unit.report.journal import Journal
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -88,6 +89,29 @@ def test_whatever_machines_say_is_text() -> None:
     assert "<script" not in rendered
     assert "\x1b" not in rendered
     assert Page(rendered).text.count("<script>alert(1)</script>red") >= 10
+
+
+@pytest.mark.negative
+def test_every_text_of_the_page_is_clean() -> None:
+    evil = "\x1b]52;c;eA==\x07\u202e\x00\udce9<b>x"
+    journal = Journal()
+    journal.run()
+    journal.begin(evil)
+    journal.task(evil, 1.0, Outcome.FAILED, evil)
+    end = PhaseFinished(phase=evil, result=Outcome.FAILED, seconds=3, error=evil, proof={evil: {evil: [evil]}})
+    journal.events.append(end)
+    journal.end(RunResult.FAILED, 6.0, evil)
+    told = RunDetails(run=evil, host=evil, machine=evil, site=evil, command=evil, image_digest=evil, plan={evil: evil})
+    rendered = render_report(told, journal.events)
+    assert printable(rendered) == rendered
+    assert "<b>" not in rendered
+    rendered.encode()
+
+
+@pytest.mark.negative
+def test_a_run_of_absurd_length_has_few_marks() -> None:
+    for total in (0, 1, 1e6, 1e9, 1e12):
+        assert len(tick_marks(total)) <= 9
 
 
 def test_it_tells_the_result_the_trouble_and_the_proof() -> None:

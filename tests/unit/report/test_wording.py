@@ -5,7 +5,6 @@ import pytest
 from homelab_provision.report.wording import (
     bytes_text,
     place_of,
-    printable,
     quantity_text,
     scalar_text,
     seconds_text,
@@ -35,11 +34,6 @@ def test_quantities() -> None:
     assert quantity_text(12, 180, "seconds") == "12 s, at most 3 m 00 s"
     assert quantity_text(7, None, "tasks") == "7 tasks"
     assert quantity_text(7, 43, "tests") == "7 of 43 tests"
-
-
-def test_terminal_control_is_removed() -> None:
-    said = "\x1b]0;title\x07a\x1b[1;31mb\x1b[0m\rc\x08\td\x1b(Be\u202e\x9bf\n"
-    assert printable(said) == "ab\nc\tdef\n"
 
 
 def test_steps_lose_the_name_of_their_phase_once() -> None:

@@ -1,0 +1,119 @@
+"""The command as a process: with streams, surroundings and files as bad as they come."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.processes, pytest.mark.negative]
+PROVISION = [sys.executable, "-m", "homelab_provision"]
+NO_TRACEBACK = ("Traceback", "Exception ignored", "a bug in provision")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home directory, and in it a site without anything to ask Ansible about."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "machines.yml").write_text("machines: {}\n")
+    (site / "hosts.yml").write_text("all: {}\n")
+    return tmp_path
+
+
+def shell(home: Path, script: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell script in which `$P` is the command; nothing in it may end in a traceback or hang."""
+    clean = {"HOME": str(home), "PATH": os.environ["PATH"], "P": " ".join(PROVISION), "LANG": "C.UTF-8"}
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env={**clean, **environ},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=60,
+        check=False,
+    )
+    assert not any(word in done.stderr for word in NO_TRACEBACK), done.stderr
+    return done
+
+
+@pytest.mark.parametrize("words", ["--help", "runs list", "config schema", "rebuild --help"])
+def test_a_reader_that_has_enough_is_no_error(home: Path, words: str) -> None:
+    done = shell(home, f"$P {words} | head -0; exit ${{PIPESTATUS[0]}}")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", ["--help", "runs list", "config schema"])
+def test_a_full_disk_behind_standard_output_is_said_once(home: Path, words: str) -> None:
+    done = shell(home, f"$P {words} > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr.count("No space left on device") == 1
+    assert done.stderr.startswith("error: standard output: ")
+
+
+def test_closed_streams(home: Path) -> None:
+    assert shell(home, "$P runs list >&-").returncode == 1
+    assert "standard output" in shell(home, "$P runs list >&-").stderr
+    assert shell(home, "$P runs list 2>&- <&-").returncode == 0
+    assert shell(home, "$P runs show 1 2>&-").returncode == 2
+    assert shell(home, "$P runs show 1 2>/dev/full").returncode == 2
+    assert shell(home, "$P runs show 1 <&- >&- 2>&-").returncode == 2
+
+
+@pytest.mark.parametrize(
+    "environ", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=str
+)
+def test_a_terminal_without_utf_8(home: Path, environ: dict[str, str]) -> None:
+    (home / "site" / "machines.yml").write_text("machines:\n  größe: {}\n")
+    done = shell(home, "$P machines list --site site; $P runs show größe", **environ)
+    assert done.returncode == 2
+    assert "machines.yml:2" in done.stderr
+    assert "is not a run" in done.stderr
+    assert done.stderr.isascii()
+
+
+def test_surroundings_that_are_missing(home: Path) -> None:
+    done = shell(home, "mkdir gone; cd gone; rmdir ../gone; $P machines list")
+    assert done.returncode == 2
+    assert "current directory has been removed" in done.stderr
+    file = home / "file"
+    file.touch()
+    done = shell(home, "$P runs list", XDG_STATE_HOME=str(file))
+    assert done.returncode == 1
+    assert f"{file}/homelab-provision" in done.stderr
+    assert "Not a directory" in done.stderr
+
+
+def test_escape_sequences_of_the_command_line_come_back_harmless(home: Path) -> None:
+    for words in (r"runs show $'\e[2J\e]0;x\a'", r"$'no-such\e[2J'", r"rebuild h --way $'\e[2J'"):
+        done = shell(home, f"$P {words}")
+        assert done.returncode == 2
+        assert "\x1b" not in done.stderr
+
+
+def test_a_bug_is_named_and_kept_but_not_shown(home: Path) -> None:
+    script = (
+        "import homelab_provision.cli as cli, homelab_provision.runs as runs, sys\n"
+        "def fail(): raise ZeroDivisionError('hunter2')\n"
+        "runs.history = fail\n"
+        "sys.argv = ['provision', 'runs', 'list']\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "a bug in provision: ZeroDivisionError" in done.stderr
+    assert "hunter2" not in done.stderr
+    (log,) = (home / ".local" / "state" / "homelab-provision" / "bugs").iterdir()
+    assert "hunter2" in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600
