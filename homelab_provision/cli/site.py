@@ -30,7 +30,7 @@ def list_machines(site_dir: Path | None, as_json: bool) -> None:
             row.name,
             row.plays or "(spare)",
             row.model or "",
-            row.serial,
+            row.serial or "none",
             f"{row.way}/{row.operator}",
             f"not {', '.join(row.distrusted_as)}" if row.distrusted_as else "",
         ]

@@ -36,4 +36,4 @@ class PersonOperator:
 
 def _named(machine: Machine) -> str:
     what = f" ({machine.model})" if machine.model else ""
-    return f"{machine.name}{what}, serial {machine.passport.serial}"
+    return f"{machine.name}{what}, {machine.passport.known_by}"

@@ -1,5 +1,6 @@
 """A site: a directory that describes one homelab, loaded and validated into frozen models."""
 
+from homelab_provision.rescue_facts import same_serial
 from homelab_provision.site.contradictions import lab_contradictions
 from homelab_provision.site.description import MachineRow, describe, machine_rows
 from homelab_provision.site.loading import load_site
@@ -20,7 +21,7 @@ from homelab_provision.site.models import (
 )
 from homelab_provision.site.players import record_player
 from homelab_provision.site.problems import Problem, SiteError
-from homelab_provision.site.values import Size, same_serial, written_size
+from homelab_provision.site.values import Size, written_size
 
 __all__ = [
     "Backup", "Disk", "DiskUse", "Firmware", "Host", "Machine", "MachineRow", "Needs", "Network", "OperatorKind",

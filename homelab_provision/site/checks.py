@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from homelab_provision.lab.model import MMC_SERIAL
+from homelab_provision.rescue_facts import serial_key
 from homelab_provision.site.document import Document, KeyPath, at, plain
 from homelab_provision.site.models import PROVISIONED_GROUP, DiskUse, Host
 from homelab_provision.site.problems import Problem
 from homelab_provision.site.validation import did_you_mean
-from homelab_provision.site.values import mac_key, serial_key
+from homelab_provision.site.values import mac_key
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ def check_machines(document: Document) -> Iterator[Problem]:
     yield from _unique(document, _at(document, machines, "passport", "serial"), serial_key,
                        "one serial twice: {text} is also that of `{first}` (line {line})",
                        "a serial that no other machine has")  # fmt: skip
+    yield from _unique(document, _at(document, machines, "passport", "board_serial"), serial_key,
+                       "one board serial twice: {text} is also that of `{first}` (line {line})",
+                       "a serial that no other machine's board has")  # fmt: skip
+    yield from _unique(document, _at(document, machines, "passport", "uuid"), serial_key,
+                       "one UUID twice: {text} is also that of `{first}` (line {line})",
+                       "a UUID that no other machine has")  # fmt: skip
     # Every virtual eMMC says the same serial: it is wired into QEMU.
     disks = [disk for disk in _disk_serials(document, machines) if disk.text != MMC_SERIAL]
     yield from _unique(document, disks, serial_key,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from homelab_provision.lab.model import LabMachine
+from homelab_provision.rescue_facts import same_serial
 from homelab_provision.site.models import Firmware, Machine, OperatorKind, Passport
-from homelab_provision.site.values import same_serial
 from homelab_provision.sizes import format_size
 
 
@@ -21,8 +21,14 @@ def lab_contradictions(machine: Machine) -> list[str]:
 
 
 def _box(passport: Passport, hardware: LabMachine) -> Iterator[str]:
-    if not same_serial(passport.serial, hardware.smbios.serial):
-        yield f"serial: passport {passport.serial}, hardware {hardware.smbios.serial}"
+    smbios = hardware.smbios
+    for what, written, made in (
+        ("serial", passport.serial, smbios.serial),
+        ("board serial", passport.board_serial, smbios.board_serial),
+        ("UUID", passport.uuid, str(smbios.uuid)),
+    ):
+        if written and not (made and same_serial(written, made)):
+            yield f"{what}: passport {written}, hardware {made or 'none'}"
     if passport.product not in (None, hardware.smbios.product):
         yield f"product: passport `{passport.product}`, hardware `{hardware.smbios.product}`"
     if passport.macs != (hardware.mac,):

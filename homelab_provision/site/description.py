@@ -17,7 +17,7 @@ class MachineRow(Frozen):
     model: str | None
     plays: str | None
     distrusted_as: tuple[str, ...]
-    serial: str
+    serial: str | None
     disk: str
     memory_mib: int | None
     address: str | None
@@ -51,7 +51,7 @@ def _row(machine: Machine) -> MachineRow:
         model=machine.model,
         plays=machine.plays,
         distrusted_as=machine.distrusted_as,
-        serial=machine.passport.serial,
+        serial=machine.passport.serial or machine.passport.board_serial or machine.passport.uuid,
         disk=disks,
         memory_mib=machine.passport.memory_mib,
         address=str(machine.address) if machine.address else None,

@@ -15,7 +15,16 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 from homelab_provision.errors import UsageError
 from homelab_provision.lab.model import LabMachine, LabNetwork
-from homelab_provision.site.values import Mac, SecretName, Serial, WrittenAge, WrittenSize, expected
+from homelab_provision.site.values import (
+    BoxSerial,
+    Mac,
+    ProductUuid,
+    SecretName,
+    Serial,
+    WrittenAge,
+    WrittenSize,
+    expected,
+)
 
 # Hosts of this group may be rebuilt; all others are only talked to.
 PROVISIONED_GROUP = "provisioned"
@@ -71,10 +80,18 @@ class Disk(Frozen):
 
 
 class Passport(Frozen):
-    """The recorded identity of a machine. The rescue system compares it seconds before anything is written."""
+    """The recorded identity of a machine. The rescue system compares it seconds before anything is written.
 
-    serial: Serial
+    The MAC addresses and the disks are always compared. A box whose firmware knows no serial of its own may be told by
+    that of its board, by its UUID, or by nothing more.
+    """
+
+    serial: BoxSerial | None = None
     """The serial of the box (DMI product serial; on a Dell the service tag)."""
+    board_serial: BoxSerial | None = None
+    """The serial of its mainboard (DMI board serial)."""
+    uuid: ProductUuid | None = None
+    """The DMI product UUID."""
     product: str | None = None
     """The DMI product name, letter by letter."""
     macs: Annotated[tuple[Mac, ...], Field(min_length=1)]
@@ -86,6 +103,15 @@ class Passport(Frozen):
     cpu_flags: tuple[str, ...] = ()
     """CPU features that hosts may need, as /proc/cpuinfo names them."""
     disks: Annotated[tuple[Disk, ...], Field(min_length=1)]
+
+    @property
+    def known_by(self) -> str:
+        """What tells this box from all others, in words."""
+        named = (("serial", self.serial), ("board serial", self.board_serial), ("product UUID", self.uuid))
+        if given := [f"{what} {value}" for what, value in named if value]:
+            return given[0]
+        disks = ", ".join(disk.serial for disk in self.disks)
+        return f"MAC address {', '.join(self.macs)} and disk {disks}"
 
     @property
     def system_disks(self) -> tuple[Disk, ...]:

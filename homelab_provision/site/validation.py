@@ -18,7 +18,8 @@ Model = TypeVar("Model", bound=BaseModel)
 _UNKNOWN_KEY = "unknown key"
 # What belongs where a key is missing, where the name of the key alone does not say it.
 _MEANING = {
-    "passport": "the identity of the box: `serial`, `macs` and `disks`; it is compared before anything is written",
+    "passport": "the identity of the box: `macs`, `disks` and, where its firmware has one, `serial` (else "
+    "`board_serial` or `uuid`); it is compared before anything is written",
     "macs": "a list of the MAC addresses of its wired network cards",
     "disks": "a list of its disks, each with `serial` and `size`",
     "size": 'bytes, or a size as in "256 GB"',

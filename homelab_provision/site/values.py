@@ -10,17 +10,15 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from homelab_provision.rescue_facts import serial_key
+from homelab_provision.site.placeholders import is_placeholder, is_placeholder_uuid
 from homelab_provision.sizes import parse_size
 
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _SIZE = re.compile(r"\d+(?:\.(\d+))?\s*([A-Za-z]*)")
 _AGE = re.compile(r"(\d+)\s*([dh])")
 _SIZE_EXPECTED = 'a size in bytes, or with a unit as in "256 GB" (10^9) or "14.7 GiB" (2^30)'
-# What firmware and USB bridges say when nobody gave them a serial: it is on thousands of boxes.
-_PLACEHOLDERS = frozenset({
-    "to be filled by o.e.m.", "default string", "system serial number", "not specified", "not applicable",
-    "serial number", "none", "0", "unknown", "n/a", "oem", "0123456789", "123456789", "1234567890", "0123456789abcdef",
-})  # fmt: skip
 # "1 TB" may be 1000 or 1024 GB, "16 GB" of eMMC are 15.8: a rounder number than that is no measurement.
 ROUNDEST = 0.03
 
@@ -32,15 +30,6 @@ EXPECTATION = "expectation"
 def expected(text: str) -> PydanticCustomError:
     """An error for a value that is not `text`, which names what belongs there. A ValueError."""
     return PydanticCustomError(EXPECTATION, "{expected}", {"expected": text})
-
-
-def same_serial(one: str, other: str) -> bool:
-    """Whether two serials name the same thing: firmware pads them, and people type them from a sticker."""
-    return serial_key(one) == serial_key(other)
-
-
-def serial_key(serial: str) -> str:
-    return " ".join(serial.split()).casefold()
 
 
 def mac_key(text: str) -> str:
@@ -60,9 +49,27 @@ def _serial(text: str) -> str:
     key = serial_key(text)
     if not key:
         raise expected("a serial, as the rescue or `dmidecode` shows it")
-    if key in _PLACEHOLDERS or (len(key) > 3 and len(set(key)) == 1):
+    if is_placeholder(text):
         raise expected("a serial that only this device has (this is a maker's placeholder)")
     return " ".join(text.split())
+
+
+def _box_serial(text: str) -> str:
+    if is_placeholder(text):
+        raise expected(
+            "a serial that only this box has (this is a maker's placeholder: leave the key out; `board_serial` or "
+            "`uuid` tell the box as well, and without any its MAC addresses and the serials of its disks do)"
+        )
+    return _serial(text)
+
+
+def _product_uuid(text: str) -> str:
+    uuid = text.strip().lower()
+    if not _UUID.fullmatch(uuid):
+        raise expected("a UUID as /sys/class/dmi/id/product_uuid shows it, as in 4c4c4544-0042-3510-8052-b3c04f4b4e32")
+    if is_placeholder_uuid(uuid):
+        raise expected("a UUID that only this box has (this is a maker's placeholder: leave the key out)")
+    return uuid
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,8 @@ SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Mac = Annotated[str, AfterValidator(_mac), WithJsonSchema(
     {"type": "string", "pattern": "^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$"})]  # fmt: skip
 Serial = Annotated[str, AfterValidator(_serial)]
+BoxSerial = Annotated[str, AfterValidator(_box_serial)]
+ProductUuid = Annotated[str, AfterValidator(_product_uuid)]
 WrittenSize = Annotated[
     Size, BeforeValidator(written_size), PlainSerializer(str, return_type=str), WithJsonSchema(_SIZE_SCHEMA)
 ]

@@ -52,7 +52,7 @@ machines.yml:12: machines.wyse-b.passport.serail: unknown key
     > 12 |       serail: BBB0001
          |       ^^^^^^
       13 |       macs: ["52:54:00:50:70:0b"]
-  expected one of: cores, cpu_flags, disks, firmware, macs, memory_mib, product, serial
+  expected one of: board_serial, cores, cpu_flags, disks, firmware, macs, memory_mib, product, serial, uuid
   did you mean `serial`?"""
     )
 
@@ -95,6 +95,29 @@ def test_a_host_on_two_machines() -> None:
 )
 def test_files_that_are_no_list_of_machines(text: str, said: str) -> None:
     assert said in problems_of(text)
+
+
+def test_a_box_without_a_serial_is_told_by_something_else() -> None:
+    for line, known_by in (
+        ("board_serial: PF2X0ABC", "board serial PF2X0ABC"),
+        ("uuid: 4C4C4544-0042-3510-8052-B3C04F4B4E32", "product UUID 4c4c4544-0042-3510-8052-b3c04f4b4e32"),
+        ("cores: 4", "MAC address 52:54:00:50:70:0a and disk SYS-A"),
+    ):
+        machine = site_of(MACHINES.replace("serial: AAA0001", line)).machines["wyse-a"]
+        assert machine.passport.known_by == known_by
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("board_serial: PF2X0ABC", "board_serial: pf2x0abc"),
+        ("uuid: 4c4c4544-0042-3510-8052-b3c04f4b4e32", "uuid: 4C4C4544-0042-3510-8052-B3C04F4B4E32"),
+    ],
+)
+def test_no_two_boxes_are_told_by_the_same(first: str, second: str) -> None:
+    both = MACHINES.replace("serial: AAA0001", first).replace("serial: BBB0001", second)
+    assert "is also that of `wyse-a` (line 5)" in problems_of(both)
 
 
 def test_a_site_may_have_no_machines_yet() -> None:

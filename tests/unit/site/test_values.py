@@ -6,9 +6,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from homelab_provision.site import Size, same_serial, written_size
-from homelab_provision.site.values import Mac, Serial
+from homelab_provision.site.values import BoxSerial, Mac, ProductUuid, Serial
 
-MAC, SERIAL = TypeAdapter(Mac), TypeAdapter(Serial)
+MAC, SERIAL, BOX, UUID = (TypeAdapter(kind) for kind in (Mac, Serial, BoxSerial, ProductUuid))
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,56 @@ def test_serials_are_compared_as_people_copy_them() -> None:
     assert not same_serial("WD-WCC4", "WD-WCC41")
 
 
-@pytest.mark.parametrize("text", ["", "  ", "To be filled by O.E.M.", "Default  string", "00000000", "None"])
+# As firmware prints them: DMI dumps, and what inventory tools leave out.
+PLACEHOLDERS = (
+    "", "  ", "To be filled by O.E.M.", "To Be Filled By O.E.M", "Default  string", "default_string", "00000000",
+    "0", "None", "N/A", "NA", "Not Specified", "Not Applicable", "Not Available", "Not Provided", "None Provided",
+    "Unknown", "System Serial Number", "Chassis Serial Number", "Base Board Serial Number", "Serial Number",
+    "SerialNumber", "Unspecified System Serial Number", "$(SERIAL_NUMBER)", "$(DEFAULT_STRING)", "OEM", "O.E.M.",
+    "OEM Default string000", "xxxxxxx", "XXXXXXXXXXX", "........", "................", "-", "---", "123456789",
+    "1234567890", "12345678", "0123456789", "0123456789ABCDEF", "1234567890123456", "SSN12345678901234567890",
+    "BSN12345678901234567", "INVALID", "MB-1234567890", "empty", "Null", "TBD", "test", "<OUT OF SPEC>",
+    "<BAD INDEX>", "0x00000000", "FFFFFFFF", "1111111", "No Asset Information", "Undefined", "System manufacturer",
+    "abcdefgh", "Filled By OEM", "System Serial#", "Eval",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", PLACEHOLDERS)
 def test_a_placeholder_is_no_serial(text: str) -> None:
+    for kind in (SERIAL, BOX):
+        with pytest.raises(ValidationError):
+            kind.validate_python(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "7XK2M33", "LAB5070A", "S3YJNX0K-42", "0xdeadbeef", "0x0d0cd407", "00012340", "WD-WCC4E1234567", "123",
+        "PF0ABC12", "FRANDACPA1234567", "5CD123456X", "2102E4D3A1B7", "1000000001", "MXL12345678", "NA7T0X11",
+        "SN850X-1",
+    ],
+)  # fmt: skip
+def test_a_real_serial_is_taken(text: str) -> None:
+    assert BOX.validate_python(text) == SERIAL.validate_python(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "00000000-0000-0000-0000-000000000000", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
+        "03000200-0400-0500-0006-000700080009", "00020003-0004-0005-0006-000700080009",
+        "fefefefe-fefe-fefe-fefe-fefefefefefe", "12345678-1234-5678-90ab-cddeefaabbcc",
+        "56f49712-ffff-ffff-ffff-ffffffffffff", "Not Settable", "4c4c4544", "",
+    ],
+)  # fmt: skip
+def test_a_placeholder_is_no_uuid(text: str) -> None:
     with pytest.raises(ValidationError):
-        SERIAL.validate_python(text)
+        UUID.validate_python(text)
+
+
+def test_a_uuid_has_one_form() -> None:
+    for text in ("4C4C4544-0042-3510-8052-B3C04F4B4E32", "76006b9c-c49c-0000-0000-000000000000"):
+        assert UUID.validate_python(f" {text}") == text.lower()
 
 
 def test_a_serial_keeps_its_zeros_and_its_case() -> None:
