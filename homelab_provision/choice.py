@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from homelab_provision.disk_content import content, is_own_layout, may_go_on
 from homelab_provision.errors import Refused
-from homelab_provision.passport import MachineFacts, SeenDisk, SeenPartition, Signature
+from homelab_provision.passport import MachineFacts, SeenDisk, hidden_disks
+from homelab_provision.rescue_facts import same_serial
 from homelab_provision.site.models import PROVISIONED_GROUP, Disk, Firmware, Host, Machine, Needs, Passport, Site
-from homelab_provision.site.values import same_serial
 from homelab_provision.sizes import format_size
 
 # ESP, a root that a small image fits into, and something left for the data.
 MINIMUM_TARGET_BYTES = 6 * 10**9
 # USB is never written: an external disk may be anybody's, and it may call itself sda and not removable.
 WRITABLE_TRANSPORTS = frozenset({"sata", "nvme", "mmc", "virtio"})
-# The partitions that a flash makes, and what it puts into them.
-OWN_LAYOUT = {"hlp-esp": {"vfat"}, "hlp-root": {"ext4"}, "hlp-srv": {"ext4"}}
-_OWN_MUST = {"hlp-esp", "hlp-root"}
-_TABLES = frozenset({"gpt", "pmbr", "dos"})
-_PLAIN_NAMES = {
-    "lvm2_member": "LVM physical volume",
-    "crypto_luks": "LUKS encrypted volume",
-    "zfs_member": "member of a ZFS pool",
-    "linux_raid_member": "member of a Linux RAID",
-    "ddf_raid_member": "member of a RAID (DDF)",
-    "isw_raid_member": "member of a RAID (Intel)",
-    "bcache": "bcache device",
-    "swap": "swap space",
-}
+# The writer and the image's ESP count in these.
+SECTOR_BYTES = 512
 
 
 class Allowance(StrEnum):
@@ -37,13 +26,17 @@ class Allowance(StrEnum):
 
     BLANK = "blank"
     OWN_LAYOUT = "own layout"
+    UNFINISHED = "own unfinished write"
     PASSPORT = "declared in the passport"
     OPTION = "--erase"
 
 
 @dataclass(frozen=True)
 class Target:
-    """The one disk that may be written. `content` tells, line by line, what will be gone."""
+    """The one disk that may be written. `content` tells, line by line, what will be gone.
+
+    `serial` is letter by letter what the rescue read, so that the writer finds what was seen here.
+    """
 
     name: str
     path: str
@@ -61,10 +54,14 @@ def choose_target(
     facts: MachineFacts,
     erase: frozenset[str] = frozenset(),
     minimum_bytes: int = MINIMUM_TARGET_BYTES,
+    *,
+    run: str | None = None,
+    keep_data: bool = False,
 ) -> Target:
     """The disk of the box that is the passport's system disk, if it may be written.
 
-    `erase` holds the serials that the user gave up with `--erase`. Raises Refused with what was expected,
+    `erase` holds the serials that the user gave up with `--erase`; `run` is the run that asks, which may go on with
+    what it began, and `keep_data` whether it leaves the data partition alone. Raises Refused with what was expected,
     what was found and what to do, whenever there is a doubt.
     """
     wanted, seen = _the_one(passport, facts)
@@ -73,6 +70,8 @@ def choose_target(
     own, foreign = is_own_layout(seen), tuple(dict.fromkeys(content(seen)))
     if own:
         allowed = Allowance.OWN_LAYOUT
+    elif may_go_on(seen, run, keep_data=keep_data):
+        allowed = Allowance.UNFINISHED
     elif not foreign:
         allowed = Allowance.BLANK
     elif wanted.erase:
@@ -83,12 +82,12 @@ def choose_target(
         raise Refused(
             f"{seen.path} ({_about(seen)}) is the right disk, but it is not empty; nothing was written",
             evidence="\n".join(["on it:", *(f"  {line}" for line in foreign)]),
-            hint=f"if all of this may go, say `--erase {wanted.serial}`",
+            hint=_go_on_or_erase(seen, wanted),
         )
     return Target(
         name=seen.name,
         path=seen.path,
-        serial=wanted.serial,
+        serial=seen.serial or wanted.serial,
         size_bytes=seen.size_bytes,
         model=seen.model,
         transport=seen.transport,
@@ -98,56 +97,12 @@ def choose_target(
     )
 
 
-def is_own_layout(disk: SeenDisk) -> bool:
-    """Whether the disk holds what a flash makes of it, and nothing besides."""
-    names = [partition.name or "" for partition in disk.partitions]
-    tables = {signature.type.lower() for signature in disk.signatures}
-    return (
-        len(names) == len(set(names))
-        and _OWN_MUST <= set(names) <= OWN_LAYOUT.keys()
-        and "gpt" in tables
-        and tables <= _TABLES
-        and all(
-            {signature.type for signature in partition.signatures} <= OWN_LAYOUT[partition.name or ""]
-            for partition in disk.partitions
-        )
-    )
-
-
-def content(disk: SeenDisk) -> Iterator[str]:
-    """What stands on a disk, a line each; nothing for a blank one (or one with an empty partition table).
-
-    Some things show twice (a FAT has two marks), and so do their lines.
-    """
-    tables = [signature for signature in disk.signatures if signature.type.lower() in _TABLES]
-    for signature in disk.signatures:
-        if signature not in tables:
-            yield f"{disk.name}  {_called(signature)}, on the whole disk ({format_size(disk.size_bytes)})"
-    for partition in disk.partitions:
-        yield from _partition_content(disk, partition)
-    if not disk.partitions and tables and not any(_at_the_start(table) for table in tables):
-        yield f"{disk.name}  backup of a partition table whose first copy is lost"
-
-
-def _partition_content(disk: SeenDisk, partition: SeenPartition) -> Iterator[str]:
-    node = f"{disk.name}{'p' if disk.name[-1].isdigit() else ''}{partition.number}"
-    name = f", partition `{partition.name}`" if partition.name else ""
-    size = f" ({format_size(partition.size_bytes)})"
-    if not partition.signatures:
-        yield f"{node}  a partition with unknown content{name}{size}"
-    for signature in partition.signatures:
-        yield f"{node}  {_called(signature)}{name}{size}"
-
-
-def _called(signature: Signature) -> str:
-    kind = _PLAIN_NAMES.get(signature.type.lower(), signature.type)
-    return f"{kind} `{signature.label}`" if signature.label else kind
-
-
-def _at_the_start(table: Signature) -> bool:
-    """A partition table counts from one of the first sectors; its backup copy stands in the last one."""
-    offset = int(table.offset or "0", 0) if isinstance(table.offset, str) else table.offset
-    return offset is None or offset <= 4096
+def _go_on_or_erase(seen: SeenDisk, wanted: Disk) -> str:
+    erase = f"if all of this may go, say `--erase {wanted.serial}`"
+    if seen.unfinished and seen.unfinished.alone:
+        resume = f"provision rebuild {seen.unfinished.host} --resume"
+        return f"`{resume}` goes on with it, and so does a new rebuild with `--keep-data`; {erase}"
+    return erase
 
 
 def _the_one(passport: Passport, facts: MachineFacts) -> tuple[Disk, SeenDisk]:
@@ -159,7 +114,8 @@ def _the_one(passport: Passport, facts: MachineFacts) -> tuple[Disk, SeenDisk]:
             f"no disk of this box is the system disk of its passport, {wanted or '(it names none)'}; "
             "nothing was written",
             evidence=_all_disks(facts),
-            hint="if the disk was replaced, write its serial and size into machines.yml",
+            hint=hidden_disks(facts, passport)
+            or "if the disk was replaced, write its serial and size into machines.yml",
         )
     if len(pairs) > 1:
         names = ", ".join(seen.path for _, seen in pairs)
@@ -191,6 +147,13 @@ def _refuse_unfit(wanted: Disk, seen: SeenDisk, minimum_bytes: int) -> None:
             f"{seen.path} ({_about(seen)}) hangs on `{seen.transport}`: it cannot be told whether it is "
             "a built-in disk; nothing was written",
             hint=f"disks that can be written hang on {', '.join(sorted(WRITABLE_TRANSPORTS))}",
+        )
+    if seen.sector_bytes != SECTOR_BYTES:
+        raise Refused(
+            f"{seen.path} ({_about(seen)}) has sectors of {seen.sector_bytes} bytes, the image is made for sectors of "
+            f"{SECTOR_BYTES}; nothing was written",
+            hint="many such disks can be switched to 512 bytes, which erases them: `nvme id-ns -H` shows the formats "
+            "of an NVMe disk and `nvme format --lbaf=N` chooses one; `hdparm --set-sector-size 512` is for SATA",
         )
     if seen.holds_rescue:
         raise Refused(

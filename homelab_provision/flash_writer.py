@@ -5,14 +5,16 @@
     python3 flash_writer.py commit      plan.json                   partition table, boot entry
 
 The partition table is written last, by `commit`. Until then the disk carries none, so that one that was
-half written does not boot; the kernel is told of the partitions without a table (BLKPG).
+half written does not boot; the kernel is told of the partitions without a table (BLKPG). In its place stands a mark
+(`rescue_facts.unfinished`), by which a disk that was half written is told from a stranger's.
 
 Every line of standard output is a JSON object: {"stage", "done", "total"} in bytes while it works, {"result": …}
 at the end, {"error": …} if it gives up (exit status 1). Nothing is asked and nothing is decided here: the plan
 says what to do, and whatever differs from it is an error.
 
-plan.json: {"disk": path, "serial", "size_bytes", "keep_data": bool, "layout": `Layout.as_plan()`, "digest_algorithm",
-"extents": [{"partition": name, "offset", "length", "digest"}, …] in the order of the payload, "boot_label"}.
+plan.json: {"disk": path, "serial", "size_bytes", "run", "host", "keep_data": bool, "layout": `Layout.as_plan()`,
+"digest_algorithm", "extents": [{"partition": name, "offset", "length", "digest"}, …] in the order of the payload,
+"boot_label"}.
 """
 
 from __future__ import annotations
@@ -88,17 +90,28 @@ def node(plan: Plan, name: str) -> str:
     return f"{disk}{'p' if disk[-1].isdigit() else ''}{partitions(plan)[name]['number']}"
 
 
-def check_disk(plan: Plan) -> None:
-    """The disk is still the one that was chosen. Read again in the breath before each write."""
+def check_disk(plan: Plan, handle: int | None = None) -> None:
+    """The disk is still the one that was chosen, and so is the opened one (`handle`). Read again in the breath before
+    each write."""
     block = Path("/sys/block") / Path(plan["disk"]).name
     kind = rescue_facts.transport(str(block.resolve()))
     serial = rescue_facts.serial(block, kind)
     size = int(rescue_facts.read(block / "size") or 0) * SECTOR
-    if (serial, size) != (plan["serial"], plan["size_bytes"]) or kind == "usb":
+    same = rescue_facts.same_serial(serial or "", plan["serial"] or "") and size == plan["size_bytes"]
+    if not serial or not same or kind == "usb":
         raise GiveUp(
             f"{plan['disk']} is {kind}, serial {serial}, {size} bytes; "
             f"the plan wants serial {plan['serial']}, {plan['size_bytes']} bytes"
         )
+    if (sector := rescue_facts.sector_bytes(block)) != SECTOR:
+        raise GiveUp(f"{plan['disk']} has sectors of {sector} bytes; the image is made for {SECTOR}")
+    if handle is not None and (number := device_number(handle)) != rescue_facts.read(block / "dev"):
+        raise GiveUp(f"{plan['disk']} is another disk now than the one that was looked at ({number})")
+
+
+def device_number(handle: int) -> str:
+    seen = os.fstat(handle).st_rdev
+    return f"{os.major(seen)}:{os.minor(seen)}"
 
 
 # ---- write ---------------------------------------------------------------------------------------------------
@@ -115,6 +128,7 @@ def write(plan: Plan, payload: BinaryIO) -> None:
     except OSError as error:
         raise GiveUp(f"{plan['disk']} is in use or cannot be opened: {error.strerror}") from None
     try:
+        check_disk(plan, handle)
         forget_table(handle, plan)
         starts = {name: part["start"] * SECTOR for name, part in partitions(plan).items()}
         total = sum(extent["length"] for extent in plan["extents"])
@@ -132,15 +146,21 @@ def write(plan: Plan, payload: BinaryIO) -> None:
 
 
 def forget_table(handle: int, plan: Plan) -> None:
-    """Overwrite both copies of the old partition table, and make the kernel forget its partitions."""
+    """Overwrite both copies of the old partition table, and make the kernel forget its partitions.
+
+    The mark comes first: from here on nobody but its run may know what the disk holds.
+    """
     zeros = mmap.mmap(-1, MIB)
+    leave_mark(handle, plan)
     size = plan["size_bytes"]
     start = size - MIB
     if plan["keep_data"]:
         last = partitions(plan)["hlp-srv"]  # it may reach up to the backup table
         start = max(start, (last["start"] + last["sectors"]) * SECTOR)
     start, end = -(-start // DIRECT_UNIT) * DIRECT_UNIT, size // DIRECT_UNIT * DIRECT_UNIT
-    os.pwrite(handle, zeros, 0)
+    after = rescue_facts.UNFINISHED_AT + DIRECT_UNIT
+    os.pwrite(handle, memoryview(zeros)[: rescue_facts.UNFINISHED_AT], 0)
+    os.pwrite(handle, memoryview(zeros)[: MIB - after], after)
     os.pwrite(handle, memoryview(zeros)[: end - start], start)
     if rest := size - end:
         with opened(plan["disk"], os.O_RDWR) as buffered:
@@ -154,6 +174,23 @@ def forget_table(handle: int, plan: Plan) -> None:
         except OSError:
             time.sleep(0.1 * attempt)
     raise GiveUp(f"the kernel holds on to the old partitions of {plan['disk']}")
+
+
+def leave_mark(handle: int, plan: Plan) -> None:
+    """Say on the disk whose unfinished write this is, and which data it keeps."""
+    data = partitions(plan)["hlp-srv"]
+    keep = {name: data[name] for name in ("start", "sectors", "uuid")} if plan["keep_data"] else None
+    block = mmap.mmap(-1, DIRECT_UNIT)
+    block.write(rescue_facts.unfinished_mark(plan["run"], plan["host"], keep))
+    os.pwrite(handle, block, rescue_facts.UNFINISHED_AT)
+    os.fsync(handle)
+
+
+def take_mark_away(disk: str) -> None:
+    """The last of an unfinished write: now the table tells what the disk holds."""
+    with opened(disk, os.O_RDWR) as handle:
+        os.pwrite(handle, bytes(DIRECT_UNIT), rescue_facts.UNFINISHED_AT)
+        os.fsync(handle)
 
 
 def written(
@@ -358,6 +395,7 @@ def commit(plan: Plan, _: BinaryIO) -> None:
     wanted = [(part["name"], part["start"], part["sectors"]) for part in plan["layout"]["partitions"]]
     if found != wanted:
         raise GiveUp(f"the partition table reads {found}, it should read {wanted}")
+    take_mark_away(plan["disk"])
     say(result="committed", table=table["id"], boot_entry=boot_entry(plan))
 
 

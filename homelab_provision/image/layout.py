@@ -148,10 +148,13 @@ def plan_layout(
 
 
 def kept_data(disk: Mapping[str, Any]) -> KeptData | None:
-    """The data partition to keep, from the facts of a disk (`rescue_facts`).
+    """The data partition to keep, from the facts of a disk (`rescue_facts`), or from the mark of a write that was to
+    keep it and did not end.
 
     `None` if the disk does not have our own layout, or no file system of ours on its data partition.
     """
+    if (mark := disk.get("unfinished")) and mark["alone"] and mark["keep"]:
+        return KeptData(int(mark["keep"]["start"]), int(mark["keep"]["sectors"]), str(mark["keep"]["uuid"]))
     partitions: Sequence[Mapping[str, Any]] = disk.get("partitions", ())
     if [p.get("name") for p in sorted(partitions, key=lambda p: int(p["number"]))] != list(NAMES):
         return None

@@ -17,6 +17,7 @@ from homelab_provision.passport import MachineFacts
 from homelab_provision.paths import PACKAGE
 from homelab_provision.phases.context import Rebuild
 from homelab_provision.phases.identify import FACTS_FILE, FACTS_SCRIPT, judge
+from homelab_provision.site import same_serial
 from homelab_provision.ssh import RESCUE
 
 WRITER = PACKAGE / "flash_writer.py"
@@ -71,12 +72,12 @@ def _layout(rebuild: Rebuild, target: Target, image: Image) -> Layout:
 
 
 def _kept(rebuild: Rebuild, target: Target) -> KeptData:
-    """Where the data lies that has to stay. After an interrupted write only this run still knows it."""
+    """Where the data lies that has to stay. After an interrupted write this run still knows it, or the disk's mark."""
     earlier = rebuild.run.directory / PLAN_FILE
     if earlier.exists():
         plan = json.loads(earlier.read_text())
         part = plan["layout"]["partitions"][-1]
-        if plan["keep_data"] and plan["serial"] == target.serial:
+        if plan["keep_data"] and same_serial(plan["serial"], target.serial):
             return KeptData(part["start"], part["sectors"], part["uuid"])
     facts = json.loads((rebuild.run.directory / FACTS_FILE).read_text())
     found = kept_data(next(disk for disk in facts["disks"] if disk["path"] == target.path))
@@ -94,6 +95,8 @@ def _place(rebuild: Rebuild, target: Target, image: Image, layout: Layout) -> No
         "disk": target.path,
         "serial": target.serial,
         "size_bytes": target.size_bytes,
+        "run": rebuild.run.id,
+        "host": rebuild.plan.host,
         "keep_data": rebuild.plan.keep_data,
         "layout": layout.as_plan(),
         "digest_algorithm": image.digest_algorithm,

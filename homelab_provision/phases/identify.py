@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
-from homelab_provision.choice import Target, choose_target, content
+from homelab_provision.choice import Target, choose_target
+from homelab_provision.disk_content import kept_content
 from homelab_provision.events import Proof, step
-from homelab_provision.image.layout import DATA
 from homelab_provision.passport import MachineFacts, require_match
 from homelab_provision.paths import PACKAGE
 from homelab_provision.phases.context import Rebuild
@@ -19,7 +19,7 @@ FACTS_FILE = "facts.json"
 
 def read_facts(rebuild: Rebuild) -> MachineFacts:
     """Ask the rescue what machine it runs on. The answer is kept in the run's directory."""
-    shown = rebuild.ssh.run(RESCUE, "python3", "-", input=FACTS_SCRIPT.read_bytes(), deadline=120)
+    shown = rebuild.ssh.run(RESCUE, "python3", "-", input=FACTS_SCRIPT.read_bytes(), deadline=300)
     rebuild.run.write(FACTS_FILE, shown.stdout)
     return MachineFacts.model_validate_json(shown.stdout)
 
@@ -27,7 +27,9 @@ def read_facts(rebuild: Rebuild) -> MachineFacts:
 def judge(rebuild: Rebuild, facts: MachineFacts) -> Target:
     """Compare the machine with its passport and choose the disk; raises `Refused` unless everything matches."""
     require_match(rebuild.machine, facts, rebuild.site.machines.values())
-    return choose_target(rebuild.machine.passport, facts, rebuild.plan.erase)
+    return choose_target(
+        rebuild.machine.passport, facts, rebuild.plan.erase, run=rebuild.run.id, keep_data=rebuild.plan.keep_data
+    )
 
 
 def lost(target: Target, facts: MachineFacts, *, keep_data: bool) -> tuple[str, ...]:
@@ -35,8 +37,8 @@ def lost(target: Target, facts: MachineFacts, *, keep_data: bool) -> tuple[str, 
     if not keep_data:
         return target.content
     seen = next(disk for disk in facts.disks if disk.name == target.name)
-    others = [partition for partition in seen.partitions if partition.name != DATA]
-    return tuple(dict.fromkeys(content(seen.model_copy(update={"partitions": others}))))
+    kept = set(kept_content(seen))
+    return tuple(line for line in target.content if line not in kept)
 
 
 def run(rebuild: Rebuild) -> Proof:
@@ -48,7 +50,7 @@ def run(rebuild: Rebuild) -> Proof:
         f"{target.path} ({target.model or target.transport}, serial {target.serial}, {format_size(target.size_bytes)})"
     )
     losses: list[JsonValue] = [*lost(target, facts, keep_data=rebuild.plan.keep_data)] or ["nothing: the disk is blank"]
-    rebuild.say(f"passport matches: {rebuild.machine.name}, serial {rebuild.machine.passport.serial}")
+    rebuild.say(f"passport matches: {rebuild.machine.name}, {rebuild.machine.passport.known_by}")
     rebuild.say(f"will write {disk}; this erases {'; '.join(map(str, losses))}")
     if not rebuild.consent:
         rebuild.person.confirm(

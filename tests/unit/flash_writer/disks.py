@@ -106,6 +106,8 @@ def plan_for(disk: Disk, layout: Layout, image: Sequence[Piece], **changes: Any)
         "disk": str(disk.device),
         "serial": SERIAL,
         "size_bytes": disk.size,
+        "run": "20261123T070000Z-db-wyse-4f1c",
+        "host": "db-wyse",
         "keep_data": False,
         "layout": layout.as_plan(),
         "digest_algorithm": "crc32",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from homelab_provision.choice import choose_target
+from homelab_provision.choice import Target, choose_target
 from homelab_provision.errors import ExitCode, Refused
 from homelab_provision.passport import MachineFacts, compare
 from homelab_provision.phases.identify import lost
@@ -34,6 +34,12 @@ def _id(case: dict[str, Any]) -> str:
     return f"{case['box']}-{case['passport']}{erase}"
 
 
+def choose(case: dict[str, Any]) -> Target:
+    erase, keep = frozenset[str](case.get("erase", ())), bool(case.get("keep_data"))
+    papers = passport(case["passport"])
+    return choose_target(papers, box(case["box"]), erase, run=case.get("run"), keep_data=keep)
+
+
 @pytest.mark.parametrize("case", CASES, ids=_id)
 def test_passport(case: dict[str, Any]) -> None:
     found = compare(passport(case["passport"]), box(case["box"]))
@@ -42,7 +48,7 @@ def test_passport(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", [case for case in CASES if "target" in case], ids=_id)
 def test_target(case: dict[str, Any]) -> None:
-    target = choose_target(passport(case["passport"]), box(case["box"]), frozenset(case.get("erase", ())))
+    target = choose(case)
     assert (target.name, target.path) == (case["target"], f"/dev/{case['target']}")
     assert target.allowed_by == case["allowed_by"]
     assert target.own_layout is case.get("own_layout", False)
@@ -56,7 +62,7 @@ def test_target(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if "refused" in case], ids=_id)
 def test_refusal(case: dict[str, Any]) -> None:
     with pytest.raises(Refused) as caught:
-        choose_target(passport(case["passport"]), box(case["box"]), frozenset(case.get("erase", ())))
+        choose(case)
     refusal = caught.value
     assert refusal.exit_code == ExitCode.REFUSED
     said = "\n".join(part for part in (refusal.message, refusal.evidence, refusal.hint) if part)

@@ -12,7 +12,7 @@ from homelab_provision import rescue_facts
 from homelab_provision.choice import choose_target
 from homelab_provision.errors import Refused
 from homelab_provision.passport import MachineFacts
-from homelab_provision.rescue_facts import STICK_LABEL, collect
+from homelab_provision.rescue_facts import STICK_LABEL, Unreadable, collect
 from homelab_provision.site.models import Passport
 from tests.unit.rescue_facts.computer import MMC, NVME, SATA, USB, USB_DEVICE, VIRTIO, Computer
 
@@ -25,6 +25,7 @@ LVM = {"offset": "0x218", "type": "LVM2_member", "uuid": "u", "label": None, "us
 def computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Computer:
     found = Computer(tmp_path)
     monkeypatch.setattr(rescue_facts, "output", found.output)
+    monkeypatch.setattr(rescue_facts, "examine", found.examine)
     return found
 
 
@@ -90,12 +91,11 @@ def test_serial_of_a_virtio_disk_lies_beside_its_size(computer: Computer) -> Non
 
 def test_boot_areas_of_an_emmc_are_told_from_its_disk(computer: Computer) -> None:
     computer.disk("mmcblk0", MMC, 61071360, serial="0x0d0cd407\n", name="hB8aP>\n")
-    for area in ("mmcblk0boot0", "mmcblk0boot1", "mmcblk0rpmb"):
-        computer.disk(area, f"{MMC}/{area}", 8192)
+    areas = {f"mmcblk0{area}" for area in ("boot0", "boot1", "rpmb", "gp0", "gp1", "gp2", "gp3")}
+    for area in areas:
+        computer.disk(area, f"{MMC}/{area}", 8192, serial="0x0d0cd407\n")
     disks = {disk["name"]: disk for disk in collect(computer.root)["disks"]}
-    assert {name for name, disk in disks.items() if disk["boot_area"]} == {
-        "mmcblk0boot0", "mmcblk0boot1", "mmcblk0rpmb",
-    }  # fmt: skip
+    assert {name for name, disk in disks.items() if disk["boot_area"]} == areas
     assert disks["mmcblk0"]["model"] == "hB8aP>"
 
 
@@ -110,10 +110,50 @@ def test_size_is_in_bytes_and_read_only_and_removable_are_told(computer: Compute
 
 
 def test_what_is_no_disk_or_holds_no_medium_is_left_out(computer: Computer) -> None:
-    for name in ("loop0", "ram0", "zram0", "sr0", "dm-0", "md127", "nbd0", "fd0"):
+    for name in ("loop0", "ram0", "zram0", "sr0", "dm-0", "md127", "nbd0", "fd0", "mtdblock0", "pmem0", "zd16", "drbd0",
+                 "rbd0", "bcache0", "nullb0", "ublkb0", "rnbd0", "nvme0c0n1", "nvme1c2n3"):  # fmt: skip
         computer.disk(name, f"virtual/{name}")
     computer.disk("sdc", USB, 0)  # a card reader without a card
     assert collect(computer.root)["disks"] == []
+
+
+def test_a_path_to_a_disk_that_the_kernel_hides_is_no_second_disk(wyse: Computer) -> None:
+    """NVMe multipath: the disk is nvme0n1, and every way to it a hidden one that says the same serial."""
+    wyse.disk("nvme0n1", "virtual/nvme-subsystem/nvme-subsys0", 500118192, serial="NVME-1\n")
+    wyse.disk("nvme0c0n1", NVME, 500118192, serial="NVME-1\n")
+    wyse.disk("sdz", SATA.replace("ata1", "ata3"), 500118192, serial="NVME-1\n")
+    wyse.put("sys/block/sdz/hidden", "1\n")
+    disk = {"serial": "NVME-1", "size": 256060514304}
+    passport = Passport.model_validate(PASSPORT.model_dump() | {"disks": [disk]})
+    assert choose_target(passport, facts_of(wyse)).path == "/dev/nvme0n1"
+
+
+def test_sectors_are_told_and_a_disk_with_large_ones_is_refused(wyse: Computer) -> None:
+    wyse.put("sys/block/sda/queue/logical_block_size", "512\n")
+    assert facts_of(wyse).disks[1].sector_bytes == 512
+    wyse.put("sys/block/sda/queue/logical_block_size", "4096\n")
+    with pytest.raises(Refused, match=r"sectors of 4096 bytes.*nothing was written") as refused:
+        choose_target(PASSPORT, facts_of(wyse), frozenset({"S3YJNX0K-42"}))
+    assert "nvme format" in (refused.value.hint or "")
+
+
+def test_the_serial_travels_letter_by_letter_as_it_was_seen(wyse: Computer) -> None:
+    wyse.disk("nvme0n1", NVME, 500118192, serial="NVMe-1  b\n")
+    disk = {"serial": "nvme-1 B", "size": 256060514304}
+    passport = Passport.model_validate(PASSPORT.model_dump() | {"disks": [disk]})
+    assert choose_target(passport, facts_of(wyse)).serial == "NVMe-1  b"
+
+
+def test_storage_controllers_are_told_and_who_hides_disks(wyse: Computer) -> None:
+    for slot, words in {"00:0e.0": ("010400", "8086", "467f"), "00:17.0": ("010601", "8086", "a282"),
+                        "00:02.0": ("030000", "8086", "3185")}.items():  # fmt: skip
+        for name, word in zip(("class", "vendor", "device"), words, strict=True):
+            wyse.put(f"sys/bus/pci/devices/0000:{slot}/{name}", f"0x{word}\n")
+    wyse.put("sys/bus/pci/devices/0000:00:17.0/remapped_nvme", "1\n")
+    assert collect(wyse.root)["storage"] == [
+        {"class": "0104", "id": "8086:467f", "hidden_nvme": 0},
+        {"class": "0106", "id": "8086:a282", "hidden_nvme": 1},
+    ]
 
 
 def test_partitions_have_their_names_and_uuids_from_the_table(computer: Computer) -> None:
@@ -169,14 +209,27 @@ def test_a_disk_that_cannot_be_looked_at_says_so_and_the_others_are_as_they_are(
 
 
 @pytest.mark.negative
-def test_a_table_that_cannot_be_read_is_an_error_of_its_disk(
-    computer: Computer, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("answer", [{}, Unreadable("/dev/sda: does not contain a recognized partition table")])
+def test_partitions_that_no_table_explains_are_foreign_and_may_be_erased(
+    wyse: Computer, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any] | Unreadable
 ) -> None:
-    computer.disk("sda", SATA)
-    computer.partition("sda", 1, 2048, 16)
-    ask = computer.output
-    monkeypatch.setattr(rescue_facts, "output", lambda *argv: {} if argv[0] == "sfdisk" else ask(*argv))
-    assert "partitiontable" in only_disk(computer)["error"]
+    """A table that only the kernel knows, or one that was erased after the kernel had read it."""
+    wyse.partition("sda", 1, 2048, 16)
+    ask = wyse.output
+
+    def output(*argv: str) -> dict[str, Any]:
+        if argv[0] != "sfdisk":
+            return ask(*argv)
+        if isinstance(answer, Unreadable):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(rescue_facts, "output", output)
+    facts = facts_of(wyse)
+    with pytest.raises(Refused, match="not empty") as refused:
+        choose_target(PASSPORT, facts)
+    assert "sda1  a partition with unknown content" in (refused.value.evidence or "")
+    assert choose_target(PASSPORT, facts, frozenset({"S3YJNX0K-42"})).allowed_by == "--erase"
 
 
 @pytest.mark.parametrize(
