@@ -43,7 +43,10 @@ def toolbox(cache: Path, suite: str, mirror: Mirror | None, emit: Emit) -> Toolb
             fetch_root(mmdebstrap_argv(suite, packed, PACKAGES, variant="extract", mirror=mirror))
             with tarfile.open(packed) as tar:
                 wanted = (m for m in tar if m.name.startswith(("./usr/", "./etc/")) and (m.isfile() or m.issym()))
-                tar.extractall(work, members=wanted, filter="data")
+                # Python 3.11.2 (Debian 12) knows no filters yet; what is unpacked is signed by Debian.
+                if data_filter := getattr(tarfile, "data_filter", None):
+                    tar.extraction_filter = data_filter
+                tar.extractall(work, members=wanted)
         packed.unlink()
 
     key = shelf.inputs_digest([suite, *PACKAGES], [PACKAGE / "toolbox.py"])

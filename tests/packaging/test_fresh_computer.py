@@ -116,6 +116,13 @@ def test_a_minimal_debian_is_set_up_and_starts_a_lab(computer: Computer) -> None
     assert {row["name"] for row in json.loads(started.stdout)} >= {"wyse-a", "wyse-b"}
 
 
+def test_an_image_is_built_with_the_programs_of_this_debian(computer: Computer) -> None:
+    made = computer.run(
+        "make setup; cp -r inventories/lab /tmp/another; .venv/bin/provision image build site-wyse --site /tmp/another"
+    )
+    assert made.returncode == 0, made.stderr[-6000:]
+
+
 def test_the_unit_tests_pass_with_the_python_of_this_debian(computer: Computer) -> None:
     assert computer.run("make setup").returncode == 0
     done = computer.run("git config --global --add safe.directory '*'; make unit")
