@@ -1,4 +1,4 @@
-"""The only door to ansible-runner: a playbook run becomes events.
+"""The only door to Ansible: its programs run in an environment of ours, and a playbook run becomes events.
 
 ansible-runner's own command is run through `process.run`, so that Ansible too has a clean environment, a
 deadline, and dies with us; it prints one JSON event a line.
@@ -10,11 +10,12 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from homelab_provision import paths
@@ -22,6 +23,7 @@ from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Emit, Notice, Outcome, Progress, TaskFinished
 from homelab_provision.process import ProcessError, run
 
+PROGRAMS = Path(sys.executable).parent
 _OUTCOMES = {
     "runner_on_ok": Outcome.OK,
     "runner_on_skipped": Outcome.SKIPPED,
@@ -81,45 +83,98 @@ class PlaybookFailed(ProvisionError):
     """At least one task failed, or a host could not be reached."""
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What a program of Ansible runs in: a directory with nothing in it, and the environment."""
+
+    directory: Path
+    environment: Mapping[str, str]
+
+
+@contextmanager
+def surroundings() -> Iterator[Surroundings]:
+    """Our configuration and nothing else: neither `~/.ansible.cfg` nor one beside the inventory, no plugins or
+    collections of the computer or of the site, and no `~/.ansible` to write into.
+
+    Host keys are checked whoever asks otherwise: ansible-runner switches that off where the environment is silent.
+    """
+    with TemporaryDirectory(prefix="hlp-ansible-") as name:
+        home = Path(name)
+        yield Surroundings(
+            home,
+            {
+                "PATH": f"{PROGRAMS}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+                "ANSIBLE_CONFIG": os.fspath(paths.content("ansible.cfg")),
+                "ANSIBLE_HOME": name,
+                "ANSIBLE_COLLECTIONS_PATH": os.fspath(home / "collections"),
+                "ANSIBLE_HOST_KEY_CHECKING": "True",
+                "ANSIBLE_NOCOLOR": "True",
+            },
+        )
+
+
+def program(name: str) -> Path:
+    """A program of the Ansible that this toolkit was installed with."""
+    return PROGRAMS / name
+
+
+def strict_variables(ssh_config: Path) -> dict[str, object]:
+    """Variables that nothing in a site or a playbook can overrule: ssh as we have set it up, host keys checked.
+
+    For ssh the first of two options counts, and these come before what `ansible_ssh_common_args` and the like say.
+    """
+    words = ["-F", os.fspath(ssh_config)]
+    for option in (
+        "StrictHostKeyChecking=yes",
+        f"UserKnownHostsFile={ssh_config.with_name('known_hosts')}",
+        "GlobalKnownHostsFile=none",
+        "KnownHostsCommand=none",
+        "VerifyHostKeyDNS=no",
+    ):
+        words += ["-o", option]
+    return {
+        "ansible_ssh_args": shlex.join(words),
+        "ansible_host_key_checking": True,
+        "ansible_ssh_host_key_checking": True,
+    }
+
+
 def play(playbook: Playbook, *, artifacts: Path, emit: Emit) -> Recap:
     """Run a playbook, emit how far it is and each finished task, keep ansible-runner's artifacts in `artifacts`.
 
     Raises `PlaybookFailed` with the failed tasks' messages.
     """
     home = paths.private(artifacts)
-    if playbook.variables:
-        extra = paths.private(home / "env") / "extravars"
-        extra.touch(mode=0o600)
-        extra.write_text(json.dumps(dict(playbook.variables)))
+    extra = paths.private(home / "env") / "extravars"
+    extra.touch(mode=0o600)
+    extra.write_text(json.dumps({**playbook.variables, **strict_variables(playbook.ssh_config)}))
     listener = _Listener(emit, partial(_how_far, playbook.ssh_config))
-    bin_dir = Path(sys.executable).parent
-    done = run(
-        [
-            bin_dir / "ansible-runner",
-            "run",
-            home,
-            "--json",
-            "--project-dir",
-            playbook.path.parent,
-            "-p",
-            playbook.path.name,
-            "--inventory",
-            playbook.inventory,
-            "--cmdline",
-            playbook.command_line(),
-        ],
-        deadline=SILENCE,
-        of_silence=True,
-        check=False,
-        on_line=listener.line,
-        env={
-            "PATH": f"{bin_dir}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-            "ANSIBLE_CONFIG": os.fspath(paths.content("ansible.cfg")),
-            "ANSIBLE_ROLES_PATH": os.fspath(paths.content("roles")),
-            "ANSIBLE_LIBRARY": os.fspath(paths.content("playbooks") / "library"),
-            "ANSIBLE_SSH_ARGS": f"-F {playbook.ssh_config}",
-        },
-    )
+    with surroundings() as around:
+        done = run(
+            [
+                program("ansible-runner"),
+                "run",
+                home,
+                "--json",
+                "--project-dir",
+                playbook.path.parent,
+                "-p",
+                playbook.path.name,
+                "--inventory",
+                playbook.inventory,
+                "--cmdline",
+                playbook.command_line(),
+            ],
+            deadline=SILENCE,
+            of_silence=True,
+            check=False,
+            on_line=listener.line,
+            env={
+                **around.environment,
+                "ANSIBLE_ROLES_PATH": os.fspath(paths.content("roles")),
+                "ANSIBLE_LIBRARY": os.fspath(paths.content("playbooks") / "library"),
+            },
+        )
     if done.returncode != 0 or listener.failures:
         raise PlaybookFailed(
             f"the playbook {playbook.path.name} failed"

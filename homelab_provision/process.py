@@ -56,6 +56,8 @@ LONGEST_LINE = 8 * 2**20  # bytes; a task of Ansible tells all that it printed i
 MISUNDERSTANDINGS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 # How often it is looked whether a child's words were understood.
 HEARING = 0.2  # seconds
+# How long a program in the background may take to end by itself when its input ends.
+FOLLOWS = 0.5  # seconds
 REDACTED = "<redacted>"
 
 Argument = str | os.PathLike[str]
@@ -188,11 +190,16 @@ def interact(argv: Sequence[Argument]) -> int:
 
 @contextmanager
 def background(argv: Sequence[Argument], *, ready: Callable[[], bool], deadline: float = 10.0) -> Iterator[int]:
-    """Keep a program running beside us: wait until `ready()`, yield its process id, end it at the close."""
+    """Keep a program running beside us: wait until `ready()`, yield its process id, end it at the close.
+
+    Its standard input ends with us, however that happens: a program that loses the parent-death signal (the kernel
+    takes it from one that is setgid) can follow us by that.
+    """
     words = tuple(os.fspath(word) for word in argv)
     child = _start(
-        words, shlex.join(words), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=None, env=environment()
+        words, shlex.join(words), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=None, env=environment()
     )
+    assert child.stdin is not None
     try:
         give_up = time.monotonic() + deadline
         while not ready():
@@ -201,6 +208,9 @@ def background(argv: Sequence[Argument], *, ready: Callable[[], bool], deadline:
             time.sleep(0.02)
         yield child.pid
     finally:
+        child.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=FOLLOWS)
         _kill_group(child)
 
 

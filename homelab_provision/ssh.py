@@ -2,18 +2,21 @@
 
 One configuration serves ssh, Ansible and testinfra. Names are aliases: `rescue` for a machine in the
 rescue system, the host's own name for the installed system. Each alias is checked against its own pinned
-key, whatever address it has. The controller's private key lives in an agent of our own, never in a file.
+key, whatever address it has, and so is its address, which Ansible connects to. The controller's private key lives in
+an agent of our own, never in a file.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -22,10 +25,17 @@ from typing import IO
 from homelab_provision.errors import ProvisionError
 from homelab_provision.identity import Identities, known_hosts
 from homelab_provision.image.rescue import SSH_CIPHERS, SSH_MACS
-from homelab_provision.process import Completed, background, interact, run
+from homelab_provision.process import Completed, ProcessError, background, interact, run
 
 RESCUE = "rescue"
 CONNECT_TIMEOUT = 5
+# ssh-agent is setgid, so that it does not hear of our death. The shell beside it does, by the end of its input, and
+# ends it; should that shell be killed, too, the agent misses it within ten seconds (ssh-agent(1), "command").
+WATCHED_AGENT = ("sh", "-c", 'read -r _; kill "$SSH_AGENT_PID"')
+# An agent that outlives even that forgets the key after this time; as long as we live, it gets it anew before.
+KEY_LIFETIME = 900  # seconds
+KEY_RENEWED = 300  # seconds
+LEFT_BY_US = "hlp-ssh-"
 # ssh's own exit status; any other is the command's.
 FAILED = 255
 
@@ -50,8 +60,14 @@ class Door:
 
 
 def config(*, addresses: dict[str, str], folder: Path, door: Door) -> str:
-    """The text of the ssh configuration: `addresses` maps an alias to its address; `folder` holds the sockets."""
-    blocks = [f"Host {alias}\n  HostName {address}\n  HostKeyAlias {alias}" for alias, address in addresses.items()]
+    """The text of the ssh configuration: `addresses` maps an alias to its address; `folder` holds the sockets.
+
+    A host's pinned key is the only one that counts, for its alias and for its address, which Ansible connects to.
+    """
+    blocks = [
+        f"Host {_names(alias, address)}\n  HostName {address}\n  HostKeyAlias {alias}"
+        for alias, address in addresses.items()
+    ]
     proxy = door.proxy()
     common = [
         "Host *",
@@ -77,6 +93,12 @@ def config(*, addresses: dict[str, str], folder: Path, door: Door) -> str:
         *([f"  ProxyCommand {proxy}"] if proxy else []),
     ]
     return "\n".join([*blocks, "\n".join(common)]) + "\n"
+
+
+def _names(alias: str, address: str) -> str:
+    """What ssh may be called with to reach the alias. The rescue may have the address that its host will have: there
+    the address is the host's."""
+    return alias if alias == RESCUE else " ".join(dict.fromkeys((alias, address)))
 
 
 @dataclass(frozen=True)
@@ -170,23 +192,72 @@ class Ssh:
 @contextmanager
 def opened(identities: Identities, addresses: dict[str, str], door: Door) -> Iterator[Ssh]:
     """Start the agent, write the configuration, and clean both up at the end."""
+    _sweep()
     with ExitStack() as stack:
-        # A short path of its own: a socket's name may have no more than 108 characters.
-        folder = Path(tempfile.mkdtemp(prefix="hlp-"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder = stack.enter_context(_own_folder())
         (folder / "known_hosts").write_text(known_hosts(identities, RESCUE))
         config_file = folder / "ssh_config"
         config_file.write_text(config(addresses=addresses, folder=folder, door=door))
-        stack.enter_context(background(["ssh-agent", "-D", "-a", folder / "agent"], ready=(folder / "agent").exists))
-        run(
-            ["ssh-add", "-q", "-"],
-            deadline=20,
-            input=identities.site.controller.private,
-            env={"SSH_AUTH_SOCK": os.fspath(folder / "agent")},
-        )
+        agent = folder / "agent"
+        stack.enter_context(background(["ssh-agent", "-a", agent, *WATCHED_AGENT], ready=agent.exists))
+        stack.enter_context(_key_in(agent, identities.site.controller.private))
         pinned = {RESCUE: identities.site.rescue.public}
         pinned |= {name: host.host_key.public for name, host in identities.hosts.items()}
         session = Ssh(config_file, addresses, door, pinned)
         for alias in addresses:
             stack.callback(session.forget, alias)
         yield session
+
+
+@contextmanager
+def _key_in(agent: Path, private: str) -> Iterator[None]:
+    """Keep a private key in the agent, for a short time that is renewed while we need it."""
+    done = threading.Event()
+
+    def add() -> None:
+        run(
+            ["ssh-add", "-q", "-t", str(KEY_LIFETIME), "-"],
+            deadline=20,
+            input=private,
+            env={"SSH_AUTH_SOCK": os.fspath(agent)},
+        )
+
+    def renew() -> None:
+        while not done.wait(KEY_RENEWED):
+            with suppress(ProcessError):  # whoever connects without the key says what is wrong
+                add()
+
+    add()
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(timeout=20)
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """A private directory with a short path: a socket's name may have no more than 108 characters.
+
+    It is locked as long as we live, so that one whose maker was killed can be told.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=LEFT_BY_US))
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Remove what killed runs have left: the directory, with the shared connections that may still be open."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{LEFT_BY_US}*"):
+        with suppress(OSError):
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            with (folder / "lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)

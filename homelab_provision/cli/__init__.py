@@ -6,6 +6,7 @@ Each command lives in a module of its own, imported when it is used: `provision 
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -72,9 +73,17 @@ def cli() -> None:
 def main() -> None:
     """The entry point: one place where errors become a message and an exit code."""
     settle()
+    _end_like_ctrl_c()
     # Without its stand-alone mode, click returns the code of `ctx.exit` instead of raising it.
     code = _guarded(lambda: cli.main(standalone_mode=False))
     sys.exit(_guarded(sys.stdout.flush) or code)
+
+
+def _end_like_ctrl_c() -> None:
+    """A closed terminal or a `kill` ends us as Ctrl-C does: children, keys and temporary files go with us."""
+    for sign in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(sign) is signal.SIG_DFL:  # `nohup` has it ignored: so be it
+            signal.signal(sign, signal.default_int_handler)
 
 
 def _guarded(work: Callable[[], object]) -> int:

@@ -36,7 +36,7 @@ class Tool:
 
 # The oldest versions are those of Debian 12, the oldest system this is used on.
 TOOLS = (
-    Tool("ssh", "openssh-client", ("-V",), r"OpenSSH_(\d+\.\d+)", (8, 4)),
+    Tool("ssh", "openssh-client", ("-V",), r"OpenSSH_(\d+\.\d+)", (8, 5)),
     Tool("nc", "netcat-openbsd", ("-h",), r"OpenBSD netcat \(Debian patchlevel (\d+\.\d+)"),
     Tool("setpriv", "util-linux", oldest=(2, 33)),
     Tool("zstd", "zstd", pattern=r"v(\d+\.\d+\.\d+)", oldest=(1, 4)),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from homelab_provision.ansible import program, surroundings
 from homelab_provision.process import ProcessError, run
 from homelab_provision.site.problems import Problem
 
@@ -69,20 +68,16 @@ class Inventory:
         return depths
 
 
-def export_argv(root: Path) -> list[str]:
-    """The argv that reads the inventory of a site, with the Ansible that this toolkit runs with."""
-    beside_us = Path(sys.executable).parent / "ansible-inventory"
-    program = str(beside_us) if beside_us.exists() else shutil.which("ansible-inventory") or str(beside_us)
-    return [program, "-i", str(root / HOSTS_FILE), "--list", "--export"]
-
-
 def read_inventory(root: Path) -> Inventory | Problem:
-    """Ask Ansible. Costs about half a second, nearly all of it Ansible's start."""
+    """Ask Ansible. Costs about half a second, nearly all of it Ansible's start. Nothing of the site's is run."""
     # Only YAML is tried, and a file that does not parse is an error instead of an empty inventory.
     strict = {"ANSIBLE_INVENTORY_ENABLED": "yaml", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
-              "ANSIBLE_NOCOLOR": "true", "ANSIBLE_DEPRECATION_WARNINGS": "false"}  # fmt: skip
+              "ANSIBLE_VARS_ENABLED": "host_group_vars", "ANSIBLE_DEPRECATION_WARNINGS": "false"}  # fmt: skip
+    argv = [program("ansible-inventory"), "-i", root.resolve() / HOSTS_FILE, "--list", "--export"]
     try:
-        done = run(export_argv(root), deadline=_DEADLINE_SECONDS, env=strict, cwd=root)
+        with surroundings() as around:
+            env = {**around.environment, **strict}
+            done = run(argv, deadline=_DEADLINE_SECONDS, env=env, cwd=around.directory)
     except ProcessError as error:
         if error.returncode in (None, 127):
             raise

@@ -10,7 +10,7 @@ import pytest
 
 from homelab_provision.process import run
 from homelab_provision.site import SiteError, load_site
-from homelab_provision.site.inventory import Inventory, export_argv, read_inventory
+from homelab_provision.site.inventory import Inventory, read_inventory
 from tests.unit.site.sites import HOSTS, MACHINES, inventory_of
 
 LAYERED = """\
@@ -34,12 +34,6 @@ all:
       vars: {g: ahead, ansible_group_priority: 5}
       hosts: {box: }
 """
-
-
-def test_the_argv_asks_for_an_export() -> None:
-    program, *rest = export_argv(Path("/srv/site"))
-    assert Path(program).name == "ansible-inventory"
-    assert rest == ["-i", "/srv/site/hosts.yml", "--list", "--export"]
 
 
 def test_groups_of_a_host_are_those_above_its_own_too() -> None:
