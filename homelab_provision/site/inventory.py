@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from homelab_provision.ansible import program, surroundings
-from homelab_provision.process import ProcessError, run
+from homelab_provision.process import Argument, ProcessError, run
 from homelab_provision.site.problems import Problem
 
 HOSTS_FILE = "hosts.yml"
@@ -73,7 +73,7 @@ def read_inventory(root: Path) -> Inventory | Problem:
     # Only YAML is tried, and a file that does not parse is an error instead of an empty inventory.
     strict = {"ANSIBLE_INVENTORY_ENABLED": "yaml", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
               "ANSIBLE_VARS_ENABLED": "host_group_vars", "ANSIBLE_DEPRECATION_WARNINGS": "false"}  # fmt: skip
-    argv = [program("ansible-inventory"), "-i", root.resolve() / HOSTS_FILE, "--list", "--export"]
+    argv: list[Argument] = [program("ansible-inventory"), "-i", root.resolve() / HOSTS_FILE, "--list", "--export"]
     try:
         with surroundings() as around:
             env = {**around.environment, **strict}
