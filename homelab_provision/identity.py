@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from homelab_provision.certificates import Certificate, fits, issue, new_authority
-from homelab_provision.site import Host
-from homelab_provision.vault import Vault
+from homelab_provision.errors import UsageError
+from homelab_provision.site import Host, Site
+from homelab_provision.vault import SITE, Vault
+from homelab_provision.vault_values import SECRETS
 
-SITE, SECRETS = "site", "secrets"
 # What a password of the site is called in playbooks: `secret_spans`.
 SECRET_PREFIX = "secret_"
 
@@ -90,6 +91,16 @@ def load(vault: Vault, site: str, *hosts: Host) -> Identities:
         SiteIdentity(_pair(of_site, "controller"), _pair(of_site, "rescue"), authority),
         {host.name: _host(stored[host.name]) for host in hosts},
     )
+
+
+def certificate_of_authority(site: Site) -> str:
+    """The certificate of the site's authority, as PEM. Reading makes nothing; raises UsageError if there is none."""
+    stored = Vault.of(site.root, name=site.name).read([SITE]) if Vault.at(site.root) else {}
+    if "authority_certificate" not in stored.get(SITE, {}):
+        raise UsageError(
+            f"site `{site.name}` has no certificate authority yet", hint="it is made together with the first host"
+        )
+    return stored[SITE]["authority_certificate"]
 
 
 def known_hosts(identities: Identities, rescue_alias: str) -> str:

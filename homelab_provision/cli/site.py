@@ -78,10 +78,7 @@ def ca(site_dir: Path | None) -> None:
       provision config ca > homelab-ca.crt
       psql "host=192.168.50.10 dbname=spans user=spans sslmode=verify-full sslrootcert=homelab-ca.crt"
     """
-    from homelab_provision.identity import load as load_identities
+    from homelab_provision.identity import certificate_of_authority
     from homelab_provision.site import load_site
-    from homelab_provision.vault import Vault
 
-    site = load_site(find_site(site_dir))
-    identities = load_identities(Vault.of(site.root, name=site.name, create=site.lab is not None), site.name)
-    print_text(identities.site.authority.certificate.rstrip("\n"))
+    print_text(certificate_of_authority(load_site(find_site(site_dir))).rstrip("\n"))
