@@ -66,6 +66,7 @@ class RunResult(StrEnum):
     UNPROVEN = "unproven"
     FAILED = "failed"
     REFUSED = "refused"
+    DAMAGED = "damaged"  # what was written down about it cannot be read
 
 
 class _Event(BaseModel):

@@ -22,10 +22,14 @@ def _xdg(variable: str, default: str) -> Path:
 
 
 def private(directory: Path) -> Path:
-    """Make a directory that only its owner can read, and return it."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a directory that only its owner can read, with what is missing above it, and return it."""
+    for missing in reversed([one for one in (directory, *directory.parents) if not one.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
     directory.chmod(0o700)
     return directory
+
+
+# Naming a place makes nothing: who writes there says `private`.
 
 
 def cache() -> Path:
@@ -35,19 +39,19 @@ def cache() -> Path:
 
 def state() -> Path:
     """Runs, locks and the disks of the lab."""
-    return private(_xdg("XDG_STATE_HOME", ".local/state"))
+    return _xdg("XDG_STATE_HOME", ".local/state")
 
 
 def runs() -> Path:
-    return private(state() / "runs")
+    return state() / "runs"
 
 
 def locks() -> Path:
-    return private(state() / "locks")
+    return state() / "locks"
 
 
 def lab(namespace: str) -> Path:
-    return private(state() / "lab" / namespace)
+    return state() / "lab" / namespace
 
 
 def files_below(folder: Path) -> list[Path]:

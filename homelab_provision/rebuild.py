@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from homelab_provision import network, runs
-from homelab_provision.errors import UsageError
+from homelab_provision.errors import ProvisionError, UsageError
 from homelab_provision.events import (
     Emit,
     Notice,
@@ -31,7 +31,7 @@ from homelab_provision.phases import NEED_RESCUE, ORDER, Phase, arrive, boot, co
 from homelab_provision.phases.context import Person, Rebuild
 from homelab_provision.phases.plan import Plan
 from homelab_provision.phases.preflight import Inspection, decide, proof
-from homelab_provision.record import plan_of
+from homelab_provision.record import plan_of, write_report
 from homelab_provision.recording import at_phase, attempt, telling
 from homelab_provision.runs import Request, Run
 from homelab_provision.site import OperatorKind, Site, load_site, record_player
@@ -51,18 +51,34 @@ PHASES: Mapping[Phase, Callable[[Rebuild], Proof]] = {
 }
 
 
-def rebuild(run: Run, *, emit: Emit, person: Person, unattended: bool, first: Phase | None = None) -> None:
-    """Carry a run to its end: a new one from its beginning, an old one from its first phase that is not proven.
+def rebuild(asked: Request | Run, *, emit: Emit, person: Person, unattended: bool, first: Phase | None = None) -> Run:
+    """Carry a rebuild to its end, and return its run: a new one as `asked`, or one that was begun before, which goes
+    on at its first phase that is not proven.
 
-    `first` starts earlier or later than that; the phases before it must be proven. Raises what stopped it;
-    the run's journal then says so too.
+    `first` starts earlier or later than that; the phases before it must be proven. A new run exists once it holds the
+    lock on its host. Raises what stopped it; the run's journal then says so too, and its report is written.
     """
-    site = load_site(run.request.site)
+    request = asked if isinstance(asked, Request) else asked.request
+    site = load_site(request.site)
+    site.host(request.host)  # names that are not there leave no run behind
+    if request.onto:
+        site.machine(request.onto)
+    with runs.locked([f"host-{request.host}"]) as held_by:
+        run = runs.start(request) if isinstance(asked, Request) else asked
+        held_by(run.id)
+        try:
+            _attempt(run, site, emit, person, unattended, first)
+        finally:
+            _report(run, emit)
+    return run
 
+
+def _attempt(run: Run, site: Site, emit: Emit, person: Person, unattended: bool, first: Phase | None) -> None:
+    """One attempt at a run, under its lock."""
     tell = telling(run, emit)
     begin = RunStarted(command=f"{run.request.command} {run.request.host}", resumed=bool(run.events()))
     again = f"go on with `provision rebuild {run.request.host} --resume`"
-    with runs.locked([f"host-{run.request.host}"], run.id), attempt(tell, begin, RunResult.PROVEN, again=again):
+    with attempt(tell, begin, RunResult.PROVEN, again=again):
         plan = plan_of(run)
         if plan is None or Phase.PREFLIGHT not in run.proven() or first is Phase.PREFLIGHT:
             plan = _phase(tell, Phase.PREFLIGHT, lambda: _preflight(run, site, tell, person, unattended))
@@ -71,6 +87,14 @@ def rebuild(run: Run, *, emit: Emit, person: Person, unattended: bool, first: Ph
         if record_needed(site, plan):
             record_player(site.root, plan.host, plan.machine)
             tell(Notice(text=f"machines.yml: {plan.machine} plays {plan.host} now"))
+
+
+def _report(run: Run, emit: Emit) -> None:
+    """Write the run's report. Where that fails, what ended the run is still what has to be told."""
+    try:
+        write_report(run)
+    except (OSError, ProvisionError) as error:
+        emit(Notice(level="warning", text=f"no report of run {run.id}: {error}"))
 
 
 def plan_only(request: Request, *, emit: Emit, person: Person, unattended: bool) -> Plan:

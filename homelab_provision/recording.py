@@ -45,15 +45,16 @@ def recorded(
 
     If all goes well, its result is `proven` if the body itself proves what it does (`proven`), else `done`.
     """
-    run = runs.start(request)
-    tell = telling(run, emit)
     result = RunResult.PROVEN if proven else RunResult.DONE
-    with (
-        runs.locked([f"host-{name}" for name in hosts], run.id),
-        attempt(tell, RunStarted(command=title), result, again="run the same command again"),
-        at_phase(tell, phase) as leave,
-    ):
-        yield Recording(run, tell, leave)
+    with runs.locked(f"host-{name}" for name in hosts) as held_by:
+        run = runs.start(request)
+        held_by(run.id)
+        tell = telling(run, emit)
+        with (
+            attempt(tell, RunStarted(command=title), result, again="run the same command again"),
+            at_phase(tell, phase) as leave,
+        ):
+            yield Recording(run, tell, leave)
 
 
 def telling(run: Run, emit: Emit) -> Emit:
@@ -74,12 +75,12 @@ def attempt(tell: Emit, begin: RunStarted, result: RunResult, *, again: str) -> 
     error = None
     try:
         yield
+    except (KeyboardInterrupt, Interrupted):  # between two programs, or while one was at work
+        result, error = RunResult.FAILED, "interrupted"
+        raise Interrupted(f"interrupted; {again}") from None
     except ProvisionError as stopped:
         result, error = _result(stopped), stopped.message
         raise
-    except KeyboardInterrupt:
-        result, error = RunResult.FAILED, "interrupted"
-        raise Interrupted(f"interrupted; {again}") from None
     except BaseException as bug:
         result, error = RunResult.FAILED, repr(bug)
         raise

@@ -1,29 +1,49 @@
 """The record of a run: its directory, its append-only journal, and the lock on what it works on.
 
-runs/20261123T070000Z-db-wyse-4f1c/
+runs/0042-20261123T070000Z-db-wyse/
     request.json    what was asked for           plan.json     what preflight decided
     journal.jsonl   every event, one a line      ansible/      ansible-runner's artifacts
     verify/         test results                 console.log   what the machine said
     report.html     the same, for a person
+
+Runs are numbered in the order in which they began; what a clock says is for people. A run exists once it holds the
+lock on its host: an attempt that was locked out, or named something that is not there, leaves none.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import re
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from homelab_provision import paths
+from homelab_provision import files, paths
 from homelab_provision.errors import Locked, UsageError
-from homelab_provision.events import EVENT, Event, Outcome, PhaseFinished, PhaseStarted, Progress
+from homelab_provision.events import (
+    EVENT,
+    Event,
+    Outcome,
+    PhaseFinished,
+    PhaseStarted,
+    Progress,
+    RunFinished,
+    RunResult,
+)
+
+FIRST_PHASE = "preflight"  # decides, and touches nothing
+LONGEST_LABEL = 60  # characters of the hosts' names in the name of a directory
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Request(BaseModel):
@@ -70,10 +90,7 @@ class Run:
     def write(self, name: str, text: str) -> Path:
         """Write a file of this run (mode 0600), complete or not at all."""
         target = self.directory / name
-        draft = target.with_name(target.name + ".new")
-        draft.touch(mode=0o600)
-        draft.write_text(text)
-        draft.replace(target)
+        files.replace(target, text.encode())
         return target
 
     def append(self, event: Event) -> None:
@@ -81,26 +98,46 @@ class Run:
         if isinstance(event, Progress):
             return
         line = EVENT.dump_json(event) + b"\n"
-        handle = os.open(self.directory / "journal.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        journal = self.directory / "journal.jsonl"
+        handle = files.open_regular(journal, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
-            os.write(handle, line)
+            size = os.fstat(handle).st_size
+            if size and os.pread(handle, 1, size - 1) != b"\n":
+                line = b"\n" + line  # the last one is torn, and must not take this one with it
+            if os.write(handle, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(journal))
             if isinstance(event, PhaseStarted | PhaseFinished):
                 os.fsync(handle)  # what resume relies on must survive a power cut of the controller
         finally:
             os.close(handle)
 
     def events(self) -> list[Event]:
-        """The journal, as far as it could be written: a torn last line of a killed run is left out."""
+        """The journal, as far as it could be written: a torn last line of a killed run is left out.
+
+        Raises `Damaged` if it cannot be read at all.
+        """
         journal = self.directory / "journal.jsonl"
-        if not journal.exists():
-            return []
+        try:
+            lines = files.read_bytes(journal).split(b"\n") if files.exists(journal) else []
+        except OSError as error:
+            raise Damaged(self.id, f"{journal.name}: {error.strerror}") from None
         events = []
-        for line in journal.read_bytes().split(b"\n"):
-            try:
+        for line in lines:
+            with suppress(ValidationError):
                 events.append(EVENT.validate_json(line))
-            except ValidationError:
-                continue
         return events
+
+    def read(self, name: str, model: type[Model]) -> Model | None:
+        """A file of this run, `None` if there is none. Raises `Damaged`."""
+        return _read(self.directory / name, model)
+
+    def touched(self) -> bool:
+        """Whether it came further than deciding what to do."""
+        return any(isinstance(event, PhaseStarted) and event.phase != FIRST_PHASE for event in self.events())
+
+    def is_proven(self) -> bool:
+        ends = [event for event in self.events() if isinstance(event, RunFinished)]
+        return bool(ends) and ends[-1].result is RunResult.PROVEN
 
     def proven(self) -> dict[str, PhaseFinished]:
         """The phases whose last attempt ended well, with their proofs, in the order of the run.
@@ -118,77 +155,137 @@ class Run:
         return proven
 
 
+class Damaged(UsageError):
+    """Files of a run cannot be read; `reason` says which and why. Its other files are still there to be looked at."""
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        super().__init__(
+            f"run {run_id} is damaged: {reason}",
+            hint=f"it cannot go on; what is left of it lies in {paths.runs() / run_id}",
+        )
+        self.run_id, self.reason = run_id, reason
+
+
 def start(request: Request) -> Run:
-    """Make the directory of a new run and point `latest` at it."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    directory = paths.private(paths.runs() / f"{stamp}-{request.host}-{secrets.token_hex(2)}")
-    run = Run(directory, request)
-    run.write("request.json", request.model_dump_json(indent=2) + "\n")
-    draft = paths.runs() / f".latest-{secrets.token_hex(4)}"
-    draft.symlink_to(directory.name)
-    draft.replace(paths.runs() / "latest")
-    return run
+    """Make the directory of a new run and point `latest` at it. Only for whoever holds the lock on its host."""
+    store = paths.private(paths.runs())
+    draft = paths.private(store / f".new-{secrets.token_hex(4)}")
+    try:
+        Run(draft, request).write("request.json", request.model_dump_json(indent=2) + "\n")
+        with _numbering():
+            number = max((_number(directory.name) for directory in store.iterdir()), default=0) + 1
+            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+            directory = store / f"{number:04}-{stamp}-{_label(request.host)}"
+            draft.rename(directory)
+            with suppress(OSError):  # a convenience for people; somebody may have put something else there
+                link = store / f".latest-{secrets.token_hex(4)}"
+                link.symlink_to(directory.name)
+                link.replace(store / "latest")
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return Run(directory, request)
 
 
 def load(name: str) -> Run:
-    """The run of this id (`latest`: the newest; a unique beginning is enough)."""
-    known = {run.id: run for run in history()}
+    """The run of this id (`latest`: the newest; a unique beginning is enough). Raises `Damaged` for a broken one."""
+    known = {_id(run): run for run in everything()}
     if name == "latest":
         if known:
-            return known[max(known)]
+            return _sound(list(known.values())[-1])
         raise UsageError("there are no runs yet", hint="a run is recorded by `provision rebuild HOST`")
-    matches = [run for run_id, run in known.items() if run_id.startswith(name)]
-    if len(matches) == 1:
-        return matches[0]
+    matches = [run for run_id, run in known.items() if run_id.startswith(name)] if name else []
+    if len(matches) == 1 or name in known:
+        return _sound(known.get(name) or matches[0])
     problem = "fits several runs" if matches else "is not a run"
     raise UsageError(f"`{name}` {problem}", hint="`provision runs list` shows them")
 
 
-def history() -> list[Run]:
-    """All recorded runs, oldest first."""
-    found = []
-    for directory in sorted(paths.runs().iterdir()):
-        request = directory / "request.json"
-        if directory.is_symlink() or not request.exists():
+def everything() -> list[Run | Damaged]:
+    """All recorded runs in the order in which they began, also those that cannot be read: one must not hide others."""
+    if not files.exists(paths.runs()):
+        return []
+    found: list[Run | Damaged] = []
+    for directory in sorted(paths.runs().iterdir(), key=lambda one: (_number(one.name), one.name)):
+        if directory.name.startswith(".") or directory.is_symlink() or not directory.is_dir():
             continue
         try:
-            found.append(Run(directory, Request.model_validate_json(request.read_bytes())))
-        except ValidationError:
-            continue  # written by another version; its files can still be read by hand
+            request = _read(directory / "request.json", Request)
+            found.append(Run(directory, request) if request else Damaged(directory.name, "request.json is missing"))
+        except Damaged as damaged:
+            found.append(damaged)
     return found
 
 
+def history() -> list[Run]:
+    """The runs that can be read, in the order in which they began."""
+    return [run for run in everything() if isinstance(run, Run)]
+
+
 def last_of(host: str, site: Path) -> Run:
-    """The newest rebuild of a host of this site, to be resumed."""
-    mine = [
-        run for run in history() if (run.request.command, run.request.host, run.request.site) == ("rebuild", host, site)
-    ]
+    """The rebuild of a host of this site that began last, to be resumed.
+
+    Raises `UsageError` where that is not clear: an attempt that stopped before it touched anything must not stand for
+    an earlier one that did and was never ended, with other options perhaps.
+    """
+    found = everything()
+    mine = [run for run in found if isinstance(run, Run) and _is_of(run, host, site)]
     if not mine:
         raise UsageError(f"there is no rebuild of `{host}` to resume", hint=f"start one: provision rebuild {host}")
-    return mine[-1]
+    last = mine[-1]
+    later = found[found.index(last) :]
+    if broken := [run for run in later if isinstance(run, Damaged) and run.run_id.endswith(f"-{_label(host)}")]:
+        raise UsageError(f"the last run of `{host}` may be {broken[-1].run_id}, which is damaged: {broken[-1].reason}",
+                         hint=f"name the one to go on with: --resume {last.id}")  # fmt: skip
+    open_ = [run for run in mine[:-1] if run.touched()][-1:] if not last.touched() else []
+    if open_ and not open_[0].is_proven():
+        raise UsageError(
+            f"two rebuilds of `{host}` could go on: {open_[0].id}, which was stopped half-way, and {last.id}, which "
+            "stopped before it touched anything",
+            hint=f"name the one to go on with: --resume {open_[0].id}",
+        )
+    return last
+
+
+def named(name: str, host: str, site: Path) -> Run:
+    """The rebuild `name` of a host of this site, to be resumed."""
+    run = load(name)
+    if not _is_of(run, host, site):
+        raise UsageError(
+            f"run {run.id} is no rebuild of `{host}` of {site}: it is {run.request.command} {run.request.host} of "
+            f"{run.request.site}",
+            hint="`provision runs list` shows them",
+        )
+    return run
 
 
 @contextmanager
-def locked(names: Sequence[str], run_id: str) -> Iterator[None]:
-    """Hold the locks on `names` (hosts, machines) or say who does.
+def locked(names: Iterable[str], run_id: str = "a run that is about to begin") -> Iterator[Callable[[str], None]]:
+    """Hold the locks on `names` (hosts, machines) or say who does; yields what tells them the id of their run.
 
     The lock is the kernel's (`flock`), so it goes with its holder, however that ends; the file's text
     only says who it is.
     """
     handles: list[int] = []
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+
+    def held_by(run_id: str) -> None:
+        text = json.dumps({"run": run_id, "pid": os.getpid(), "since": since}).encode()
+        for handle in handles:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, text, 0)
+
     try:
-        for name in sorted(names):
-            path = paths.locks() / f"{name}.lock"
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        for name in sorted(set(names)):
+            path = paths.private(paths.locks()) / f"{name}.lock"
+            handle = files.open_regular(path, os.O_RDWR | os.O_CREAT)
             handles.append(handle)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise _held(name, path) from None
-            holder = {"run": run_id, "pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, json.dumps(holder).encode(), 0)
-        yield
+        held_by(run_id)
+        yield held_by
     finally:
         for handle in handles:
             os.close(handle)
@@ -196,8 +293,59 @@ def locked(names: Sequence[str], run_id: str) -> Iterator[None]:
 
 def _held(name: str, path: Path) -> Locked:
     try:
-        holder = json.loads(path.read_text())
+        holder = json.loads(files.read_text(path))
         who = f"run {holder['run']} (pid {holder['pid']}, since {holder['since']})"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, LookupError, TypeError):
         who = "another run"
     return Locked(f"`{name}` is held by {who}", hint="wait for it to end, or stop that process")
+
+
+@contextmanager
+def _numbering() -> Iterator[None]:
+    """Two runs that begin at the same moment get two numbers."""
+    handle = files.open_regular(paths.private(paths.locks()) / "runs.lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _number(name: str) -> int:
+    """The number in a run's name; 0 for those of older versions, whose names begin with the time."""
+    found = re.match(r"(\d{1,12})-", name)
+    return int(found[1]) if found else 0
+
+
+def _label(host: str) -> str:
+    """What a directory's name says of the hosts of a run, which may be many."""
+    return re.sub(r"[^A-Za-z0-9.+-]", "_", host)[:LONGEST_LABEL]
+
+
+def _id(run: Run | Damaged) -> str:
+    return run.id if isinstance(run, Run) else run.run_id
+
+
+def _sound(run: Run | Damaged) -> Run:
+    if isinstance(run, Damaged):
+        raise run
+    return run
+
+
+def _is_of(run: Run, host: str, site: Path) -> bool:
+    return (run.request.command, run.request.host, run.request.site) == ("rebuild", host, site)
+
+
+def _read(path: Path, model: type[Model]) -> Model | None:
+    """A JSON file of a run. Raises `Damaged`, which says what is wrong with it."""
+    try:
+        return model.model_validate_json(files.read_bytes(path)) if files.exists(path) else None
+    except OSError as error:
+        raise Damaged(path.parent.name, f"{path.name}: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        what = f"{where}: {first['msg']}" if where else first["msg"]
+        if first["type"] == "extra_forbidden":
+            what = f"`{where}` is not known here; another version wrote it"
+        raise Damaged(path.parent.name, f"{path.name}: {what}") from None

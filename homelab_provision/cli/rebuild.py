@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from homelab_provision.runs import Request
 
 
+LAST = "last"
+
+
 @click.command()
-@click.argument("host")
+@click.argument("host", required=False)
 @site_option
 @click.option(
     "--onto", metavar="MACHINE", help="The machine that becomes HOST.  [default: its own, or the spare that fits]"
@@ -32,12 +35,18 @@ if TYPE_CHECKING:
 @click.option(
     "--from", "first", type=click.Choice([phase.value for phase in ORDER]), help="Begin the last run again here."
 )
-@click.option("--resume", is_flag=True, help="Go on with the last run at its first phase that is not proven.")
+@click.option(
+    "--resume",
+    metavar="[RUN]",
+    is_flag=False,
+    flag_value=LAST,
+    help="Go on with the last run of HOST, or with RUN, at its first phase that is not proven.",
+)
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would happen, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask. Needs everything to be unambiguous.")
 @json_option
 def rebuild(
-    host: str,
+    host: str | None,
     site_dir: Path | None,
     onto: str | None,
     way: str | None,
@@ -45,7 +54,7 @@ def rebuild(
     accept_unproven_backup: bool,
     erase: tuple[str, ...],
     first: str | None,
-    resume: bool,
+    resume: str | None,
     plan_only: bool,
     yes: bool,
     as_json: bool,
@@ -58,14 +67,20 @@ def rebuild(
       provision rebuild db-wyse --onto wyse-b      this spare becomes db-wyse
       provision rebuild db-wyse --plan             what would happen
       provision rebuild db-wyse --resume           after an interruption
+      provision rebuild db-wyse --resume 0042      another run than the last one
     """
     from homelab_provision import rebuild as job
     from homelab_provision import runs
     from homelab_provision.cli.render import renderer
-    from homelab_provision.record import document, write_report
+    from homelab_provision.record import document
     from homelab_provision.runs import Request
-    from homelab_provision.site import load_site
 
+    if host is None and resume:
+        host, resume = resume, LAST  # `--resume db-wyse`: what stands behind it is the host
+    if not host:
+        raise click.UsageError("Missing argument 'HOST'.")
+    if resume is not None and not resume.strip():
+        raise UsageError("`--resume` was given an empty name", hint="leave it out for the last run")
     site = find_site(site_dir)
     if as_json and not yes and not plan_only:
         raise UsageError("`--json` never asks and never changes anything by itself", hint="add --yes, or --plan")
@@ -75,7 +90,6 @@ def rebuild(
             "do not go with it",
             hint="leave them out, or start a new run without --resume and --from",
         )
-    load_site(site).host(host)  # a name that is not there leaves no run behind
     request = Request(
         command="rebuild",
         site=site,
@@ -88,15 +102,14 @@ def rebuild(
     )
     if plan_only:
         _show_plan(request, unattended=yes or as_json, as_json=as_json)
-    run = runs.last_of(host, site) if resume or first else runs.start(request)
-    try:
-        with renderer(phases=[phase.value for phase in ORDER]) as show:
-            job.rebuild(run, emit=show, person=show, unattended=yes, first=Phase(first) if first else None)
-    finally:
-        report = write_report(run)
+    asked: Request | runs.Run = request
+    if resume or first:
+        asked = runs.last_of(host, site) if resume in (None, LAST) else runs.named(resume, host, site)
+    with renderer(phases=[phase.value for phase in ORDER]) as show:
+        run = job.rebuild(asked, emit=show, person=show, unattended=yes, first=Phase(first) if first else None)
     if as_json:
         print_json(document(run))
-    tell(f"report: {report}")
+    tell(f"report: {run.report}")
 
 
 def _show_plan(request: Request, *, unattended: bool, as_json: bool) -> NoReturn:

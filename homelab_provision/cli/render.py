@@ -67,6 +67,7 @@ RESULT_STYLES = {
     RunResult.UNPROVEN: "bold yellow",
     RunResult.FAILED: "bold red",
     RunResult.REFUSED: "bold red",
+    RunResult.DAMAGED: "bold red",
 }
 LONG_TEXTS = ("text", "error", "evidence", "hint", "message")  # of events; every other text is a name
 LONGEST_TEXT = 200_000  # characters

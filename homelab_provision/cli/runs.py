@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from homelab_provision.cli.options import json_option, print_json, print_table, print_text
+
+if TYPE_CHECKING:
+    from homelab_provision.report.summary import RunSummary
+
+DAMAGED = "damaged"
 
 
 @click.group()
@@ -20,11 +27,15 @@ def list_runs(as_json: bool) -> None:
     from homelab_provision.record import document, summary
 
     if as_json:
-        print_json([document(run) for run in store.history()])
+        print_json([document(run) for run in store.everything()])
         return
-    found = [summary(run) for run in store.history()]
-    rows = [[one.run, one.host, one.machine, one.result, f"{one.seconds:.0f} s"] for one in found]
+    found = [summary(run) for run in store.everything()]
+    rows = [[one.run, one.host, one.machine, _result(one), f"{one.seconds:.0f} s"] for one in found]
     print_table(rows, ["run", "host", "machine", "result", "time"])
+
+
+def _result(one: RunSummary) -> str:
+    return f"{one.result}: {one.note}" if one.result == DAMAGED else one.result
 
 
 @runs.command()
@@ -42,10 +53,12 @@ def show(run: str, as_json: bool) -> None:
     from homelab_provision.report.wording import scalar_text
 
     found = store.load(run)
+    one = summary(found)
+    if one.result == DAMAGED:
+        raise store.Damaged(one.run, one.note or "")
     if as_json:
         print_json(document(found))
         return
-    one = summary(found)
     print_text(
         f"{one.run}: {one.host} on {one.machine}: {one.result}, {one.seconds:.0f} s"
         + (f" ({one.note})" if one.note else "")

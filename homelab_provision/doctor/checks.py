@@ -177,7 +177,7 @@ def locks(directory: Path) -> Answer:
 
 def _holder(path: Path) -> int | None:
     """The pid that a held lock names (0 if it names none), `None` if the lock is free."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

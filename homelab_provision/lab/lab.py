@@ -21,6 +21,7 @@ from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from homelab_provision import paths
 from homelab_provision.errors import ProvisionError, UsageError
 from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.lab.model import LabMachine, LabNetwork
@@ -154,7 +155,7 @@ class Lab:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        paths.private(self._folder)
         with (self._folder / "lab.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

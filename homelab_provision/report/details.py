@@ -56,7 +56,7 @@ class RunDetails:
 def parse_junit(text: str) -> tuple[ReportedTest, ...]:
     """Read the results that `pytest --junitxml` wrote; our own file, as XML from strangers is not safe to parse.
 
-    Raises `ElementTree.ParseError` if it is torn.
+    Raises `ElementTree.ParseError` (a `SyntaxError`) if it is torn, `ValueError` for a time that is no number.
     """
     return tuple(_case(case) for case in ElementTree.fromstring(text).iter("testcase"))
 

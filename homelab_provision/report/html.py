@@ -28,6 +28,7 @@ _SENTENCES = {
     RunResult.UNPROVEN: "{host} was rebuilt on {machine}, but it is not proven",
     RunResult.FAILED: "{host} could not be rebuilt on {machine}",
     RunResult.REFUSED: "{host} was not rebuilt: a safety rule refused",
+    RunResult.DAMAGED: "what became of {host} on {machine} cannot be read",
 }
 
 

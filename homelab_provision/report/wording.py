@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from math import isfinite
 
 from homelab_provision.events import Outcome, RunResult
 from homelab_provision.text import one_line
@@ -22,11 +23,14 @@ RESULT_MARKS = {
     RunResult.UNPROVEN: "≠",
     RunResult.FAILED: "✗",
     RunResult.REFUSED: "⊘",
+    RunResult.DAMAGED: "✗",
 }
 
 
 def seconds_text(seconds: float) -> str:
     """A duration: `0.4 s`, `46 s`, `4 m 10 s`, `2 h 03 m`."""
+    if not isfinite(seconds):
+        return "? s"
     if seconds < 9.95:
         return f"{max(seconds, 0.0):.1f} s"
     whole = round(seconds)

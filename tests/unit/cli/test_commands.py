@@ -75,10 +75,12 @@ def rebuild_that(monkeypatch: pytest.MonkeyPatch, error: ProvisionError | None) 
     """Replace the job by one that ends at once; returns how it was called."""
     calls: list[dict[str, Any]] = []
 
-    def rebuild(run: Run, **options: Any) -> None:
+    def rebuild(asked: Request | Run, **options: Any) -> Run:
+        run = runs.start(asked) if isinstance(asked, Request) else asked
         calls.append({"run": run, **options})
         if error:
             raise error
+        return run
 
     monkeypatch.setattr(job, "rebuild", rebuild)
     return calls
@@ -108,7 +110,6 @@ def test_exit_code_of_a_rebuild_says_how_it_ended(
     assert shown.code == code
     assert shown.out == ""
     assert error is None or error.message in shown.err
-    assert runs.load("latest").report.exists()  # also of a run that failed
 
 
 @pytest.mark.negative
@@ -229,8 +230,10 @@ def test_a_run_that_goes_on_keeps_what_was_asked_for(
 @pytest.mark.usefixtures("site")
 def test_nothing_to_resume_is_a_usage_error(provision: Provision, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = rebuild_that(monkeypatch, None)
-    shown = provision("rebuild", "db-wyse", "--yes", "--resume")
-    assert (shown.code, calls) == (2, [])
+    for words in (("--resume",), ("--resume", "0042"), ("--resume=",), ("--from", "flash")):
+        shown = provision("rebuild", "db-wyse", "--yes", *words)
+        assert (shown.code, calls) == (2, [])
+        assert "Missing argument" not in shown.err
 
 
 @pytest.mark.usefixtures("site")
@@ -245,6 +248,27 @@ def test_resume_goes_on_with_the_last_run_of_the_host(provision: Provision, monk
 
 
 @pytest.mark.usefixtures("site")
+def test_resume_takes_the_name_of_a_run_and_of_this_host_only(
+    provision: Provision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = rebuild_that(monkeypatch, None)
+    for host in ("db-wyse", "db-wyse", "web-wyse"):
+        provision("rebuild", host, "--yes")
+    first, second, other = (call["run"].id for call in calls)
+    for words, wanted in (
+        (("db-wyse", "--resume", first), first),
+        (("db-wyse", "--resume", first[:4], "--yes"), first),
+        (("db-wyse", "--resume", "--yes"), second),
+        (("--resume", "db-wyse"), second),
+    ):
+        assert provision("rebuild", *words).code == 0
+        assert calls[-1]["run"].id == wanted
+    shown = provision("rebuild", "db-wyse", "--resume", other)
+    assert shown.code == 2
+    assert "is no rebuild of `db-wyse`" in shown.err
+
+
+@pytest.mark.usefixtures("site")
 def test_without_yes_the_job_may_ask(provision: Provision, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = rebuild_that(monkeypatch, None)
     provision("rebuild", "db-wyse")
@@ -255,10 +279,12 @@ def test_without_yes_the_job_may_ask(provision: Provision, monkeypatch: pytest.M
 def test_json_of_a_rebuild_is_one_document_alone_on_standard_output(
     provision: Provision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def rebuild(run: Run, *, emit: Callable[[Event], None], **options: Any) -> None:
+    def rebuild(asked: Request, *, emit: Callable[[Event], None], **options: Any) -> Run:
+        run = runs.start(asked)
         for event in proven_journal().events:
             run.append(event)
             emit(event)
+        return run
 
     monkeypatch.setattr(job, "rebuild", rebuild)
     shown = provision("rebuild", "db-wyse", "--yes", "--json")
@@ -331,7 +357,7 @@ def test_runs_for_people_are_tables_on_standard_output(provision: Provision, sit
     listed = provision("runs", "list")
     assert run.id in listed.out
     assert "proven" in listed.out
-    shown = provision("runs", "show", run.id[:-2])
+    shown = provision("runs", "show", run.id[:4])
     assert "boot_id=b" in shown.out
     assert (listed.err, shown.err) == ("", "")
 

@@ -88,6 +88,27 @@ def test_surroundings_that_are_missing(home: Path) -> None:
     assert "Not a directory" in done.stderr
 
 
+LAB = """\
+lab: {router: 10.9.9.1/24}
+machines: {}
+"""
+
+
+@pytest.mark.parametrize("machines", ["machines: {}\n", LAB], ids=["real", "lab"])
+def test_reading_makes_nothing(home: Path, machines: str) -> None:
+    (home / "site" / "machines.yml").write_text(machines)
+    before = set(home.rglob("*"))
+    words = ["config ca --site site", "config show --site site", "machines list --site site", "runs list", "runs show",
+             "runs report", "image list", "doctor --site site", "config schema"]  # fmt: skip
+    for one in words:
+        shell(home, f"$P {one}")
+    made = {str(path.relative_to(home)) for path in set(home.rglob("*")) - before}
+    assert {name for name in made if not name.startswith(".ansible")} == set()
+    done = shell(home, "$P config ca --site site")
+    assert done.returncode == 2
+    assert "no certificate authority yet" in done.stderr
+
+
 def test_escape_sequences_of_the_command_line_come_back_harmless(home: Path) -> None:
     for words in (r"runs show $'\e[2J\e]0;x\a'", r"$'no-such\e[2J'", r"rebuild h --way $'\e[2J'"):
         done = shell(home, f"$P {words}")
@@ -99,7 +120,7 @@ def test_a_bug_is_named_and_kept_but_not_shown(home: Path) -> None:
     script = (
         "import homelab_provision.cli as cli, homelab_provision.runs as runs, sys\n"
         "def fail(): raise ZeroDivisionError('hunter2')\n"
-        "runs.history = fail\n"
+        "runs.everything = fail\n"
         "sys.argv = ['provision', 'runs', 'list']\n"
         "cli.main()\n"
     )

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import time
+from datetime import datetime
+from functools import partial
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from homelab_provision import runs
+from homelab_provision import paths, runs
 from homelab_provision.errors import Locked, UsageError
 from homelab_provision.events import Event as RunEvent
-from homelab_provision.events import Notice, Outcome, PhaseFinished, PhaseStarted, Progress
-from homelab_provision.runs import Request, Run
+from homelab_provision.events import (
+    Notice,
+    Outcome,
+    PhaseFinished,
+    PhaseStarted,
+    Progress,
+    RunFinished,
+    RunResult,
+    RunStarted,
+)
+from homelab_provision.record import plan_of, summary, write_report
+from homelab_provision.runs import Damaged, Request, Run
 
 
 @pytest.fixture(autouse=True)
@@ -62,13 +76,15 @@ def test_files_of_a_run_are_private() -> None:
 
 
 def test_latest_and_unique_beginnings_name_a_run() -> None:
-    first, second = new("aaa"), new("bbb")
-    assert runs.load("latest").id == max(first.id, second.id)
+    first, second = new("bbb"), new("aaa")
+    assert runs.load("latest").id == second.id
     assert runs.load(first.id).id == first.id
-    with pytest.raises(UsageError, match="is not a run"):
-        runs.load("1999")
+    assert runs.load("0001").id == first.id
+    for name in ("1999", ""):
+        with pytest.raises(UsageError, match="is not a run"):
+            runs.load(name)
     with pytest.raises(UsageError, match="several"):
-        runs.load(first.id[:4])  # the year
+        runs.load("000")
 
 
 def test_last_of_a_host_is_of_this_site() -> None:
@@ -109,3 +125,181 @@ def _hold(held: Event) -> None:
     with runs.locked(["host-db"], "run-1"):
         held.set()
         time.sleep(60)
+
+
+# ---- which run goes on ---------------------------------------------------------------------------------------
+
+
+def half_way(run: Run) -> Run:
+    """As it is after it was interrupted in `flash`."""
+    for phase in ("preflight", "boot"):
+        run.append(PhaseStarted(phase=phase))
+        run.append(PhaseFinished(phase=phase, result=Outcome.OK, seconds=1))
+    run.append(PhaseStarted(phase="flash"))
+    return run
+
+
+@pytest.mark.negative
+def test_runs_are_in_the_order_in_which_they_began_whatever_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+    for year in (2030, 1970, 2026, 1999):
+        clock = SimpleNamespace(now=partial(datetime, year, 1, 1, 0, 0, 0, 0))
+        monkeypatch.setattr(runs, "datetime", clock)
+        begun.append(new().id)
+    assert [run.id for run in runs.history()] == begun
+    assert runs.last_of("db-wyse", Path("/site")).id == runs.load("latest").id == begun[-1]
+    assert (paths.runs() / "latest").readlink() == Path(begun[-1])
+
+
+def test_runs_of_older_versions_come_first_and_many_runs_stay_in_order() -> None:
+    old = paths.private(paths.runs() / "20991231T235959Z-db-wyse-4012")
+    Run(old, new().request).write("request.json", new().request.model_dump_json())
+    ninth = new()
+    ninth.directory.rename(ninth.directory.with_name("9999-20260101T000000Z-db-wyse"))
+    last = new()
+    assert last.id.startswith("10000-")
+    assert next(iter(runs.history())).id == old.name
+    assert runs.last_of("db-wyse", Path("/site")).id == last.id
+
+
+@pytest.mark.negative
+def test_an_attempt_that_touched_nothing_does_not_stand_for_one_that_was_stopped_half_way() -> None:
+    keeps = half_way(runs.start(Request(command="rebuild", site=Path("/site"), host="db-wyse", keep_data=True)))
+    empty = new()
+    with pytest.raises(UsageError, match=f"two rebuilds.*{keeps.id}.*{empty.id}") as caught:
+        runs.last_of("db-wyse", Path("/site"))
+    assert f"--resume {keeps.id}" in (caught.value.hint or "")
+    assert runs.named(keeps.id, "db-wyse", Path("/site")).request.keep_data
+    keeps.append(RunFinished(result=RunResult.PROVEN, seconds=1))  # it came to its end after all
+    assert runs.last_of("db-wyse", Path("/site")).id == empty.id
+    newer = half_way(new())
+    assert runs.last_of("db-wyse", Path("/site")).id == newer.id
+
+
+@pytest.mark.negative
+def test_a_run_of_another_host_or_site_is_not_gone_on_with() -> None:
+    other, elsewhere = new("web-wyse"), new("db-wyse", "/other")
+    for run in (other, elsewhere):
+        with pytest.raises(UsageError, match="is no rebuild of `db-wyse`"):
+            runs.named(run.id, "db-wyse", Path("/site"))
+
+
+def test_a_lock_asked_for_twice_is_one_lock() -> None:
+    with runs.locked(["host-db", "host-db"]) as held_by:
+        held_by("run-7")
+        with pytest.raises(Locked, match="run-7"), runs.locked(["host-db"]):
+            pytest.fail("both held the lock")
+
+
+def test_a_run_of_many_hosts_has_a_name_that_fits() -> None:
+    run = new("+".join(f"a-host-with-a-long-name-{number}" for number in range(60)))
+    assert len(run.id) < 120
+    assert runs.load(run.id).request == run.request
+
+
+# ---- what is broken ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize("name", ["request.json", "plan.json"])
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("", "EOF|JSON"),
+        ("{", "EOF|JSON"),
+        ("[]", "object|dict"),
+        ("\x00" * 100, "JSON"),
+        ('{"another": 1}', "`another` is not known here; another version wrote it|missing|required"),
+        ("[" * 100_000, "JSON|recursion"),
+    ],
+    ids=["empty", "torn", "list", "zeros", "another version", "deep"],
+)
+def test_a_broken_file_of_a_run_is_told_and_hides_no_other_run(name: str, content: str, why: str) -> None:
+    first, broken, last = new(), new(), new()
+    (broken.directory / name).write_text(content)
+    found = [summary(run) for run in runs.everything()]
+    assert [one.run for one in found] == [first.id, broken.id, last.id]
+    assert found[1].result is RunResult.DAMAGED
+    assert found[1].note is not None
+    assert found[1].note.startswith(f"{name}: ")
+    assert re.search(why, found[1].note)
+    with pytest.raises(Damaged, match=f"{broken.id} is damaged: {name}"):
+        plan_of(runs.load(broken.id))
+    assert runs.load(last.id) == last
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize("name", ["request.json", "plan.json", "journal.jsonl", "console.log", "verify/a.xml"])
+def test_what_is_no_file_is_never_waited_for(name: str) -> None:
+    run = new()
+    path = run.directory / name
+    path.parent.mkdir(exist_ok=True)
+    for make in (os.mkfifo, lambda path: path.mkdir(), lambda path: path.symlink_to("/dev/zero")):
+        path.unlink(missing_ok=True)
+        make(path)
+        started = time.monotonic()
+        (one,) = (summary(run) for run in runs.everything())
+        assert (one.result is RunResult.DAMAGED) == (name.endswith(("json", "jsonl")))
+        if "/" in name or name.endswith("log"):
+            assert "cannot be read" in write_report(run).read_text()
+        assert time.monotonic() - started < 5
+        if path.is_dir():
+            path.rmdir()
+
+
+@pytest.mark.negative
+def test_a_journal_with_impossible_numbers_and_times_is_read_and_drawn() -> None:
+    run = new()
+    run.append(RunStarted(command="x"))
+    with (run.directory / "journal.jsonl").open("a") as journal:
+        for seconds in ("1e308", "-1e308", "NaN", "Infinity", "1" + "0" * 5000, '"x"', "[]", "null"):
+            journal.write(f'{{"kind": "phase_finished", "phase": "boot", "result": "ok", "seconds": {seconds}}}\n')
+        for at in ("2026-01-01T00:00:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "x", 1e300):
+            at = at if isinstance(at, float) else f'"{at}"'
+            journal.write(f'{{"kind": "phase_started", "phase": "boot", "at": {at}}}\n')
+        deep = "[" * 100 + "]" * 100
+        journal.write(
+            f'{{"kind": "phase_finished", "phase": "a", "result": "ok", "seconds": 1, "proof": {{"a": {deep}}}}}\n'
+        )
+        journal.write("[1]\n5\nnull\n\x00\x00\n\n{}\n")
+    assert write_report(run).stat().st_size < 1_000_000
+    assert summary(run).seconds < 1e12
+
+
+@pytest.mark.negative
+def test_a_torn_line_takes_no_other_with_it() -> None:
+    run = new()
+    run.append(PhaseStarted(phase="boot"))
+    with (run.directory / "journal.jsonl").open("a") as journal:
+        journal.write('{"kind": "phase_fin')
+    run.append(RunStarted(command="x", resumed=True))
+    assert [event.kind for event in run.events()] == ["phase_started", "run_started"]
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize("text", ["", "<testsuite", "<a/>", '<testsuite><testcase time="x"/></testsuite>', "\x00"])
+def test_torn_results_of_tests_are_told_in_the_report(text: str) -> None:
+    run = new()
+    (run.folder("verify") / "testinfra.xml").write_text(text)
+    page = write_report(run).read_text()
+    assert ("the results cannot be read" in page) == (text != "<a/>")
+
+
+@pytest.mark.negative
+def test_a_lock_that_is_no_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = paths.private(paths.locks()) / "host-db.lock"
+    for make in (lambda path: path.mkdir(), os.mkfifo, lambda path: path.symlink_to(tmp_path / "no" / "where")):
+        make(path)
+        with pytest.raises(OSError) as caught, runs.locked(["host-db"]):  # noqa: PT011
+            pytest.fail("it held")
+        assert caught.value.filename == str(path)
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+@pytest.mark.negative
+def test_a_damaged_last_run_of_a_host_is_not_passed_over_in_silence() -> None:
+    run, broken = new(), new()
+    (broken.directory / "request.json").write_text("")
+    with pytest.raises(UsageError, match=f"may be {broken.id}, which is damaged"):
+        runs.last_of("db-wyse", Path("/site"))
+    assert runs.named(run.id, "db-wyse", Path("/site")) == run

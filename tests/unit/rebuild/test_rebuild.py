@@ -110,6 +110,38 @@ def test_a_host_or_a_machine_that_another_run_holds_is_left_alone(world: World, 
     assert set(world.done) <= {Phase.PREFLIGHT}  # deciding touches nothing
 
 
+@pytest.mark.negative
+def test_an_attempt_that_is_locked_out_or_mistyped_leaves_no_run(world: World) -> None:
+    request = runs.Request(command="rebuild", site=world.root, host=HOST)
+    with runs.locked([f"host-{HOST}"], "the other"), pytest.raises(Locked, match="the other"):
+        world.begin_anew(request)
+    for typo in ({"host": "db-wise"}, {"onto": "wyse-x"}):
+        with pytest.raises(UsageError, match=next(iter(typo.values()))):
+            world.begin_anew(request.model_copy(update=typo))
+    assert runs.everything() == []
+    assert world.done == []
+    run = world.begin_anew(request)
+    assert [one.id for one in runs.history()] == [run.id]
+    assert run.report.exists()
+
+
+@pytest.mark.negative
+def test_the_report_is_written_also_of_a_run_that_failed(world: World) -> None:
+    world.stops[Phase.BOOT] = ProvisionError("broken")
+    run = world.new_run()
+    world.stopped(run, ProvisionError)
+    assert "broken" in run.report.read_text()
+
+
+@pytest.mark.negative
+def test_ctrl_c_while_a_program_is_at_work_says_how_to_go_on(world: World) -> None:
+    world.stops[Phase.FLASH] = Interrupted("interrupted: ssh rescue")
+    run = world.new_run()
+    with pytest.raises(Interrupted, match=f"go on with `provision rebuild {HOST} --resume`"):
+        world.attempt(run)
+    assert end(run).error == "interrupted"
+
+
 def test_locks_are_free_after_a_run_that_failed(world: World) -> None:
     world.stops[Phase.BOOT] = ProvisionError("broken")
     world.stopped(world.new_run(), ProvisionError)

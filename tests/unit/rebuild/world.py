@@ -75,6 +75,10 @@ class World:
         job.rebuild(run, emit=lambda event: None, person=Nobody(), unattended=unattended, first=first)
         return list(self.done)
 
+    def begin_anew(self, request: Request) -> Run:
+        self.done.clear()
+        return job.rebuild(request, emit=lambda event: None, person=Nobody(), unattended=True)
+
     def stopped(
         self, run: Run, by: type[BaseException], first: Phase | None = None, *, unattended: bool = True
     ) -> list[Phase]:
