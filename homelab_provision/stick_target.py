@@ -1,7 +1,7 @@
 """Where a stick image may be written: a file, or a real USB stick, and nothing else.
 
 The rules are pure: facts of a device are read from sysfs and procfs, refusals follow from the facts. The writing trusts
-neither: it opens the device exclusively, compares it with the facts, and reads back what it wrote.
+neither: it opens the device exclusively, compares what it holds with the facts, and reads back what it wrote.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from homelab_provision.block_device import TargetFacts, describe_target
 from homelab_provision.errors import ProvisionError, Refused, UsageError
 from homelab_provision.events import Emit, Progress, step
 from homelab_provision.report.wording import bytes_text
@@ -25,17 +25,6 @@ CHUNK = 4 * 2**20
 SYNC_EVERY = 16 * 2**20  # so that progress tells what is on the stick, not what is in the page cache
 EDGE = 2**20  # the partition table at the front of a disk, its copy at the back
 BLKFLSBUF = 0x1261  # linux/fs.h: forget what is cached of a block device
-SECTOR = 512  # the unit of sysfs sizes, whatever the disk's own is
-TRANSPORTS = {  # the first that fits the place of a device in sysfs
-    r"/usb\d+/": "usb",
-    r"/mmc_host/": "mmc",
-    r"/nvme": "nvme",
-    r"/ata\d+/": "sata",
-    r"/virtio\d+/": "virtio",
-    r"/virtual/block/loop": "loop",
-    r"/virtual/": "nothing real",
-}
-SYSTEM_MOUNTS = frozenset({"/", "/boot", "/boot/efi", "/efi", "/usr", "/var", "/home"})
 
 
 @dataclass(frozen=True)
@@ -48,26 +37,13 @@ class Rule:
 
 
 STICK = Rule()
-
-
-@dataclass(frozen=True)
-class TargetFacts:
-    """What the kernel says of a block device. `number` is `major:minor`; `system`: the running system stands on it."""
-
-    path: Path
-    name: str
-    number: str
-    whole_disk: bool
-    transport: str
-    removable: bool
-    read_only: bool
-    size_bytes: int
-    serial: str | None
-    model: str | None
-    mounts: tuple[str, ...] = ()
-    swaps: tuple[str, ...] = ()
-    holders: tuple[str, ...] = ()
-    system: bool = False
+_TARGETS = "name a stick by its device (`lsblk -o NAME,TRAN,SIZE,SERIAL` shows /dev/…), or a file that ends in .img"
+_KINDS = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISSOCK, "a socket"),
+)
 
 
 @dataclass(frozen=True)
@@ -82,42 +58,41 @@ class Written:
 
 
 def is_device(path: Path) -> bool:
-    """Whether `path` is a block device, or is meant to be one."""
-    return path.is_block_device() or (not path.exists() and path.is_relative_to("/dev"))
-
-
-def describe_target(device: Path, sysfs: Path = Path("/sys"), proc: Path = Path("/proc")) -> TargetFacts:
-    """Read what there is to know of a block device; links such as those in /dev/disk/by-id are followed.
-
-    Raises `UsageError` if the kernel has no such device.
-    """
-    path = device.resolve()
-    name = path.name
-    blocks = _Blocks(sysfs)
-    node = blocks.node(name)
-    if node is None:
-        raise UsageError(
-            f"{device} is not a block device that is here",
-            hint="`lsblk -o NAME,TRAN,SIZE,SERIAL,MODEL` lists those that are",
-        )
-    family = (name, *blocks.partitions(name))
-    mounted = list(_mounts(proc, blocks))
-    return TargetFacts(
-        path=path,
-        name=name,
-        number=_text(node / "dev") or "",
-        whole_disk=not (node / "partition").exists(),
-        transport=_transport(node, sysfs),
-        removable=_text(node / "removable") == "1",
-        read_only=_text(node / "ro") == "1",
-        size_bytes=int(_text(node / "size") or 0) * SECTOR,
-        serial=_serial(node, sysfs),
-        model=_model(node),
-        mounts=tuple(point for point, block in mounted if block in family),
-        swaps=tuple(block for block in _swaps(proc) if block in family),
-        holders=tuple(holder for block in family for holder in blocks.holders(block)),
-        system=any(blocks.disk(name) in blocks.below(block) for point, block in mounted if point in SYSTEM_MOUNTS),
+    """Whether `path` is a block device, or is meant to be one; links are followed, also those that lead nowhere."""
+    real = path.resolve()
+    return real.is_block_device() or (
+        not real.exists() and real.is_relative_to("/dev") and not real.is_relative_to("/dev/shm")
     )
+
+
+def find_target(named: Path, *, force: bool = False) -> Path | TargetFacts:
+    """What the user named: a device, or a file, whose name ends in `.img`, so that a device that was misspelt makes
+    none. Raises `UsageError` for what is neither, and `Refused` for a file that is there already, without `force`.
+    """
+    try:
+        if is_device(named):
+            return describe_target(named)
+        if named.name.endswith(".img"):
+            _require_free(named.resolve(), force)
+            return named
+        kind = _kind(named)
+    except (OSError, RuntimeError, ValueError) as error:  # (links in a ring, names that no file can have)
+        raise UsageError(f"{named} cannot be a stick: {error}", hint=_TARGETS) from None
+    device = Path("/dev") / named.name
+    raise UsageError(
+        f"{named} is {kind or 'no device, and no name for the file of a stick'}",
+        hint=f"did you mean {device}?" if not kind and device.is_block_device() else _TARGETS,
+    )
+
+
+def require_same(looked_at: TargetFacts, now: TargetFacts) -> None:
+    """Refuse a device that is not the one that was looked at: sticks are pulled, and their names given to the next."""
+    if differences := looked_at.differences(now):
+        raise Refused(
+            f"{looked_at.path} is not the device any more that was looked at; nothing was written",
+            evidence="\n".join(differences),
+            hint="leave the stick plugged in and start again",
+        )
 
 
 def refusals(facts: TargetFacts, image_bytes: int, serial: str | None, rule: Rule = STICK) -> list[str]:
@@ -130,7 +105,8 @@ def refusals(facts: TargetFacts, image_bytes: int, serial: str | None, rule: Rul
     if facts.system:
         found.append(f"{device} is on the disk that carries the running system")
     if not facts.whole_disk:
-        found.append(f"{device} is a partition, not a whole disk")
+        disk = re.sub(r"p?\d+$", "", device)
+        found.append(f"{device} is a partition, not a whole disk (that may be {disk})")
     if facts.transport not in rule.transports:
         found.append(f"{device} is not a USB stick: it hangs on {facts.transport}")
     if facts.read_only:
@@ -151,7 +127,7 @@ def refusals(facts: TargetFacts, image_bytes: int, serial: str | None, rule: Rul
 
 def _unconfirmed(facts: TargetFacts, serial: str | None) -> list[str]:
     if not facts.serial:
-        return [f"{facts.path} has no serial number, so nobody can say that it is the right one"]
+        return [f"{facts.path} has no serial number: beside its port, model and size nothing tells it from another"]
     if serial == facts.serial:
         return []
     said = f"`{serial}`" if serial else "nothing"
@@ -162,7 +138,7 @@ def _unconfirmed(facts: TargetFacts, serial: str | None) -> list[str]:
 def write_stick(source: Path, target: Path | TargetFacts, emit: Emit, *, force: bool = False) -> Written:
     """Write the image `source` to a file (all or nothing, mode 0600) or to a device that `refusals` has let through.
 
-    `force` replaces an existing file that is no image. On a device, the front is written last, so that an interrupted
+    `force` replaces an existing file. On a device, the front is written last, so that an interrupted
     stick does not boot, and an older partition table's copy at the end is erased. Raises `Refused`, `ProvisionError`.
     """
     try:
@@ -180,14 +156,9 @@ def write_stick(source: Path, target: Path | TargetFacts, emit: Emit, *, force: 
 
 def _write_file(source: Path, target: Path, emit: Emit, force: bool) -> Written:
     target = target.resolve()
-    if target.exists() and not target.is_file():
-        raise Refused(f"{target} is neither a file nor a block device")
     if target.exists() and target.samefile(source):
         raise UsageError(f"{target} is the image itself")
-    if target.exists() and not force and not _is_image(target):
-        raise Refused(f"{target} exists and is not a disk image", hint="choose another name, or pass `--force`")
-    if not target.parent.is_dir():
-        raise UsageError(f"there is no directory {target.parent}")
+    _require_free(target, force)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # made with mode 0600
     draft = Path(name)
     try:
@@ -200,6 +171,24 @@ def _write_file(source: Path, target: Path, emit: Emit, force: bool) -> Written:
     return written
 
 
+def _require_free(target: Path, force: bool) -> None:
+    """See that a file may be written here. Without `force` none is replaced: an image may be somebody's disk."""
+    if kind := _kind(target):
+        raise UsageError(f"{target} is {kind}", hint=_TARGETS)
+    if target.exists() and not force:
+        raise Refused(f"{target} exists; nothing was written", hint="choose another name, or pass `--force`")
+    if not target.parent.is_dir():
+        raise UsageError(f"there is no directory {target.parent}")
+
+
+def _kind(path: Path) -> str | None:
+    """What stands there that is neither a file nor a block device."""
+    if not path.exists():
+        return None
+    mode = path.stat().st_mode
+    return next((kind for test, kind in _KINDS if test(mode)), None)
+
+
 def _write_device(source: Path, facts: TargetFacts, emit: Emit) -> Written:
     try:
         # O_EXCL on a block device: the kernel refuses while it is mounted or part of something, in any namespace.
@@ -209,7 +198,7 @@ def _write_device(source: Path, facts: TargetFacts, emit: Emit) -> Written:
             raise Refused(f"{facts.path} is in use", hint=f"see who uses it: lsblk {facts.path}") from error
         raise
     try:
-        _require_same(handle, facts)
+        _require_opened(handle, facts)
         if facts.size_bytes - source.stat().st_size >= EDGE:
             os.pwrite(handle, bytes(EDGE), facts.size_bytes - EDGE)
         wanted = _copy(source, handle, emit)
@@ -219,15 +208,14 @@ def _write_device(source: Path, facts: TargetFacts, emit: Emit) -> Written:
         os.close(handle)
 
 
-def _require_same(handle: int, facts: TargetFacts) -> None:
-    """What was opened is what was described: sticks are pulled, and names given to the next one."""
+def _require_opened(handle: int, facts: TargetFacts) -> None:
+    """What was opened is what was described. While it is open, the kernel gives its name and number to no other."""
     seen = os.fstat(handle)
+    if not stat.S_ISBLK(seen.st_mode):
+        raise Refused(f"{facts.path} is not the device any more that was looked at; it is no device at all")
     number = f"{os.major(seen.st_rdev)}:{os.minor(seen.st_rdev)}"
     size = os.lseek(handle, 0, os.SEEK_END)
-    if not stat.S_ISBLK(seen.st_mode) or (number, size) != (facts.number, facts.size_bytes):
-        raise Refused(
-            f"{facts.path} is not the device any more that was looked at", hint="plug the stick in and start again"
-        )
+    require_same(facts, replace(describe_target(facts.path), number=number, size_bytes=size))
 
 
 def _copy(source: Path, handle: int, emit: Emit) -> Written:
@@ -282,100 +270,9 @@ def _read_back(handle: int, wanted: Written, emit: Emit) -> Written:
     return found
 
 
-def _is_image(path: Path) -> bool:
-    """Whether a file begins like a disk (boot signature) or is still empty."""
-    with path.open("rb") as file:
-        head = file.read(SECTOR)
-    return not head or head[510:512] == b"\x55\xaa"
-
-
 def _sync_directory(directory: Path) -> None:
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-class _Blocks:
-    """The block devices of a sysfs: which is part of which."""
-
-    def __init__(self, sysfs: Path) -> None:
-        self._shelf = sysfs / "class" / "block"
-
-    def node(self, name: str) -> Path | None:
-        node = self._shelf / name
-        return node.resolve() if node.exists() else None
-
-    def by_number(self, number: str) -> str | None:
-        return next((link.name for link in self._shelf.iterdir() if _text(link / "dev") == number), None)
-
-    def partitions(self, name: str) -> list[str]:
-        node = self.node(name)
-        return sorted(path.parent.name for path in node.glob("*/partition")) if node else []
-
-    def holders(self, name: str) -> list[str]:
-        return self._names(name, "holders")
-
-    def disk(self, name: str) -> str:
-        """The whole disk that a partition is on; a whole disk is its own."""
-        node = self.node(name)
-        return node.parent.name if node and (node / "partition").exists() else name
-
-    def below(self, name: str) -> set[str]:
-        """The disks that a device stands on, through partitions, device-mapper and RAID."""
-        slaves = self._names(name, "slaves")
-        return set().union(*map(self.below, slaves)) if slaves else {self.disk(name)}
-
-    def _names(self, name: str, kind: str) -> list[str]:
-        folder = (self.node(name) or self._shelf / name) / kind
-        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-
-
-def _mounts(proc: Path, blocks: _Blocks) -> Iterator[tuple[str, str]]:
-    """Mount points and the block devices behind them (man 5 proc, mountinfo)."""
-    for line in (proc / "self" / "mountinfo").read_text().splitlines():
-        left, _, right = line.partition(" - ")
-        _, _, number, _, point, *_ = left.split(" ")
-        source = _unescape(right.split(" ")[1])
-        # btrfs and overlays have made-up numbers; their source still names the device
-        block = blocks.by_number(number) or (Path(source).resolve().name if source.startswith("/dev/") else None)
-        if block:
-            yield _unescape(point), block
-
-
-def _swaps(proc: Path) -> list[str]:
-    lines = (proc / "swaps").read_text().splitlines()[1:]
-    return [Path(_unescape(line.split()[0])).resolve().name for line in lines if line.startswith("/dev/")]
-
-
-def _unescape(text: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), text)
-
-
-def _transport(node: Path, sysfs: Path) -> str:
-    """How a device hangs on the computer, from its place in the tree of devices."""
-    place = node.relative_to(sysfs.resolve()).as_posix()
-    return next((transport for pattern, transport in TRANSPORTS.items() if re.search(pattern, place)), "an unknown bus")
-
-
-def _serial(node: Path, sysfs: Path) -> str | None:
-    """The serial number: of the USB device above (what is printed by `lsblk`), else the disk's own."""
-    for above in node.parents:
-        if above == sysfs.resolve():
-            break
-        if (above / "idVendor").exists():
-            return _text(above / "serial")
-    return _text(node / "device" / "serial") or _text(node / "serial")
-
-
-def _model(node: Path) -> str | None:
-    words = [_text(node / "device" / name) for name in ("vendor", "model")]
-    return " ".join(word for word in words if word) or None
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").strip() or None
-    except OSError:
-        return None

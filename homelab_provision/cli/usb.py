@@ -16,13 +16,13 @@ def usb() -> None:
 
 
 @usb.command()
-@click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("target", type=click.Path(path_type=Path))
 @site_option
 @click.option("--serial", help="Serial number of the stick; needed with --yes for a real device.")
-@click.option("--force", is_flag=True, help="Replace a file that is not a stick image.")
+@click.option("--force", is_flag=True, help="Replace a file that is there already.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def write(target: Path, site_dir: Path | None, serial: str | None, force: bool, yes: bool) -> None:
-    """Write the site's rescue stick to TARGET: a file, or a real USB stick.
+    """Write the site's rescue stick to TARGET: a file whose name ends in .img, or a real USB stick.
 
     \b
     Examples:
@@ -30,34 +30,40 @@ def write(target: Path, site_dir: Path | None, serial: str | None, force: bool, 
       provision usb write /dev/sdX          asks for the stick's serial number
     """
     from homelab_provision import paths
+    from homelab_provision.block_device import TargetFacts, describe_target
     from homelab_provision.cli.render import renderer
     from homelab_provision.identity import load as load_identities
     from homelab_provision.image.rescue import build_rescue
     from homelab_provision.site import load_site
-    from homelab_provision.stick_target import describe_target, is_device, refusals, write_stick
+    from homelab_provision.stick_target import find_target, refusals, require_same, write_stick
     from homelab_provision.vault import Vault
     from homelab_provision.ways.usb import site_stick
 
+    def allowed(facts: TargetFacts, size: int, confirmed: str | None) -> TargetFacts:
+        if problems := refusals(facts, size, confirmed):
+            raise Refused(
+                f"{target} will not be written",
+                evidence="\n".join(problems),
+                hint="plug in a USB stick and name it: `lsblk -o NAME,TRAN,SIZE,SERIAL`",
+            )
+        return facts
+
+    place = find_target(target, force=force)
+    if isinstance(place, TargetFacts):
+        allowed(place, 0, place.serial)  # what no confirmation can mend is said at once
     site = load_site(find_site(site_dir))
     identities = load_identities(Vault.of(site.root, name=site.name, create=site.lab is not None), site.name)
     with renderer() as show:
         stick = site_stick(site.name, identities.site, build_rescue(paths.cache(), show), show)
-        if not is_device(target):
-            written = write_stick(stick.image, target, show, force=force)
-        else:
-            facts, size = describe_target(target), stick.image.stat().st_size
-            if problems := refusals(facts, size, facts.serial):
-                raise Refused(
-                    f"{target} will not be written",
-                    evidence="\n".join(problems),
-                    hint="plug in a USB stick and name it: `lsblk -o NAME,TRAN,SIZE,SERIAL`",
-                )
+        if isinstance(place, TargetFacts):
+            size = stick.image.stat().st_size
+            allowed(place, size, place.serial)
             if not yes:
-                show.confirm(
-                    f"Type the serial number `{facts.serial}` to erase {target} ({facts.model})", facts.serial or ""
-                )
-                serial = facts.serial
-            if problems := refusals(facts, size, serial):
-                raise Refused(f"{target} will not be written", evidence="\n".join(problems))
-            written = write_stick(stick.image, facts, show)
+                question = f"Type the serial number `{place.serial}` to erase {target} ({place.model})"
+                show.confirm(question, place.serial or "")
+                serial = place.serial
+            now = describe_target(place.path)  # somebody had all the time to pull it
+            require_same(place, now)
+            place = allowed(now, size, serial)
+        written = write_stick(stick.image, place, show, force=force)
     tell(f"{target}: {written}")

@@ -6,13 +6,15 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from homelab_provision.block_device import describe_target
 from homelab_provision.errors import Refused
 from homelab_provision.events import discard
 from homelab_provision.process import ProcessError, run
-from homelab_provision.stick_target import EDGE, Rule, describe_target, refusals, write_stick
+from homelab_provision.stick_target import EDGE, Rule, refusals, write_stick
 
 pytestmark = [pytest.mark.processes, pytest.mark.skipif(os.geteuid() != 0, reason="loop devices need root")]
 
@@ -77,8 +79,9 @@ def test_a_mounted_device_is_refused_by_the_facts_and_by_the_kernel(loop: Loop, 
 
 
 @pytest.mark.negative
-def test_another_device_under_the_same_name_is_refused(loop: Loop, image: Path) -> None:
-    described = replace(describe_target(loop.device), size_bytes=SIZE - 512)
+@pytest.mark.parametrize("change", [{"size_bytes": SIZE - 512}, {"serial": "4C530001"}, {"sequence": "0"}], ids=str)
+def test_another_device_under_the_same_name_is_refused(loop: Loop, image: Path, change: dict[str, Any]) -> None:
+    described = replace(describe_target(loop.device), **change)
     with pytest.raises(Refused, match="not the device any more"):
         write_stick(image, described, discard)
     assert loop.backing.read_bytes() == b"\xaa" * SIZE

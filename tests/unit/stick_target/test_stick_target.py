@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from homelab_provision import stick_target
+from homelab_provision.block_device import TargetFacts, describe_target
 from homelab_provision.errors import ProvisionError, Refused, UsageError
 from homelab_provision.events import Event, Progress, discard
-from homelab_provision.stick_target import Rule, TargetFacts, describe_target, is_device, refusals, write_stick
+from homelab_provision.stick_target import Rule, find_target, is_device, refusals, require_same, write_stick
 
 STICK = "pci0000:00/0000:00:14.0/usb1/1-2"
 IMAGE = 130 * 2**20
@@ -42,6 +43,7 @@ class Computer:
         place = f"pci0000:00/0000:00:14.0/usb1/{port}"
         scsi = f"{place}/{port}:1.0/host6/target6:0:0/6:0:0:0"
         node = self.disk(name, number, scsi, size=30 * 10**9, removable=removable)
+        (node / "diskseq").write_text("7\n")
         (self.sysfs / "devices" / place / "idVendor").write_text("0781\n")
         (self.sysfs / "devices" / place / "serial").write_text(f"{serial}\n")
         return node
@@ -95,7 +97,8 @@ def test_a_stick_is_described_as_it_is(computer: Computer) -> None:
     facts = computer.describe("/dev/sdr")
     assert facts == TargetFacts(
         path=Path("/dev/sdr"), name="sdr", number="65:16", whole_disk=True, transport="usb", removable=True,
-        read_only=False, size_bytes=30 * 10**9, serial="4C530001", model="SanDisk Ultra Fit",
+        read_only=False, size_bytes=30 * 10**9, serial="4C530001", model="SanDisk Ultra Fit", place="USB 1-2",
+        sequence="7",
     )  # fmt: skip
     assert refusals(facts, IMAGE, "4C530001") == []
 
@@ -150,7 +153,7 @@ def test_the_disk_of_the_running_system_is_refused_through_every_layer(computer:
 def test_a_partition_is_refused(computer: Computer) -> None:
     facts = computer.describe("/dev/sdr1")
     assert (facts.whole_disk, facts.transport, facts.serial) == (False, "usb", "4C530001")
-    assert refusals(facts, IMAGE, "4C530001") == ["/dev/sdr1 is a partition, not a whole disk"]
+    assert refusals(facts, IMAGE, "4C530001") == ["/dev/sdr1 is a partition, not a whole disk (that may be /dev/sdr)"]
 
 
 @pytest.mark.negative
@@ -225,22 +228,65 @@ def test_a_file_is_written_complete_private_and_with_progress(tmp_path: Path, im
     assert sorted(path.name for path in tmp_path.glob("*img*")) == ["source.img", "stick.img"]
 
 
+OLDER = (b"PK" + b"x" * 1000, b"\0" * 510 + b"\x55\xaa" + b"a virtual machine's disk", b"")
+
+
 @pytest.mark.negative
-def test_a_file_that_is_no_image_is_kept_unless_forced(tmp_path: Path, image: Path) -> None:
-    target = tmp_path / "thesis.odt"
-    target.write_bytes(b"PK" + b"x" * 1000)
-    with pytest.raises(Refused, match="not a disk image"):
-        write_stick(image, target, discard)
-    assert target.read_bytes()[:2] == b"PK"
+@pytest.mark.parametrize("content", OLDER, ids=["a document", "a disk image", "an empty file"])
+def test_a_file_is_kept_unless_forced(tmp_path: Path, image: Path, content: bytes) -> None:
+    target = tmp_path / "stick.img"
+    target.write_bytes(content)
+    for attempt in (lambda: write_stick(image, target, discard), lambda: find_target(target)):
+        with pytest.raises(Refused, match="exists; nothing was written") as refused:
+            attempt()
+        assert "--force" in (refused.value.hint or "")
+    assert target.read_bytes() == content
+    assert find_target(target, force=True) == target
     write_stick(image, target, discard, force=True)
     assert target.read_bytes() == image.read_bytes()
 
 
-def test_an_older_image_is_replaced(tmp_path: Path, image: Path) -> None:
-    target = tmp_path / "stick.img"
-    target.write_bytes(b"\0" * 510 + b"\x55\xaa" + b"old")
-    write_stick(image, target, discard)
-    assert target.read_bytes() == image.read_bytes()
+@pytest.mark.negative
+@pytest.mark.parametrize("name", ["sdb", "/sdb", "./sdb", "dev/sdb", "nvme0n1", "stick", "thesis.odt", "stick.img.gz"])
+def test_a_name_that_may_be_meant_for_a_device_makes_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no device, and no name for the file of a stick") as wrong:
+        find_target(Path(name))
+    assert ".img" in (wrong.value.hint or "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.negative
+def test_the_device_that_was_meant_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_block_device", lambda path: path == Path("/dev/sdb"))
+    with pytest.raises(UsageError) as wrong:
+        find_target(Path("sdb"))
+    assert wrong.value.hint == "did you mean /dev/sdb?"
+
+
+@pytest.mark.negative
+def test_what_is_neither_a_file_nor_a_device_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.img")
+    (tmp_path / "folder.img").mkdir()
+    (tmp_path / "ring.img").symlink_to("ring.img")
+    (tmp_path / "unplugged.img").symlink_to("/dev/disk/by-id/usb-SanDisk_4C530001-0:0")
+    for named, said in (
+        (tmp_path, "is a directory"),
+        (tmp_path / "folder.img", "is a directory"),
+        (tmp_path / "fifo.img", "is a FIFO"),
+        (Path("/dev/null"), "is a character device"),
+        (Path("/dev/no-such-device"), "is not a block device that is here"),
+        (tmp_path / "unplugged.img", "is not a block device that is here"),
+        (tmp_path / "ring.img", "cannot be a stick"),
+        (tmp_path / ("x" * 300 + ".img"), "cannot be a stick"),
+        (Path("a\0b.img"), "cannot be a stick"),
+        (tmp_path / "no" / "stick.img", "there is no directory"),
+    ):
+        with pytest.raises(UsageError, match=said) as wrong:
+            find_target(named)
+        assert wrong.value.hint or "no directory" in said
 
 
 @pytest.mark.negative
@@ -252,7 +298,7 @@ def test_the_image_is_not_written_onto_itself(tmp_path: Path, image: Path) -> No
 
 @pytest.mark.negative
 def test_what_is_neither_file_nor_device_is_refused(image: Path, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="neither"):
+    with pytest.raises(UsageError, match="is a directory"):
         write_stick(image, tmp_path, discard)
     with pytest.raises(UsageError, match="no directory"):
         write_stick(image, tmp_path / "no" / "stick.img", discard)
@@ -294,6 +340,27 @@ def test_a_file_in_the_place_of_a_device_is_not_written(computer: Computer, tmp_
     with pytest.raises(Refused, match="not the device any more"):
         write_stick(image, facts, discard)
     assert impostor.read_bytes() == b"precious"
+
+
+EXCHANGED: dict[str, dict[str, Any]] = {
+    "serial number": {"serial": "4C530002"},
+    "model": {"model": "Kingston DataTraveler"},
+    "size": {"size_bytes": 31 * 10**9},
+    "port": {"place": "USB 1-3"},
+    "device number": {"number": "65:48"},
+    "number of the insertion": {"sequence": "8"},
+}
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize("what", EXCHANGED)
+def test_a_stick_that_was_exchanged_is_refused(computer: Computer, what: str) -> None:
+    """The same stick that was pulled and plugged in again has another number of its insertion."""
+    before = computer.describe("/dev/sdr")
+    require_same(before, replace(before, mounts=("/mnt",)))
+    with pytest.raises(Refused, match="not the device any more") as refused:
+        require_same(before, replace(before, **EXCHANGED[what]))
+    assert (refused.value.evidence or "").startswith(f"{what}: was ")
 
 
 def test_files_and_devices_are_told_apart(tmp_path: Path) -> None:
