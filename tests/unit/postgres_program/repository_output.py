@@ -47,6 +47,49 @@ NOTHING = json.dumps(
     [{"archive": [], "backup": [], "db": [], "name": "main", "status": {"code": 1, "message": "missing"}}]
 )
 
+# What a real pgBackRest said, with status 0 each time, of a repository that it could not read.
+UNREADABLE = {
+    "folder": (99, "[PathOpenError] unable to list file info for path '/mnt/backup/pgbackrest/backup': "
+               "[13] Permission denied"),
+    "broken files": (99, "[FormatError] unable to load info file '/mnt/backup/pgbackrest/backup/main/backup.info' or "
+                     "'/mnt/backup/pgbackrest/backup/main/backup.info.copy':\n"
+                     "FormatError: key/value found outside of section at line 1: x"),
+    "wrong key": (99, "[CryptoError] unable to flush"),
+    "files gone": (3, "missing stanza data"),
+    "another cluster": (5, "database mismatch across repos"),
+}  # fmt: skip
+
+
+def unreadable(kind: str) -> str:
+    code, message = UNREADABLE[kind]
+    status = {"code": code, "lock": {"backup": {"held": False}}, "message": "other" if code == 99 else message}
+    repositories = [{"cipher": "none", "key": 1, "status": {"code": code, "message": message}}]
+    stanza = {"archive": [], "backup": [], "cipher": "none", "db": [], "name": "main"}
+    return json.dumps([{**stanza, "repo": repositories, "status": status}])
+
+
+# A backup that was made with --no-online: it has no `lsn`, and its place in the archive is null.
+OFFLINE_LABEL = "20261123-140000F"
+OFFLINE: dict[str, Any] = {
+    "archive": {"start": None, "stop": None},
+    "backrest": {"format": 5, "version": "2.55"},
+    "database": {"id": 1, "repo-key": 1},
+    "error": False,
+    "info": {"delta": 73602182, "repository": {"delta": 4505603, "size": 4505603}, "size": 73602182},
+    "label": OFFLINE_LABEL,
+    "prior": None,
+    "reference": None,
+    "timestamp": {"start": 1795442400, "stop": 1795442405},
+    "type": "full",
+}
+
+
+def info_with(*more: dict[str, Any]) -> str:
+    """The two backups, and more of them."""
+    (stanza,) = json.loads(info())
+    return json.dumps([{**stanza, "backup": [*stanza["backup"], *more]}])
+
+
 ARCHIVED = {
     "00000001": ["0C", "0D", "0E", "0F", "10", "11"],
     "00000002": ["12", "13", "14", "15", "16"],

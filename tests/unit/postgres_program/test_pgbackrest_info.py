@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from tests.unit.postgres_program.program import part
@@ -13,10 +16,15 @@ from tests.unit.postgres_program.repository_output import (
     FULL,
     INCR,
     NOTHING,
+    OFFLINE,
+    OFFLINE_LABEL,
     SYSTEM_ID,
+    UNREADABLE,
     VERIFIED,
     archive_listing,
     info,
+    info_with,
+    unreadable,
 )
 
 told = part("pgbackrest_info")
@@ -33,12 +41,64 @@ def test_backups_come_oldest_first_with_what_they_refer_to() -> None:
     assert stanza.archives_of(1) == []
 
 
-@pytest.mark.parametrize(("text", "name"), [(NOTHING, "main"), (info(), "other"), (info(3), "main"), ("[]", "main")])
+@pytest.mark.parametrize(("text", "name"), [(NOTHING, "main"), (info(), "other"), ("[]", "main")])
 def test_a_missing_stanza_is_no_error(text: str, name: str) -> None:
     stanza = told.parse_info(text, name)
     assert not stanza.exists
     assert stanza.newest_system_id is None
     assert stanza.find(FULL) is None
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_a_repository_that_cannot_be_read_is_no_empty_one(kind: str) -> None:
+    with pytest.raises(told.NotUnderstood) as refused:
+        told.parse_info(unreadable(kind), "main")
+    assert str(refused.value) == UNREADABLE[kind][1]
+
+
+@pytest.mark.negative
+def test_a_bad_state_of_the_repository_counts_also_below_a_good_one_of_the_stanza() -> None:
+    (stanza,) = json.loads(info())
+    stanza["repo"] = [{"key": 1, "status": {"code": 99, "message": "[FileReadError] Input/output error"}}]
+    with pytest.raises(told.NotUnderstood, match="Input/output error"):
+        told.parse_info(json.dumps([stanza]), "main")
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize("text", ["", "Segmentation fault", "{}", "null", "7", '[{"name": "main"}]', "[[]]", "[7]"])
+def test_other_words_are_no_description(text: str) -> None:
+    with pytest.raises(told.NotUnderstood, match="it said"):
+        told.parse_info(text, "main")
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize("text", ["", "[]", '{"x": 1}', '{"x": {"type": "file"}}'])
+def test_other_words_are_no_listing(text: str) -> None:
+    with pytest.raises(told.NotUnderstood):
+        told.parse_listing(text, "backup/main")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"lsn": None},
+        {"lsn": {"start": None, "stop": None}},
+        {"archive": None},
+        {"timestamp": {}},
+        {"database": {"id": 7, "repo-key": 1}},
+        {"info": None},
+        {"archive": {"start": "x", "stop": 5}},
+    ],
+    ids=str,
+)
+def test_what_no_restore_can_begin_with_is_listed_and_never_chosen(change: dict[str, Any]) -> None:
+    stanza = told.parse_info(info_with({**OFFLINE, **change}), "main")
+    assert [backup.label for backup in stanza.backups] == [FULL, INCR]
+    assert stanza.unusable == (OFFLINE_LABEL,)
+    assert set(stanza.labels) == {FULL, INCR, OFFLINE_LABEL}
+    assert stanza.find(OFFLINE_LABEL) is None
 
 
 def test_a_stanza_without_backups_exists() -> None:

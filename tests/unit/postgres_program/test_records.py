@@ -85,8 +85,23 @@ def test_records_go_with_their_backups_and_the_proof_stays(tmp_path: Path) -> No
     for each in (EARLY, LATE):
         records.save(tmp_path, f"{each.label}.json", records.render(each))
     records.save(tmp_path, "proof.json", "{}")
-    records.drop_expired(tmp_path, [INCR])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{INCR}.json", "proof.json"]
+    foreign = ["._x.json", f"{FULL}.sync-conflict-20261124.json", "notes.json"]
+    for name in foreign:
+        (tmp_path / name).write_text("somebody else's")
+    records.drop_expired(tmp_path, [INCR], INCR)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f"{INCR}.json", "proof.json", *foreign])
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize("labels", [[], [FULL]])
+def test_nothing_is_dropped_on_the_word_of_a_list_that_lacks_what_was_just_made(
+    tmp_path: Path, labels: list[str]
+) -> None:
+    for each in (EARLY, LATE):
+        records.save(tmp_path, f"{each.label}.json", records.render(each))
+    with pytest.raises(Trouble, match=f"does not list the backup {INCR}"):
+        records.drop_expired(tmp_path, labels, INCR)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{FULL}.json", f"{INCR}.json"]
 
 
 def needed(backup: str, lsn: str, timeline: int = 1) -> dict[str, int]:

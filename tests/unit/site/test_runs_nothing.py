@@ -120,7 +120,7 @@ def test_a_home_that_takes_nothing_is_no_fault_of_the_site(site: Path, tmp_path:
         assert "db-wyse" in shown.stdout
 
 
-def test_the_password_script_that_the_user_named_is_run(site: Path, tmp_path: Path) -> None:
+def test_the_password_script_that_the_user_named_is_run(site: Path, mark: Path, tmp_path: Path) -> None:
     (site / "vault").mkdir()
     (site / "vault" / "secrets.yml").write_text("$ANSIBLE_VAULT;1.1;AES256\n3030\n")
     script = tmp_path / "password"
@@ -128,3 +128,4 @@ def test_the_password_script_that_the_user_named_is_run(site: Path, tmp_path: Pa
     script.chmod(0o700)
     provision(site, tmp_path / "home", "doctor", ANSIBLE_VAULT_PASSWORD_FILE=str(script))
     assert (tmp_path / "asked").exists()
+    assert not mark.exists()

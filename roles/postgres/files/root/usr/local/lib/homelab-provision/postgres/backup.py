@@ -54,7 +54,7 @@ def backup(setup: Setup, kind: str) -> dict[str, object]:
     save(folder, f"{made.label}.json", render(_with_files(repository, record, cluster["segment_size"])))
     report.step("let go of what is too old")
     repository.expire()
-    drop_expired(folder, [each.label for each in repository.info().backups])
+    drop_expired(folder, repository.info().labels, made.label)
     if second:
         _back_up_again(second, kind, record)
     return {
@@ -81,12 +81,12 @@ def _require_backupable(cluster: dict[str, Any]) -> None:
 
 def _copy(repository: Repository, kind: str, size: int, where: str = "") -> Backup:
     """Let pgBackRest copy; returns what it made."""
-    known = {each.label for each in repository.info().backups}
+    known = repository.info().labels
     report.step(f"copy the cluster ({kind}){where}")
     repository.backup(kind, lambda percent: report.progress("backup", round(size * percent / 100), size, "bytes"))
     made = next((each for each in repository.info().backups if each.label not in known), None)
     if made is None:
-        raise Trouble("pgBackRest made a backup, but does not list it", "pgbackrest info")
+        raise Trouble("pgBackRest made a backup, but lists none that could be restored", "pgbackrest info")
     if made.type != kind:
         report.notice(f"there is nothing that a backup of type {kind} could build on, so this is a {made.type} one")
     if made.damaged_pages:

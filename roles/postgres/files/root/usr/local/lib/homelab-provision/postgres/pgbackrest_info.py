@@ -11,7 +11,16 @@ from typing import Any
 # "restore file /srv/… (bundle 3/24, 1.2MB, 37.50%) checksum …", and the same with "backup file".
 PERCENT = re.compile(r"P\d\d +\w+: (?:restore|backup|match|check) .*, (\d+(?:\.\d+)?)%\)")
 ERROR = re.compile(r"\bERROR: \[\d+\]: (.*)")
-MISSING = (1, 3)
+# What a stanza may be and still be described (info/info.c): "ok" and "no valid backups".
+READABLE = frozenset({0, 2})
+NOT_MADE_YET = 1  # "missing stanza path"
+SEGMENT = re.compile(r"[0-9A-F]{24}")
+# What reading words of another shape ends with.
+MISUNDERSTANDINGS = (ValueError, TypeError, LookupError, AttributeError)
+
+
+class NotUnderstood(ValueError):
+    """What pgBackRest said does not describe a stanza; the text is its own message, or what is wrong with its words."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +46,22 @@ class Backup:
 
 @dataclass(frozen=True)
 class Stanza:
-    """A cluster's part of the repository: its backups, oldest first, and the clusters that it has known."""
+    """A cluster's part of the repository: its backups, oldest first, and the clusters that it has known.
+
+    `unusable` are the labels of backups that no restore can begin with: one that was made offline has no place in the
+    WAL, one of a cluster that the repository has forgotten belongs to nobody. They are listed, and never chosen.
+    """
 
     exists: bool
     backups: tuple[Backup, ...] = ()
+    unusable: tuple[str, ...] = ()
     system_ids: Mapping[int, int] | None = None
     archives: Mapping[str, int] | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Everything that is there."""
+        return (*(backup.label for backup in self.backups), *self.unusable)
 
     @property
     def newest_system_id(self) -> int | None:
@@ -59,26 +78,62 @@ class Stanza:
 
 
 def parse_info(text: str, name: str) -> Stanza:
-    """From `pgbackrest info --output=json --repo=1`."""
-    found = next((stanza for stanza in json.loads(text) if stanza["name"] == name), None)
-    if found is None or found["status"]["code"] in MISSING:
-        return Stanza(exists=False)
-    system_ids = {int(each["id"]): int(each["system-id"]) for each in found["db"]}
-    backups = [_backup(each, system_ids) for each in found["backup"]]
-    archives = {str(each["id"]): int(each["database"]["id"]) for each in found["archive"]}
-    return Stanza(True, tuple(sorted(backups, key=lambda backup: backup.finished)), system_ids, archives)
+    """From `pgbackrest info --output=json --repo=1`, which ends with status 0 whatever it found.
 
-
-def _backup(found: Mapping[str, Any], system_ids: Mapping[int, int]) -> Backup:
-    high, _, low = found["lsn"]["stop"].partition("/")
-    return Backup(
-        label=found["label"], type=found["type"],
-        started=found["timestamp"]["start"], finished=found["timestamp"]["stop"],
-        start_segment=found["archive"]["start"], stop_segment=found["archive"]["stop"],
-        stop_position=(int(high, 16) << 32) + int(low, 16),
-        bytes=found["info"]["size"], references=tuple(found["reference"] or ()),
-        system_id=system_ids[found["database"]["id"]], damaged_pages=bool(found["error"]),
+    Raises `NotUnderstood` for everything but a stanza that could be read and one that nobody has made yet: a
+    repository that could not be read looks like an empty one otherwise.
+    """
+    try:
+        stanzas = json.loads(text)
+        if not isinstance(stanzas, list):
+            raise TypeError("it is no list of stanzas")
+        found = next((stanza for stanza in stanzas if stanza["name"] == name), None)
+        if found is None:
+            return Stanza(exists=False)
+        statuses = [found["status"], *(repository["status"] for repository in found.get("repo") or [])]
+        codes = {int(status["code"]) for status in statuses}
+        if codes == {NOT_MADE_YET}:
+            return Stanza(exists=False)
+        if not codes <= READABLE:
+            raise NotUnderstood(_explained(statuses))
+        system_ids = {int(each["id"]): int(each["system-id"]) for each in found["db"]}
+        backups = [made for each in found["backup"] if (made := _backup(each, system_ids))]
+        labels = [str(each["label"]) for each in found["backup"]]
+        archives = {str(each["id"]): int(each["database"]["id"]) for each in found["archive"]}
+    except NotUnderstood:
+        raise
+    except MISUNDERSTANDINGS as error:
+        raise NotUnderstood(f"it said: {text.strip()[:500] or 'nothing'} ({type(error).__name__}: {error})") from None
+    usable = {backup.label for backup in backups}
+    return Stanza(
+        True, tuple(sorted(backups, key=lambda backup: backup.finished)),
+        tuple(label for label in labels if label not in usable), system_ids, archives,
     )  # fmt: skip
+
+
+def _explained(statuses: Iterable[Mapping[str, Any]]) -> str:
+    """The messages that say why a stanza could not be read; that of the repository says more than "other"."""
+    told = [(status["code"], str(status["message"])) for status in statuses if int(status["code"]) not in READABLE]
+    plain = [message for code, message in told if message != "other"] or [f"status {code}" for code, _ in told]
+    return "\n".join(dict.fromkeys(plain))
+
+
+def _backup(found: Mapping[str, Any], system_ids: Mapping[int, int]) -> Backup | None:
+    """A backup; `None` for one that lacks what a restore needs."""
+    try:
+        high, _, low = found["lsn"]["stop"].partition("/")
+        segments = (found["archive"]["start"], found["archive"]["stop"])
+        if not all(SEGMENT.fullmatch(segment) for segment in segments):
+            return None
+        return Backup(
+            label=found["label"], type=found["type"],
+            started=float(found["timestamp"]["start"]), finished=float(found["timestamp"]["stop"]),
+            start_segment=segments[0], stop_segment=segments[1], stop_position=(int(high, 16) << 32) + int(low, 16),
+            bytes=int(found["info"]["size"]), references=tuple(found["reference"] or ()),
+            system_id=system_ids[found["database"]["id"]], damaged_pages=bool(found["error"]),
+        )  # fmt: skip
+    except MISUNDERSTANDINGS:
+        return None
 
 
 def percentage(line: str) -> float | None:
@@ -107,13 +162,16 @@ class Listed:
 
 
 def parse_listing(text: str, folder: str) -> list[Listed]:
-    """From `pgbackrest repo-ls --recurse --output=json FOLDER`."""
-    found = json.loads(text)
-    return [
-        Listed(f"{folder}/{path}", int(entry["size"]), float(entry["time"]))
-        for path, entry in sorted(found.items())
-        if entry["type"] == "file"
-    ]
+    """From `pgbackrest repo-ls --recurse --output=json FOLDER`; raises `NotUnderstood` for anything else."""
+    try:
+        found = json.loads(text)
+        return [
+            Listed(f"{folder}/{path}", int(entry["size"]), float(entry["time"]))
+            for path, entry in sorted(found.items())
+            if entry["type"] == "file"
+        ]
+    except MISUNDERSTANDINGS as error:
+        raise NotUnderstood(f"it said: {text.strip()[:500] or 'nothing'} ({type(error).__name__}: {error})") from None
 
 
 def verify_complaints(text: str) -> list[str]:

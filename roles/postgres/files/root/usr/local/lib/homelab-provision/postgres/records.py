@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -19,6 +20,8 @@ from .wal import parse_lsn, segment_before, segment_name, segment_number
 
 FORMAT = 1
 PROOF = "proof.json"
+# pgBackRest's labels: 20261123-134125F, and 20261123-134125F_20261123-134134I of what builds on it.
+OF_A_BACKUP = re.compile(r"\d{8}-\d{6}F(_\d{8}-\d{6}[DI])?\.json")
 
 
 @dataclass(frozen=True)
@@ -106,13 +109,22 @@ def save(folder: Path, name: str, text: str) -> None:
         raise Trouble(f"cannot write {folder / name}: {error.strerror}", hint) from None
 
 
-def drop_expired(folder: Path, labels: Iterable[str]) -> None:
-    """Remove the records of backups that are no more."""
-    kept = {f"{label}.json" for label in labels} | {PROOF}
+def drop_expired(folder: Path, labels: Iterable[str], made: str) -> None:
+    """Remove the records of backups that are no more; `labels` are those that are there.
+
+    A list without the backup that was just `made` is no list of what there is: nothing is removed on its word. What
+    is no record by its name is somebody else's.
+    """
+    kept = {f"{label}.json" for label in labels}
+    if f"{made}.json" not in kept:
+        raise Trouble(
+            f"pgBackRest does not list the backup {made}, which was made just now; all records were kept",
+            "look at the NAS, then at `pgbackrest info`",
+        )
 
     def remove() -> None:
-        for each in folder.glob("*.json"):
-            if each.name not in kept:
+        for each in folder.iterdir():
+            if each.name not in kept and OF_A_BACKUP.fullmatch(each.name):
                 with suppress(FileNotFoundError):
                     each.unlink()
 

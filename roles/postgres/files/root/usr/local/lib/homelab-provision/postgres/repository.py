@@ -7,7 +7,16 @@ from pathlib import Path
 
 from . import room, share
 from .config import Setup, backups_of
-from .pgbackrest_info import Listed, Stanza, complaint, parse_info, parse_listing, percentage, verify_complaints
+from .pgbackrest_info import (
+    Listed,
+    NotUnderstood,
+    Stanza,
+    complaint,
+    parse_info,
+    parse_listing,
+    percentage,
+    verify_complaints,
+)
 from .process import Finished, run
 from .trouble import Trouble
 
@@ -28,15 +37,27 @@ class Repository:
         self._on_share = number == 1
 
     def info(self) -> Stanza:
-        return parse_info(self._ask("info", "--output=json", self._number), self.setup.stanza)
+        """What is in it; a repository that cannot be read is no empty one."""
+        said = self._ask("info", "--output=json", self._number)
+        try:
+            return parse_info(said, self.setup.stanza)
+        except NotUnderstood as error:
+            raise Trouble(
+                "the repository cannot be read; nothing was changed",
+                "look at the NAS: is everything there, does it belong to the right account, is the key the right one?",
+                str(error),
+            ) from None
 
     def listing(self, *folders: str) -> list[Listed]:
         """The files below these folders of the repository."""
-        return [
-            each
-            for folder in folders
-            for each in parse_listing(self._ask("repo-ls", self._number, "--recurse", "--output=json", folder), folder)
-        ]
+        return [each for folder in folders for each in self._listed(folder)]
+
+    def _listed(self, folder: str) -> list[Listed]:
+        said = self._ask("repo-ls", self._number, "--recurse", "--output=json", folder)
+        try:
+            return parse_listing(said, folder)
+        except NotUnderstood as error:
+            raise Trouble(f"what lies in {folder} of the repository cannot be read", None, str(error)) from None
 
     def read(self, path: str) -> str:
         return self._ask("repo-get", self._number, path)
