@@ -191,6 +191,9 @@ def _nobody() -> Person:
         def confirm(self, text: str, expected: str) -> None:
             raise AssertionError("an unattended rebuild asks nobody")
 
+        def ask(self, text: str) -> str:
+            raise AssertionError("an unattended rebuild asks nobody")
+
         def choose(self, text: str, options: object) -> str:
             raise AssertionError("an unattended rebuild asks nobody")
 

@@ -2,14 +2,19 @@
 
 P-256 with SHA-256: what every client understands. PostgreSQL's clients bind SCRAM to the server's certificate and
 cannot do so with Ed25519, whose certificates name no hash (RFC 5929, section 4.1).
+
+Whoever trusts the authority trusts it for the site's hosts only: a critical name constraint (RFC 5280, section
+4.2.1.10) permits their names and the addresses of private networks, and an extended key usage permits servers.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -21,6 +26,14 @@ VALID = timedelta(days=3650)
 RENEWED = timedelta(days=365)
 # Clocks of machines without a battery are behind until chrony has set them.
 CLOCK_SKEW = timedelta(days=1)
+# Networks that nobody else can own: RFC 1918, RFC 6598, link-local, unique local IPv6.
+PRIVATE = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10",
+    )
+)  # fmt: skip
+_DNS_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 
 
 @dataclass(frozen=True)
@@ -31,16 +44,71 @@ class Certificate:
     private: str = field(repr=False)
 
 
-def new_authority(site: str) -> Certificate:
-    """A certificate authority that signs for the hosts of one site."""
-    from cryptography import x509
+@dataclass(frozen=True)
+class Named:
+    """What a certificate is good for: a host's name, and its address if it has one."""
+
+    name: str
+    address: str | None = None
+
+
+def new_authority(site: str, hosts: Iterable[Named] = ()) -> Certificate:
+    """A certificate authority that can sign for these hosts, and for nobody else."""
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
-    key = generate_private_key(SECP256R1())
-    name = _name(f"homelab {site}")
+    return _authority(_name(f"homelab {site}"), generate_private_key(SECP256R1()), hosts)
+
+
+def permits(authority: Certificate, hosts: Iterable[Named]) -> bool:
+    """Whether the authority is limited to a site, and whether all these hosts are among what it may sign for."""
+    from cryptography import x509
+
+    try:
+        constraints = _read(authority).extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return False
+    permitted = {(type(one), one.value) for one in constraints.permitted_subtrees or ()}
+    wanted = [*hosts]
+    return not wanted or permitted.issuperset(_permitted(wanted))
+
+
+def renewed(authority: Certificate, hosts: Iterable[Named]) -> Certificate:
+    """The same authority (name and key: what it signed stays good) with a new certificate, limited to these hosts.
+
+    A client that holds the certificate from before goes on trusting what that one permits.
+    """
+    return _authority(_read(authority).subject, _key(authority), hosts)
+
+
+def _authority(name: x509.Name, key: EllipticCurvePrivateKey, hosts: Iterable[Named]) -> Certificate:
+    from cryptography import x509
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    permitted = [kind(value) for kind, value in _permitted(hosts)]
     builder = _builder(name, name, key, 2 * VALID)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    return _sealed(builder.add_extension(_usage(sign=True), critical=True), key, key)
+    builder = builder.add_extension(_usage(sign=True), critical=True)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    return _sealed(builder.add_extension(x509.NameConstraints(permitted, None), critical=True), key, key)
+
+
+def _permitted(hosts: Iterable[Named]) -> Collection[tuple[type[Any], Any]]:
+    """Kind and value of each permitted subtree. Without any name, no name at all is permitted (`.invalid`, RFC 2606:
+    a list without names would leave names unlimited)."""
+    from cryptography import x509
+
+    known = sorted(hosts, key=lambda host: host.name)
+    networks = [*PRIVATE]
+    for host in known:
+        if host.address and not _is_private(own := ipaddress.ip_network(host.address)):
+            networks.append(own)
+    names = [host.name for host in known if _DNS_NAME.fullmatch(host.name)] or ["invalid"]
+    found = [*((x509.DNSName, name) for name in names), *((x509.IPAddress, network) for network in networks)]
+    return list(dict.fromkeys(found))
+
+
+def _is_private(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    return any(network.version == one.version and network.subnet_of(one) for one in PRIVATE)  # type: ignore[arg-type]
 
 
 def issue(authority: Certificate, host: str, address: str | None) -> Certificate:

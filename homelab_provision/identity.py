@@ -2,16 +2,23 @@
 
 A rebuilt host shows the same SSH host key, certificate and machine-id as before, whatever box plays it; so
 `known_hosts` can be generated and strict checking never has to be switched off, and clients notice nothing.
+
+What was stolen or sold is replaced: the rescue's key when a stick is lost (`revoke_rescue`), a host's keys when its box
+is (`rotate`). Only the new key is pinned from then on; of the old one a fingerprint stays, to say whose it was.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 
-from homelab_provision.certificates import Certificate, fits, issue, new_authority
+from homelab_provision.certificates import Certificate, Named, fits, issue, new_authority, permits, renewed
 from homelab_provision.errors import UsageError
 from homelab_provision.site import Host, Site
 from homelab_provision.vault import SITE, Vault
@@ -19,6 +26,8 @@ from homelab_provision.vault_values import SECRETS
 
 # What a password of the site is called in playbooks: `secret_spans`.
 SECRET_PREFIX = "secret_"
+# In a file of the vault: fingerprint of a key that was replaced → the day on which it was (UTC), as JSON.
+RETIRED = "retired_keys"
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,8 @@ class SiteIdentity:
     controller: KeyPair
     rescue: KeyPair
     authority: Certificate
+    retired: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of rescue keys that were revoked → when."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,8 @@ class HostIdentity:
     host_key: KeyPair
     certificate: Certificate
     machine_id: str
+    retired: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of SSH host keys that this host had before its identity was rotated → when."""
 
 
 @dataclass(frozen=True)
@@ -54,30 +67,29 @@ class Identities:
     hosts: Mapping[str, HostIdentity]
 
 
-def load(vault: Vault, site: str, *hosts: Host) -> Identities:
+def load(vault: Vault, site: str, *hosts: Host, all_hosts: Iterable[Host] = ()) -> Identities:
     """The identities of the site called `site` and of `hosts`; what is missing, the hosts' passwords too, is made and
-    kept."""
+    kept. The site's authority may sign for those of `all_hosts` that are provisioned; when it may not yet (a new host,
+    or an authority that older versions made without limits), it gets a new certificate for its key."""
     stored = vault.read([SITE, SECRETS, *(host.name for host in hosts)])
     before = {name: dict(values) for name, values in stored.items()}
     of_site = stored.setdefault(SITE, {})
+    named = _named([*hosts, *all_hosts])
     _complete(
         of_site,
         {
             "controller_private": partial(_new_key, "controller"),
             "rescue_private": partial(_new_key, "rescue"),
-            "authority_private": lambda: _kept("authority", new_authority(site)),
+            "authority_private": lambda: _kept("authority", new_authority(site, named)),
         },
     )
     authority = _certificate(of_site, "authority")
+    if not permits(authority, named):
+        authority = renewed(authority, named)
+        of_site |= _kept("authority", authority)
     for host in hosts:
         values = stored.setdefault(host.name, {})
-        _complete(
-            values,
-            {
-                "host_key_private": partial(_new_key, "host_key"),
-                "machine_id": lambda: {"machine_id": secrets.token_hex(16)},
-            },
-        )
+        _complete(values, _makers_of_a_host())
         if "tls_private" not in values or not fits(_certificate(values, "tls"), authority, host.name, host.address):
             values |= _kept("tls", issue(authority, host.name, host.address))
     passwords = {SECRET_PREFIX + name for host in hosts for name in host.secrets}
@@ -87,10 +99,64 @@ def load(vault: Vault, site: str, *hosts: Host) -> Identities:
     for name, values in stored.items():
         if values != before.get(name):
             vault.write(name, values)
-    return Identities(
-        SiteIdentity(_pair(of_site, "controller"), _pair(of_site, "rescue"), authority),
-        {host.name: _host(stored[host.name]) for host in hosts},
-    )
+    site_identity = SiteIdentity(_pair(of_site, "controller"), _pair(of_site, "rescue"), authority, _retired(of_site))
+    return Identities(site_identity, {host.name: _host(stored[host.name]) for host in hosts})
+
+
+def revoke_rescue(vault: Vault, site: str) -> str:
+    """Give the site's rescue system a new host key, so that no stick which was written before is trusted any more.
+
+    Returns the fingerprint of the key that was revoked. Raises UsageError if there is none.
+    """
+    of_site = vault.read([SITE]).get(SITE, {})
+    if "rescue_public" not in of_site:
+        raise UsageError(
+            f"site `{site}` has no rescue key to revoke: no stick was ever made of it",
+            hint="`provision usb write` makes the first one",
+        )
+    revoked = _retire(of_site, "rescue")
+    vault.write(SITE, of_site | _new_key("rescue"))
+    return revoked
+
+
+def rotate(vault: Vault, host: Host) -> str:
+    """Give a host a new SSH host key, certificate and machine-id, in the vault alone: the next rebuild writes them.
+
+    Returns the fingerprint of the SSH host key that it had. Raises UsageError if it had none.
+    """
+    stored = vault.read([SITE, host.name])
+    values = stored.get(host.name, {})
+    if "host_key_public" not in values or SITE not in stored:
+        raise UsageError(
+            f"`{host.name}` has no identity yet that could be rotated", hint="it is made at the host's first rebuild"
+        )
+    retired = _retire(values, "host_key")
+    for make in _makers_of_a_host().values():
+        values |= make()
+    values |= _kept("tls", issue(_certificate(stored[SITE], "authority"), host.name, host.address))
+    vault.write(host.name, values)
+    return retired
+
+
+def rotate_authority(vault: Vault, site: str, all_hosts: Iterable[Host]) -> None:
+    """Give the site a new certificate authority. The hosts' certificates are made anew by the next `load` of each."""
+    of_site = vault.read([SITE]).get(SITE, {})
+    if "authority_private" not in of_site:
+        raise UsageError(
+            f"site `{site}` has no certificate authority yet", hint="it is made together with the first host"
+        )
+    vault.write(SITE, of_site | _kept("authority", new_authority(site, _named(all_hosts))))
+
+
+def fingerprint(public: str) -> str:
+    """What OpenSSH shows of a public key (`ssh-ed25519 AAAA…`): `SHA256:` and 43 characters."""
+    digest = hashlib.sha256(base64.b64decode(public.split()[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def retired_on(identity: SiteIdentity | HostIdentity, public: str | None) -> str | None:
+    """The day on which a key that somebody shows was taken out of use; `None` if it never was one of these."""
+    return identity.retired.get(fingerprint(public)) if public else None
 
 
 def certificate_of_authority(site: Site) -> str:
@@ -117,8 +183,40 @@ def _complete(values: dict[str, str], makers: Mapping[str, Callable[[], dict[str
             values |= make()
 
 
+def _makers_of_a_host() -> dict[str, Callable[[], dict[str, str]]]:
+    return {
+        "host_key_private": partial(_new_key, "host_key"),
+        "machine_id": lambda: {"machine_id": secrets.token_hex(16)},
+    }
+
+
 def _host(values: Mapping[str, str]) -> HostIdentity:
-    return HostIdentity(_pair(values, "host_key"), _certificate(values, "tls"), values["machine_id"])
+    return HostIdentity(_pair(values, "host_key"), _certificate(values, "tls"), values["machine_id"], _retired(values))
+
+
+def _named(hosts: Iterable[Host]) -> list[Named]:
+    return [Named(host.name, host.address) for host in hosts if host.provisioned]
+
+
+def _retire(values: dict[str, str], key: str) -> str:
+    """Note that the key of this name is out of use from today; returns its fingerprint."""
+    old = fingerprint(values[f"{key}_public"])
+    known = dict(_retired(values)) | {old: datetime.now(UTC).date().isoformat()}
+    values[RETIRED] = json.dumps(known, sort_keys=True)
+    return old
+
+
+def _retired(values: Mapping[str, str]) -> Mapping[str, str]:
+    try:
+        known = json.loads(values.get(RETIRED, "{}"))
+    except ValueError:
+        known = None
+    if not isinstance(known, dict):
+        raise UsageError(
+            f"`{RETIRED}` in the vault is not what was written there",
+            hint="delete that line with `ansible-vault edit`: it only says whose an old key was",
+        )
+    return {str(key): str(day) for key, day in known.items()}
 
 
 def _new_key(name: str) -> dict[str, str]:

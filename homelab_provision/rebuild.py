@@ -51,12 +51,17 @@ PHASES: Mapping[Phase, Callable[[Rebuild], Proof]] = {
 }
 
 
-def rebuild(asked: Request | Run, *, emit: Emit, person: Person, unattended: bool, first: Phase | None = None) -> Run:
+def rebuild(
+    asked: Request | Run, *, emit: Emit, person: Person, unattended: bool, first: Phase | None = None,
+    code: str | None = None,
+) -> Run:  # fmt: skip
     """Carry a rebuild to its end, and return its run: a new one as `asked`, or one that was begun before, which goes
     on at its first phase that is not proven.
 
-    `first` starts earlier or later than that; the phases before it must be proven. A new run exists once it holds the
-    lock on its host. Raises what stopped it; the run's journal then says so too, and its report is written.
+    `first` starts earlier or later than that; the phases before it must be proven. `code` is what stands on the
+    rescue's screen (empty: to be asked for); a run that was begun with one asks for it whenever it goes on. A new run
+    exists once it holds the lock on its host. Raises what stopped it; the run's journal then says so too, and its report
+    is written.
     """
     request = asked if isinstance(asked, Request) else asked.request
     site = load_site(request.site)
@@ -67,13 +72,15 @@ def rebuild(asked: Request | Run, *, emit: Emit, person: Person, unattended: boo
         run = runs.start(request) if isinstance(asked, Request) else asked
         held_by(run.id)
         try:
-            _attempt(run, site, emit, person, unattended, first)
+            _attempt(run, site, emit, person, unattended, first, code)
         finally:
             _report(run, emit)
     return run
 
 
-def _attempt(run: Run, site: Site, emit: Emit, person: Person, unattended: bool, first: Phase | None) -> None:
+def _attempt(
+    run: Run, site: Site, emit: Emit, person: Person, unattended: bool, first: Phase | None, code: str | None
+) -> None:
     """One attempt at a run, under its lock."""
     tell = telling(run, emit)
     begin = RunStarted(command=f"{run.request.command} {run.request.host}", resumed=bool(run.events()))
@@ -83,7 +90,7 @@ def _attempt(run: Run, site: Site, emit: Emit, person: Person, unattended: bool,
         if plan is None or Phase.PREFLIGHT not in run.proven() or first is Phase.PREFLIGHT:
             plan = _phase(tell, Phase.PREFLIGHT, lambda: _preflight(run, site, tell, person, unattended))
         with runs.locked([f"machine-{plan.machine}"], run.id):
-            _carry_out(run, site, plan, tell, person, unattended, first)
+            _carry_out(run, site, plan, tell, person, unattended, first, code)
         if record_needed(site, plan):
             record_player(site.root, plan.host, plan.machine)
             tell(Notice(text=f"machines.yml: {plan.machine} plays {plan.host} now"))
@@ -112,7 +119,7 @@ def record_needed(site: Site, plan: Plan) -> bool:
 def _preflight(run: Run, site: Site, emit: Emit, person: Person, unattended: bool) -> tuple[Plan, Proof]:
     host = site.host(run.request.host)
     vault = Vault.of(site.root, name=site.name, create=site.lab is not None)
-    identities = load_identities(vault, site.name, host)
+    identities = load_identities(vault, site.name, host, all_hosts=site.hosts.values())
     if site.lab:
         network.lab_of(site, emit).up()
     addresses = {host.name: host.address or ""}
@@ -123,17 +130,20 @@ def _preflight(run: Run, site: Site, emit: Emit, person: Person, unattended: boo
 
 
 def _carry_out(
-    run: Run, site: Site, plan: Plan, emit: Emit, person: Person, unattended: bool, first: Phase | None
-) -> None:
+    run: Run, site: Site, plan: Plan, emit: Emit, person: Person, unattended: bool, first: Phase | None,
+    code: str | None,
+) -> None:  # fmt: skip
     vault = Vault.of(site.root, name=site.name)
-    identities = load_identities(vault, site.name, site.host(plan.host))
+    identities = load_identities(vault, site.name, site.host(plan.host), all_hosts=site.hosts.values())
     machine = site.machine(plan.machine)
     addresses = {plan.host: plan.address, RESCUE: network.rescue_address(site, machine)}
     with ExitStack() as stack:
         operator = _operator(run, site, plan, emit)
         ssh = stack.enter_context(opened(identities, addresses, network.door(site)))
         asked_before = "identify" in run.proven()
-        context = Rebuild(run, site, plan, vault, identities, ssh, operator, emit, person, unattended or asked_before)
+        wanted = code or ("" if run.request.confirm_code or code == "" else None)
+        context = Rebuild(run, site, plan, vault, identities, ssh, operator, emit, person,
+                          unattended or asked_before, unattended, wanted)  # fmt: skip
         for phase in _remaining(run, context, first):
             _phase(emit, phase, partial(_prove, context, phase))
 

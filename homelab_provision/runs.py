@@ -59,6 +59,7 @@ class Request(BaseModel):
     keep_data: bool = False
     accept_unproven_backup: bool = False
     erase: frozenset[str] = frozenset()
+    confirm_code: bool = False
 
 
 @dataclass(frozen=True)

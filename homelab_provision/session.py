@@ -38,6 +38,6 @@ def session(site_dir: Path, names: Sequence[str] = ()) -> Iterator[Session]:
                 hint="it needs `ansible_host` and the group `provisioned` in hosts.yml",
             )
     vault = Vault.of(site.root, name=site.name, create=site.lab is not None)
-    identities = load_identities(vault, site.name, *hosts)
+    identities = load_identities(vault, site.name, *hosts, all_hosts=site.hosts.values())
     with opened(identities, addresses, network.door(site)) as ssh:
         yield Session(site, tuple(hosts), ssh, vault, identities)

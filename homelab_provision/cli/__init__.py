@@ -32,7 +32,8 @@ COMMANDS = {
     "machines": ("site:machines", "List the machines of the site and who plays what."),
     "config": ("site:config", "Show the site as it is understood; the schema for editors."),
     "image": ("image:image", "Build and list bootable images."),
-    "usb": ("usb:usb", "Write the rescue stick of the site."),
+    "usb": ("usb:usb", "Write the rescue stick of the site; revoke the ones that are lost."),
+    "identity": ("identity:identity", "New keys for a host whose box was stolen or sold; a new certificate authority."),
     "lab": ("lab:lab", "Start, look into and stop the virtual lab."),
     "doctor": ("doctor:doctor", "Check that this computer can do all of this, with the repair for what is missing."),
 }

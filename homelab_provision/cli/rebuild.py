@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 
 
 LAST = "last"
+# What `--confirm-code` without a code stands for; no code has such letters.
+ASK = "ask"
+
+
+def _code(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """A code, `ASK`, or nothing. A host's name that was taken for the code is told from one."""
+    from homelab_provision.phases.confirm import is_code
+
+    if value is None or value == ASK or is_code(value):
+        return value
+    raise click.BadParameter(f"{value!r} is no code, which has eight letters, as in BCDF-GHJK. Without a code, "
+                             "`--confirm-code` stands behind HOST and asks for it.")  # fmt: skip
 
 
 @click.command()
@@ -43,6 +55,16 @@ LAST = "last"
     help="Go on with the last run of HOST, or with RUN, at its first phase that is not proven.",
 )
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would happen, and change nothing.")
+@click.option(
+    "--confirm-code",
+    "code",
+    metavar="[CODE]",
+    is_flag=False,
+    flag_value=ASK,
+    callback=_code,
+    help="Compare the code on the rescue's own screen with the rescue that answers, before anything is sent to it: "
+    "a stolen stick cannot know it. Asks for it, unless it is given.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask. Needs everything to be unambiguous.")
 @json_option
 def rebuild(
@@ -56,6 +78,7 @@ def rebuild(
     first: str | None,
     resume: str | None,
     plan_only: bool,
+    code: str | None,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -68,6 +91,7 @@ def rebuild(
       provision rebuild db-wyse --plan             what would happen
       provision rebuild db-wyse --resume           after an interruption
       provision rebuild db-wyse --resume 0042      another run than the last one
+      provision rebuild db-wyse --confirm-code     a stick of this site may be in other hands
     """
     from homelab_provision import rebuild as job
     from homelab_provision import runs
@@ -99,6 +123,7 @@ def rebuild(
         keep_data=keep_data,
         accept_unproven_backup=accept_unproven_backup,
         erase=frozenset(erase),
+        confirm_code=code is not None,
     )
     if plan_only:
         _show_plan(request, unattended=yes or as_json, as_json=as_json)
@@ -106,7 +131,8 @@ def rebuild(
     if resume or first:
         asked = runs.last_of(host, site) if resume in (None, LAST) else runs.named(resume, host, site)
     with renderer(phases=[phase.value for phase in ORDER]) as show:
-        run = job.rebuild(asked, emit=show, person=show, unattended=yes, first=Phase(first) if first else None)
+        run = job.rebuild(asked, emit=show, person=show, unattended=yes, first=Phase(first) if first else None,
+                          code="" if code == ASK else code)  # fmt: skip
     if as_json:
         print_json(document(run))
     tell(f"report: {run.report}")

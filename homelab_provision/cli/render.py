@@ -183,6 +183,10 @@ class Renderer:
         if not answer or answer != expected:
             raise Refused(f"not confirmed: wanted `{expected}`, got `{answer}`", hint="nothing has been changed")
 
+    def ask(self, question: str) -> str:
+        """Ask the user for a word."""
+        return self._ask(f"{question} ")
+
     def choose(self, question: str, options: Sequence[str]) -> str:
         """Ask the user to type one of `options`, by its number or name."""
         listed = "".join(f"\n  {number}. {option}" for number, option in enumerate(options, 1))

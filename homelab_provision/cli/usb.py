@@ -16,6 +16,43 @@ def usb() -> None:
 
 
 @usb.command()
+@site_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def revoke(site_dir: Path | None, yes: bool) -> None:
+    """Make every rescue stick of the site worthless, because one is lost or was lent: write new ones afterwards.
+
+    \b
+    The site gets a new rescue key. A machine that starts from an old stick is a stranger from then on:
+    it is told nothing, and gets nothing.
+
+    \b
+    Example:
+      provision usb revoke
+    """
+    from homelab_provision import runs
+    from homelab_provision.cli.render import renderer
+    from homelab_provision.identity import revoke_rescue
+    from homelab_provision.site import load_site
+    from homelab_provision.vault import Vault
+    from homelab_provision.ways.usb import forget_sticks
+
+    site = load_site(find_site(site_dir))
+    vault = Vault.of(site.root, name=site.name)
+    with renderer() as show:
+        if not yes:
+            show.confirm(f"Type `{site.name}` to revoke every rescue stick of this site", site.name)
+        # A rebuild at work trusts the key that it began with: none may go on while that key is revoked.
+        hosts = sorted(f"host-{host.name}" for host in site.hosts.values() if host.provisioned)
+        with runs.locked(hosts, "usb revoke"):
+            revoked = revoke_rescue(vault, site.name)
+            forget_sticks(site.name)
+    tell(
+        f"revoked: {revoked}. Write a new stick with `provision usb write`. If a host was rebuilt since the old one "
+        "was lost: `provision identity rotate HOST`"
+    )
+
+
+@usb.command()
 @click.argument("target", type=click.Path(path_type=Path))
 @site_option
 @click.option("--serial", help="Serial number of the stick; needed with --yes for a real device.")
@@ -52,7 +89,9 @@ def write(target: Path, site_dir: Path | None, serial: str | None, force: bool, 
     if isinstance(place, TargetFacts):
         allowed(place, 0, place.serial)  # what no confirmation can mend is said at once
     site = load_site(find_site(site_dir))
-    identities = load_identities(Vault.of(site.root, name=site.name, create=site.lab is not None), site.name)
+    identities = load_identities(
+        Vault.of(site.root, name=site.name, create=site.lab is not None), site.name, all_hosts=site.hosts.values()
+    )
     with renderer() as show:
         stick = site_stick(site.name, identities.site, build_rescue(paths.cache(), show), show)
         if isinstance(place, TargetFacts):

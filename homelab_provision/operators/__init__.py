@@ -27,5 +27,8 @@ class Operator(Protocol):
     def start_from_disk(self, machine: Machine) -> None:
         """Make a machine that does not answer start from its own disk."""
 
+    def shown_code(self, machine: Machine) -> str | None:
+        """The confirmation code on the machine's own screen; `None`: only a person can read it."""
+
     def console(self, machine: Machine) -> str:
         """The last lines of the machine's console, as far as this operator can see it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +31,17 @@ class LabOperator:
         virtual.power_off()
         virtual.power_on(console_log=self.console_log)
 
+    def shown_code(self, machine: Machine) -> str | None:
+        """The last one: every start of the rescue shows a new code on the same serial console."""
+        codes = re.findall(r"confirmation code: (\S+)", self._screen(machine))
+        return codes[-1] if codes else None
+
     def console(self, machine: Machine) -> str:
+        return tail(self._screen(machine))
+
+    def _screen(self, machine: Machine) -> str:
         log = self._virtual(machine).console_log
-        return tail(log.read_text(errors="replace")) if log.exists() else ""
+        return log.read_text(errors="replace") if log.exists() else ""
 
     def _virtual(self, machine: Machine) -> VirtualMachine:
         return self.lab.machine(machine.name)

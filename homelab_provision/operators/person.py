@@ -27,6 +27,9 @@ class PersonOperator:
     def start_from_disk(self, machine: Machine) -> None:
         self._tell(f"At {_named(machine)}: pull the stick and switch the machine off and on again.")
 
+    def shown_code(self, machine: Machine) -> str | None:
+        return None
+
     def console(self, machine: Machine) -> str:
         return ""
 

@@ -7,6 +7,7 @@ import time
 
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Progress, Proof, step
+from homelab_provision.identity import retired_on
 from homelab_provision.injection import RELEASE
 from homelab_provision.phases.context import Rebuild
 from homelab_provision.ssh import RESCUE, Answer
@@ -104,10 +105,12 @@ def _old_system(rebuild: Rebuild) -> NotArrived:
 
 
 def _nobody(rebuild: Rebuild, answer: Answer) -> NotArrived:
+    shown = rebuild.ssh.offered_key(rebuild.plan.host) if answer is Answer.STRANGER else None
+    day = retired_on(rebuild.identities.hosts[rebuild.plan.host], shown)
+    whose = f"the one of {rebuild.plan.host} that was taken out of use on {day}" if day else shown
     seen = {
         Answer.SILENT: "nothing answers there",
-        Answer.STRANGER: "something else answers there, with another SSH host key "
-        f"({rebuild.ssh.offered_key(rebuild.plan.host)})",
+        Answer.STRANGER: f"something else answers there, with another SSH host key ({whose})",
         Answer.LOCKED_OUT: "it shows the right host key but does not accept the controller's key",
         Answer.OURS: "",
     }[answer]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from homelab_provision import paths
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Proof, step, waiting
+from homelab_provision.identity import retired_on
+from homelab_provision.image.rescue import build_rescue
+from homelab_provision.phases.confirm import BOOT_ID_FILE
 from homelab_provision.phases.context import Rebuild
 from homelab_provision.ssh import RESCUE, Answer
+from homelab_provision.ways.usb import site_stick
 
 
 class RescueNotReached(ProvisionError):
@@ -15,10 +20,14 @@ class RescueNotReached(ProvisionError):
 def run(rebuild: Rebuild) -> Proof:
     """Start the machine from its stick and wait for the rescue's pinned key. Already there: nothing to do."""
     if rebuild.ssh.answer(RESCUE) is not Answer.OURS:
+        # The plan's stick, unless its key was revoked since: then the one that took its place.
+        stick = site_stick(
+            rebuild.site.name, rebuild.identities.site, build_rescue(paths.cache(), rebuild.emit), rebuild.emit
+        )
         with step(rebuild.emit, "start the machine"):
-            rebuild.operator.start_from_stick(rebuild.machine, rebuild.plan.stick)
+            rebuild.operator.start_from_stick(rebuild.machine, stick.image)
         _wait(rebuild)
-    shown = rebuild.ssh.run(RESCUE, "cat", "/etc/rescue/release", "/proc/sys/kernel/random/boot_id", deadline=30)
+    shown = rebuild.ssh.run(RESCUE, "cat", "/etc/rescue/release", BOOT_ID_FILE, deadline=30)
     release, _, boot_id = shown.stdout.strip().rpartition("\n")
     return {
         "rescue": release.strip(),
@@ -31,10 +40,18 @@ def run(rebuild: Rebuild) -> Proof:
 def _wait(rebuild: Rebuild) -> None:
     patience = rebuild.operator.patience
     with step(rebuild.emit, "wait for the rescue"):
-        on_wait = waiting(rebuild.emit, "wait for the rescue", patience)
+        tell = waiting(rebuild.emit, "wait for the rescue", patience)
+
+        def on_wait(waited: float, answer: Answer) -> None:
+            if answer is Answer.STRANGER:
+                _refuse_revoked(rebuild)
+            tell(waited, answer)
+
         answer = rebuild.ssh.wait(RESCUE, deadline=patience, on_wait=on_wait)
     if answer is Answer.OURS:
         return
+    if answer is Answer.STRANGER:
+        _refuse_revoked(rebuild)
     address = rebuild.ssh.addresses[RESCUE]
     seen = {
         Answer.SILENT: f"nothing answered at {address}",
@@ -46,3 +63,15 @@ def _wait(rebuild: Rebuild) -> None:
         hint="nothing was written; check the cable and the one-time boot menu, then run again with --resume",
         evidence=rebuild.operator.console(rebuild.machine) or None,
     )
+
+
+def _refuse_revoked(rebuild: Rebuild) -> None:
+    """A stick that was revoked will not become a good one by waiting."""
+    day = retired_on(rebuild.identities.site, rebuild.ssh.offered_key(RESCUE))
+    if day is not None:
+        raise RescueNotReached(
+            f"{rebuild.machine.name} started from a stick that was revoked on {day}, or somebody else has one: "
+            f"the rescue at {rebuild.ssh.addresses[RESCUE]} shows its key",
+            hint="nothing was sent to it. Write a new stick with `provision usb write`, start the machine from it and "
+            "run again with --resume; if you did not start from the old one, somebody else has it",
+        )

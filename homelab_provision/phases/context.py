@@ -22,6 +22,9 @@ class Person(Protocol):
     def confirm(self, text: str, expected: str) -> None:
         """Return when `expected` was typed; raise otherwise."""
 
+    def ask(self, text: str) -> str:
+        """Return what was typed."""
+
     def choose(self, text: str, options: Sequence[str]) -> str:
         """Return one of `options`."""
 
@@ -40,6 +43,8 @@ class Rebuild:
     emit: Emit
     person: Person
     consent: bool  # --yes, or the host's name typed earlier in this run
+    unattended: bool = False  # --yes: nobody is asked anything
+    code: str | None = None  # `--confirm-code CODE`; empty: it has to be asked for; `None`: nobody wants it
 
     @property
     def host(self) -> Host:

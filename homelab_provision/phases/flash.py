@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +17,7 @@ from homelab_provision.image.os_image import Image, load_image
 from homelab_provision.injection import File, archive, files
 from homelab_provision.passport import MachineFacts
 from homelab_provision.paths import PACKAGE
+from homelab_provision.phases.confirm import BOOT_ID_FILE
 from homelab_provision.phases.context import Rebuild
 from homelab_provision.phases.identify import FACTS_FILE, FACTS_SCRIPT, judge
 from homelab_provision.site import same_serial
@@ -24,6 +27,7 @@ WRITER = PACKAGE / "flash_writer.py"
 PLAN_FILE = "flash.json"
 PLACE = "/run/rescue"
 BOOT_LABEL = "homelab"
+PIPE_BYTES = 65536
 # Slower than this many bytes a second, a disk or a network is broken.
 SLOWEST = 500_000
 
@@ -41,7 +45,7 @@ def run(rebuild: Rebuild) -> Proof:
     with step(rebuild.emit, "write the image"), image.payload.open("rb") as payload:
         written = _writer(rebuild, "write", deadline=300 + image.content_bytes / SLOWEST, stdin=payload)
     with step(rebuild.emit, "make it the host"):
-        _writer(rebuild, "personalise", deadline=600, input=archive(_identity(rebuild, image)))
+        _personalise(rebuild, archive(_identity(rebuild, image)))
     with step(rebuild.emit, "write the partition table"):
         committed = _writer(rebuild, "commit", deadline=120)
     return {
@@ -57,13 +61,17 @@ def run(rebuild: Rebuild) -> Proof:
 def _target(rebuild: Rebuild) -> Target:
     """The disk that `identify` chose, judged again; the rescue must still be the very one that it looked at."""
     facts = MachineFacts.model_validate_json((rebuild.run.directory / FACTS_FILE).read_bytes())
-    boot_id = rebuild.ssh.run(RESCUE, "cat", "/proc/sys/kernel/random/boot_id", deadline=30).stdout.strip()
+    boot_id = rebuild.ssh.run(RESCUE, "cat", BOOT_ID_FILE, deadline=30).stdout.strip()
     if boot_id != facts.boot_id:
-        raise Refused(
-            f"the machine in the rescue was restarted or exchanged since {rebuild.plan.machine} was identified",
-            hint="run again with --resume: it is identified anew",
-        )
+        raise _exchanged(rebuild)
     return judge(rebuild, facts)
+
+
+def _exchanged(rebuild: Rebuild) -> Refused:
+    return Refused(
+        f"the machine in the rescue was restarted or exchanged since {rebuild.plan.machine} was identified",
+        hint="run again with --resume: it is identified anew",
+    )
 
 
 def _layout(rebuild: Rebuild, target: Target, image: Image) -> Layout:
@@ -126,11 +134,44 @@ def _identity(rebuild: Rebuild, image: Image) -> Mapping[str, Any]:
     )
 
 
-def _writer(rebuild: Rebuild, name: str, *, deadline: float, **feed: Any) -> dict[str, Any]:
-    """Run one step of the writer in the rescue; its last word is returned."""
+def _personalise(rebuild: Rebuild, parcel: bytes) -> None:
+    """Send the host's identity, once the other end of the very connection that it goes through has named the boot id
+    of the machine that was identified. A connection that somebody else took over in the meantime gets nothing."""
+    identified = MachineFacts.model_validate_json((rebuild.run.directory / FACTS_FILE).read_bytes()).boot_id
+    receiver, sender = os.pipe()
+    with os.fdopen(receiver, "rb") as out, os.fdopen(sender, "wb", buffering=0) as into:
+        fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, max(len(parcel), PIPE_BYTES))  # so that writing never waits
+        named: list[str] = []
+
+        def hear_name(line: str) -> None:
+            if not named:
+                named.append(line.strip())
+                if named[0] == identified:
+                    into.write(parcel)
+                into.close()
+
+        script = f'cat {BOOT_ID_FILE}; exec "$0" "$@"'
+        try:
+            _writer(rebuild, "personalise", before=("sh", "-c", script), hear=hear_name, deadline=600, stdin=out)
+        finally:
+            if named and named[0] != identified:  # whatever it says of itself
+                raise _exchanged(rebuild) from None
+
+
+def _writer(
+    rebuild: Rebuild, name: str, *, deadline: float, before: tuple[str, ...] = (),
+    hear: Callable[[str], None] = lambda line: None, **feed: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Run one step of the writer in the rescue; its last word is returned. `before` are words that run it."""
     last: dict[str, Any] = {}
-    argv = ("python3", f"{PLACE}/{WRITER.name}", name, f"{PLACE}/{PLAN_FILE}")
-    done = rebuild.ssh.run(RESCUE, *argv, deadline=deadline, check=False, on_line=_listener(rebuild, last), **feed)
+    listen = _listener(rebuild, last)
+
+    def on_line(line: str) -> None:
+        hear(line)
+        listen(line)
+
+    argv = (*before, "python3", f"{PLACE}/{WRITER.name}", name, f"{PLACE}/{PLAN_FILE}")
+    done = rebuild.ssh.run(RESCUE, *argv, deadline=deadline, check=False, on_line=on_line, **feed)
     if done.returncode != 0 or "result" not in last:
         raise FlashFailed(
             f"writing the disk of {rebuild.plan.machine} failed: {last.get('error', 'the connection broke')}",

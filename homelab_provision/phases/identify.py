@@ -6,9 +6,11 @@ from pydantic import JsonValue
 
 from homelab_provision.choice import Target, choose_target
 from homelab_provision.disk_content import kept_content
+from homelab_provision.errors import Refused
 from homelab_provision.events import Proof, step
 from homelab_provision.passport import MachineFacts, require_match
 from homelab_provision.paths import PACKAGE
+from homelab_provision.phases.confirm import confirm
 from homelab_provision.phases.context import Rebuild
 from homelab_provision.sizes import format_size
 from homelab_provision.ssh import RESCUE
@@ -43,8 +45,14 @@ def lost(target: Target, facts: MachineFacts, *, keep_data: bool) -> tuple[str, 
 
 def run(rebuild: Rebuild) -> Proof:
     """Refuse, or ask for the last word; from here on the plan and the disk are known to belong together."""
+    confirmed = confirm(rebuild)
     with step(rebuild.emit, "read the machine"):
         facts = read_facts(rebuild)
+    if confirmed is not None and facts.boot_id != confirmed:
+        raise Refused(
+            f"another rescue answers at {rebuild.ssh.addresses[RESCUE]} than the one whose code was confirmed",
+            hint="nothing was written or sent; run again with --resume",
+        )
     target = judge(rebuild, facts)
     disk = (
         f"{target.path} ({target.model or target.transport}, serial {target.serial}, {format_size(target.size_bytes)})"

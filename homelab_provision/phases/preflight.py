@@ -17,7 +17,7 @@ from homelab_provision.choice import pick_machine
 from homelab_provision.errors import Refused, UsageError
 from homelab_provision.events import Emit, Notice, Proof, step
 from homelab_provision.host_image import image_of
-from homelab_provision.identity import Identities
+from homelab_provision.identity import Identities, retired_on
 from homelab_provision.image.os_image import check_image
 from homelab_provision.image.rescue import build_rescue
 from homelab_provision.nfs import Export
@@ -52,7 +52,7 @@ def decide(inspection: Inspection) -> Plan:
     host, request = inspection.host, inspection.run.request
     address = _address(host)
     with step(inspection.emit, "find the machine"):
-        alive = inspection.ssh.answer(host.name)
+        alive = _is_alive(inspection)
         machine = _pick(inspection, alive)
         _refuse_twin(inspection, machine, alive)
         way = _way(machine, request.way)
@@ -117,7 +117,19 @@ def _address(host: Host) -> str:
     return host.address
 
 
-def _pick(inspection: Inspection, alive: Answer) -> Machine:
+def _is_alive(inspection: Inspection) -> bool:
+    """Whether the host answers, under its key or under one that was rotated since it was written."""
+    name, ssh = inspection.host.name, inspection.ssh
+    match ssh.answer(name):
+        case Answer.OURS:
+            return True
+        case Answer.STRANGER:
+            return retired_on(inspection.identities.hosts[name], ssh.offered_key(name)) is not None
+        case _:
+            return False
+
+
+def _pick(inspection: Inspection, alive: bool) -> Machine:
     def ask(fitting: list[Machine]) -> Machine:
         names = [machine.name for machine in fitting]
         return inspection.site.machine(
@@ -128,15 +140,15 @@ def _pick(inspection: Inspection, alive: Answer) -> Machine:
         inspection.site,
         inspection.host,
         inspection.run.request.onto,
-        lambda machine: alive is Answer.OURS and machine.plays == inspection.host.name,
+        lambda machine: alive and machine.plays == inspection.host.name,
         None if inspection.unattended else ask,
     )
 
 
-def _refuse_twin(inspection: Inspection, machine: Machine, alive: Answer) -> None:
+def _refuse_twin(inspection: Inspection, machine: Machine, alive: bool) -> None:
     """Two machines must not answer to one name: the old one has to be off before the new one takes over."""
     old = inspection.site.player_of(inspection.host.name)
-    if alive is Answer.OURS and old is not None and old.name != machine.name:
+    if alive and old is not None and old.name != machine.name:
         raise Refused(
             f"{inspection.host.name} is alive: it answers at {inspection.host.address}, played by {old.name}",
             hint=f"switch {old.name} off before {machine.name} becomes {inspection.host.name}",

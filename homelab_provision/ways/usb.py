@@ -2,11 +2,12 @@
 
 The stick belongs to the site, not to a run: written once, it can lie on the shelf until a bad evening. It
 carries the rescue's own private host key (the machine must be able to prove that it runs our rescue), so
-its image is readable by its owner only.
+its image is readable by its owner only. A lost one is made worthless by a new key (`identity.revoke_rescue`).
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from homelab_provision import paths
 from homelab_provision.events import Emit, step
 from homelab_provision.identity import SiteIdentity
+from homelab_provision.image.image import SHORT
 from homelab_provision.image.rescue import Rescue
 from homelab_provision.image.stick import build_stick, personalisation
 
@@ -32,7 +34,7 @@ class Stick:
 def site_stick(site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) -> Stick:
     """The stick of this site, made if the rescue or the keys have changed."""
     seed = "\n".join([rescue.digest, identity.controller.public, identity.rescue.public, str(DEADMAN_SECONDS)])
-    rescue_id = f"{site}-{hashlib.sha256(seed.encode()).hexdigest()[:12]}"
+    rescue_id = f"{site}-{hashlib.sha256(seed.encode()).hexdigest()[:SHORT]}"
     folder = paths.private(paths.state() / "sticks")
     image = folder / f"{rescue_id}.img"
     if not image.exists():
@@ -40,10 +42,21 @@ def site_stick(site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) ->
             draft = image.with_suffix(".new")
             build_stick(rescue, _personal(identity, rescue_id), draft)
             draft.replace(image)
-            for old in folder.glob(f"{site}-*.img"):
+            for old in _made(site):
                 if old != image:
                     old.unlink()
     return Stick(image, rescue_id)
+
+
+def forget_sticks(site: str) -> None:
+    """Remove the images of this site's sticks: the key in them is revoked."""
+    for image in _made(site):
+        image.unlink(missing_ok=True)
+
+
+def _made(site: str) -> list[Path]:
+    # Not only what begins with the site's name: `home-2` is another site than `home`.
+    return list(paths.private(paths.state() / "sticks").glob(f"{glob.escape(site)}-{'[0-9a-f]' * SHORT}.img"))
 
 
 def _personal(identity: SiteIdentity, rescue_id: str) -> bytes:

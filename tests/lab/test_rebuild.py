@@ -50,7 +50,7 @@ def test_blank_spare_becomes_the_lost_host_and_nothing_else_is_touched(homelab: 
     assert json.loads(planned.stdout)["machine"] == "wyse-b"
     assert not spare.is_on()
 
-    done = homelab.run("rebuild", HOST, "--yes", "--json")
+    done = homelab.run("rebuild", HOST, "--yes", "--confirm-code", "--json")  # the lab reads it off the console
     assert done.returncode == ExitCode.DONE, done.stderr
     assert_proven(homelab)
     assert json.loads(done.stdout)["result"] == "proven"
@@ -196,7 +196,7 @@ def repacked_with_a_flipped_byte(payload: bytes) -> bytes:
 
 @pytest.mark.negative
 def test_refusals_write_nothing(homelab: Homelab) -> None:
-    """One boot of the rescue, four reasons to refuse; the target disk stays bit for bit what it was."""
+    """One boot of the rescue, five reasons to refuse; the target disk stays bit for bit what it was."""
     spare = homelab.machine("wyse-b")
     spare.make_disks()
     homelab.machine("wyse-a").power_off()
@@ -213,10 +213,22 @@ def test_refusals_write_nothing(homelab: Homelab) -> None:
 
     assert "--erase LABSYS-B" in refused()  # a foreign file system
     assert "LABSYS-X" in refused("--erase", "LABSYS-X")  # leave to erase another disk
+    assert "not the rescue on the screen" in refused("--confirm-code", "TTTT-VVVV")  # another machine's screen
     homelab.edit("serial: LAB5070B\n", "serial: LAB5070X\n")
     assert "LAB5070X" in refused("--erase", "LABSYS-B")  # another machine
     homelab.edit("serial: LAB5070X\n", "serial: LAB5070B\n")
     homelab.edit("{serial: LABSYS-B, size: 16 GB, use: system}", "{serial: LABSYS-Y, size: 16 GB, use: system}")
     assert "LABSYS-Y" in refused("--erase", "LABSYS-Y")  # another disk
+    # The rescue that is running came from a stick that is revoked now: it is a stranger, and started anew.
+    shown = homelab.run("usb", "revoke", "--yes")
+    assert shown.returncode == ExitCode.DONE, shown.stderr
+    starts = boot_ids(homelab)
+    assert "LABSYS-Y" in refused("--erase", "LABSYS-Y")
+    assert boot_ids(homelab) - starts
     spare.power_off()
     assert spare.digest("system") == before
+
+
+def boot_ids(homelab: Homelab) -> set[str]:
+    """Every start of the rescue that a run looked at."""
+    return {json.loads(facts.read_text())["boot_id"] for facts in homelab.runs_folder.glob("*/facts.json")}

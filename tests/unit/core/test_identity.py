@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from homelab_provision import identity, vault
-from homelab_provision.certificates import Certificate
+from homelab_provision.certificates import Certificate, Named, new_authority, permits
 from homelab_provision.errors import UsageError
-from homelab_provision.identity import HostIdentity, KeyPair, SiteIdentity
+from homelab_provision.identity import HostIdentity, KeyPair, SiteIdentity, known_hosts
 from homelab_provision.injection import RELEASE, archive, files
 from homelab_provision.network import link_local
 from homelab_provision.site import Host, Needs, Network
@@ -62,6 +62,70 @@ def test_what_an_older_vault_lacks_is_added_and_the_rest_stays(lab_vault: Vault)
     again = identity.load(lab_vault, "lab", HOST)
     assert again.hosts["db-wyse"].host_key == first.hosts["db-wyse"].host_key
     assert again.hosts["db-wyse"].certificate != first.hosts["db-wyse"].certificate
+
+
+@pytest.mark.processes
+def test_a_rotated_host_has_nothing_in_common_with_the_one_that_was_stolen(lab_vault: Vault) -> None:
+    before = identity.load(lab_vault, "lab", HOST)
+    old = before.hosts["db-wyse"]
+    identity.rotate(lab_vault, HOST)
+    after = identity.load(lab_vault, "lab", HOST)
+    new = after.hosts["db-wyse"]
+    assert new.host_key.public != old.host_key.public
+    assert new.host_key.private != old.host_key.private
+    assert new.certificate.certificate != old.certificate.certificate
+    assert new.certificate.private != old.certificate.private
+    assert new.machine_id != old.machine_id
+    assert after.site == before.site
+    assert identity.retired_on(new, old.host_key.public)
+    assert identity.retired_on(new, new.host_key.public) is None
+    assert identity.load(lab_vault, "lab", HOST) == after
+    assert old.host_key.public not in known_hosts(after, "rescue")
+
+
+@pytest.mark.processes
+@pytest.mark.negative
+def test_a_host_that_never_was_cannot_be_rotated(lab_vault: Vault) -> None:
+    with pytest.raises(UsageError, match="no identity yet"):
+        identity.rotate(lab_vault, HOST)
+    assert not lab_vault.folder.exists()
+
+
+@pytest.mark.processes
+def test_under_a_new_authority_every_host_gets_a_new_certificate(lab_vault: Vault) -> None:
+    old = identity.load(lab_vault, "lab", HOST)
+    identity.rotate_authority(lab_vault, "lab", [HOST])
+    new = identity.load(lab_vault, "lab", HOST)
+    assert new.site.authority.private != old.site.authority.private
+    assert new.hosts["db-wyse"].certificate != old.hosts["db-wyse"].certificate
+    assert new.hosts["db-wyse"].host_key == old.hosts["db-wyse"].host_key
+
+
+@pytest.mark.processes
+def test_an_authority_without_limits_gets_them_and_keeps_its_key(lab_vault: Vault) -> None:
+    """As older versions made it: what it signed stays good."""
+    made = new_authority("lab")
+    lab_vault.write("site", {"authority_private": made.private, "authority_certificate": unlimited(made)})
+    found = identity.load(lab_vault, "lab", HOST)
+    assert permits(found.site.authority, [Named("db-wyse", HOST.address)])
+    assert found.site.authority.private == made.private
+    assert identity.load(lab_vault, "lab", HOST) == found
+    assert identity.load(lab_vault, "lab").site == found.site
+
+
+def unlimited(authority: Certificate) -> str:
+    """The authority's certificate without any constraint."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+
+    key = serialization.load_pem_private_key(authority.private.encode(), None)
+    limited = x509.load_pem_x509_certificate(authority.certificate.encode())
+    builder = x509.CertificateBuilder(
+        limited.issuer, limited.subject, limited.public_key(), 1, limited.not_valid_before_utc,
+        limited.not_valid_after_utc,
+    ).add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)  # fmt: skip
+    signed = builder.sign(key, hashes.SHA256())  # type: ignore[arg-type]
+    return signed.public_bytes(serialization.Encoding.PEM).decode()
 
 
 @pytest.mark.processes

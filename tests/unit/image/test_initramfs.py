@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from homelab_provision.image import cpio, elf, kernel_modules
+from homelab_provision.image.rescue import FILES
 from homelab_provision.image.rescue_contents import MODULES, PROGRAMS
 from homelab_provision.image.stick import GRUB_CONFIG, partition_table, personalisation
+from homelab_provision.phases.confirm import is_code
 
 
 def read_archive(data: bytes) -> dict[str, tuple[int, bytes]]:
@@ -112,3 +115,17 @@ def test_the_rescue_has_what_a_rebuild_needs() -> None:
         assert any(Path(path).name == program for path in PROGRAMS), program
     assert {"ahci", "nvme", "mmc_block", "usb_storage", "uas", "r8169", "e1000e", "virtio_net"} <= set(MODULES)
     assert not {"dm_mod", "raid1", "md_mod", "zfs"} & set(MODULES), "nothing on a disk may be assembled by itself"
+
+
+@pytest.mark.processes
+def test_every_start_makes_a_code_that_only_root_can_read(tmp_path: Path) -> None:
+    init = (FILES / "init").read_text()
+    make_code = init[init.index("make_code() {") : init.index("\n}\n", init.index("make_code() {")) + 3]
+    script = make_code.replace("/run/rescue", str(tmp_path)) + 'make_code; echo "$code"'
+    shown = {subprocess.run(["sh", "-ec", script], capture_output=True, text=True, check=True).stdout for _ in range(5)}
+    assert len(shown) == 5
+    assert all(is_code(code) and code[4] == "-" for code in shown)
+    assert (tmp_path / "code").read_text() in shown
+    assert (tmp_path / "code").stat().st_mode & 0o777 == 0o600
+    assert init.index("\nmake_code\n") < init.index("/usr/sbin/sshd")
+    assert "confirmation code: $code" in init

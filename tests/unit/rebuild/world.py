@@ -36,6 +36,9 @@ class Nobody:
     def confirm(self, text: str, expected: str) -> None:
         raise AssertionError(f"asked: {text}")
 
+    def ask(self, text: str) -> str:
+        raise AssertionError(f"asked: {text}")
+
     def choose(self, text: str, options: Sequence[str]) -> str:
         raise AssertionError(f"asked: {text}")
 
@@ -136,7 +139,7 @@ def surround(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(players, "load_site", load_site)
     monkeypatch.setattr(job, "record_player", world.record_player)
     monkeypatch.setattr(job, "Vault", SimpleNamespace(of=lambda *names, **options: None))
-    monkeypatch.setattr(job, "load_identities", lambda *names: None)
+    monkeypatch.setattr(job, "load_identities", lambda *names, **options: None)
     monkeypatch.setattr(job, "opened", opened)
     monkeypatch.setattr(job, "decide", world.decide)
 
