@@ -60,8 +60,8 @@ def rebuild(
 
     `first` starts earlier or later than that; the phases before it must be proven. `code` is what stands on the
     rescue's screen (empty: to be asked for); a run that was begun with one asks for it whenever it goes on. A new run
-    exists once it holds the lock on its host. Raises what stopped it; the run's journal then says so too, and its report
-    is written.
+    exists once it holds the lock on its host. Raises what stopped it; the run's journal then says so too, and its
+    report is written.
     """
     request = asked if isinstance(asked, Request) else asked.request
     site = load_site(request.site)
