@@ -55,14 +55,15 @@ def may_go_on(disk: SeenDisk, run: str | None, *, keep_data: bool) -> bool:
     """Whether the disk holds nothing but a write of our own that was not finished.
 
     Its own run goes on with it, also where the old table was not quite gone yet. Any other run may take the disk if
-    the write was to leave nothing on it, or if it keeps the same data.
+    nothing of a table is left (somebody may have installed a system since, and lost the first copy of its table), and
+    if the write was to leave nothing on it, or if it keeps the same data.
     """
     mark = disk.unfinished
     if mark is None or list(_volumes(disk)):
         return False
     if mark.run == run:
         return mark.alone or not (disk.partitions or any(table.partitions for table in disk.tables if _leads(table)))
-    return mark.alone and (mark.keep is None or keep_data)
+    return mark.alone and not disk.tables and (mark.keep is None or keep_data)
 
 
 def _leads(table: SeenTable) -> bool:

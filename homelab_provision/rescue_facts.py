@@ -54,7 +54,7 @@ UNFINISHED_AT, HEAD = MIB // 2, MIB
 WORD = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # What is read of a disk that shows nothing: its edges, the places of landmarks, then samples all over it, at least one
 # round of them and as many rounds as `PATIENCE` (seconds) allows. A disk that needs longer than `SLOWEST` is broken.
-EDGE, LANDMARK, SAMPLE = 8 * MIB, 2 * MIB, 32 * 1024
+EDGE, LANDMARK, SAMPLE = 8 * MIB, 64 * 1024, 32 * 1024
 ROUND, ROUNDS = 256, 8
 PATIENCE, SLOWEST = 10.0, 60.0
 
@@ -311,7 +311,7 @@ def unfinished(handle: int) -> dict[str, Any] | None:
     head = os.pread(handle, HEAD, 0)
     mark = unfinished_text(head[UNFINISHED_AT : UNFINISHED_AT + SECTOR])
     rest = head[:UNFINISHED_AT] + head[UNFINISHED_AT + SECTOR :]
-    return mark and {**mark, "alone": not rest.strip(b"\0")}
+    return mark and {**mark, "alone": rest == bytes(len(rest))}
 
 
 def unfinished_text(sector: bytes) -> dict[str, Any] | None:
@@ -354,15 +354,16 @@ def sampling(handle: int, size: int, known: list[tuple[int, int]]) -> dict[str, 
 
 def first_places(size: int) -> Iterator[tuple[int, int]]:
     """What is read in any case (start and length in bytes): a small disk as a whole; else the edges; every 128 MiB of
-    the first 4 GiB, where ext4 keeps copies of its superblock, and the powers of two, up to which somebody may have
-    erased a disk; and an even round over all of it.
+    the first 4 GiB, where an ext4 on the disk or in a partition from 1 MiB on keeps copies of its superblock; the
+    powers of two, up to which somebody may have erased a disk; and an even round over all of it.
     """
     if size <= 64 * MIB:
         yield from ((start, MIB) for start in range(0, size, MIB))
         return
     for edge in (0, size - EDGE):
         yield from ((start, MIB) for start in range(edge, edge + EDGE, MIB))
-    landmarks = {128 * MIB * group for group in range(1, 33)} | {2**power for power in range(24, size.bit_length())}
+    groups = {128 * MIB * group + start for group in range(1, 33) for start in (0, MIB)}
+    landmarks = groups | {2**power for power in range(24, size.bit_length())}
     yield from ((start, LANDMARK) for start in sorted(landmarks) if start + LANDMARK <= size)
     stride = size // ROUND
     yield from ((number * stride + stride // 2, SAMPLE) for number in range(ROUND))
@@ -384,10 +385,15 @@ def content_at(handle: int, start: int, length: int, known: list[tuple[int, int]
     position = start
     for low, high in [*known, (start + length, start + length)]:
         piece = data[position - start : max(low, position) - start]
-        if piece.strip(b"\0") and piece.strip(b"\xff"):
+        if not is_empty(piece):
             return position + len(piece) - len(piece.lstrip(piece[:1] if piece[0] in (0, 255) else b""))
         position = min(max(position, high), start + length)
     return None
+
+
+def is_empty(piece: bytes) -> bool:
+    """Nothing but zeros, or nothing but ones. (Comparing is a hundred times faster than stripping or counting.)"""
+    return piece == (b"\xff" if piece[:1] == b"\xff" else b"\0") * len(piece)
 
 
 def nic(folder: Path) -> dict[str, Any]:

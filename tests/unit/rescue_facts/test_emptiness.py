@@ -299,7 +299,7 @@ def test_samples_reach_every_part_of_a_large_disk() -> None:
     for places in (first, further):
         assert all(start >= 0 and start + length <= size for start, length in places)
         assert {start * 256 // size for start, _ in places} == set(range(256))
-    assert sum(length for _, length in first) < 150 * MIB
+    assert sum(length for _, length in first) < 32 * MIB
 
 
 @pytest.mark.negative
