@@ -3,26 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from homelab_provision import paths
+from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Emit, Notice, step
+from homelab_provision.image.mirror import find_mirror, is_offered
 from homelab_provision.image.os_image import Image, Recipe, SystemAccount, build_image, find_image
 from homelab_provision.roles import roles_of
 from homelab_provision.site import Host
 
+WITHOUT_SECURITY = "without Debian's security updates: this computer's apt names no archive of them"
 
-def image_of(host: Host, emit: Emit, *, anew: bool = False) -> Image:
-    """The image of a host from the cache; built if it is not there, or, with `anew`, to have newer packages in it."""
+
+def image_of(host: Host, emit: Emit, *, anew: bool = False, max_age: timedelta | None = None) -> Image:
+    """The image of a host from the cache; built if it is not there, or, with `anew`, to have newer packages in it.
+
+    One that is older than `max_age` is built anew, too; but a host can be rebuilt without any mirror, so when that
+    fails, the old one is used, with a warning.
+    """
     recipe = recipe_for(roles_of(host))
-    if not anew and (image := find_image(recipe, paths.cache())):
+    image = None if anew else find_image(recipe, paths.cache())
+    if image is None:
+        emit(Notice(text=f"building the image of {host.name}: it is kept, the next time it is there"))
+        image = _built(recipe, emit)
+    elif max_age is not None and age_of(image) > max_age:
+        image = _renewed(image, recipe, emit)
+    if not image.security:
+        emit(Notice(level="warning", text=f"image {image.short} is {WITHOUT_SECURITY}"))
+    return image
+
+
+def age_of(image: Image) -> timedelta:
+    """How long ago its packages were the newest. A clock that was put back makes nothing new for ever."""
+    return abs(datetime.now(UTC) - image.created)
+
+
+def _renewed(image: Image, recipe: Recipe, emit: Emit) -> Image:
+    old = f"image {image.short} is {_days(age_of(image))} old"
+    mirror = find_mirror(recipe.mirror)
+    if mirror is not None and not is_offered(mirror.base, recipe.suite):
+        emit(Notice(level="warning", text=f"{old}; it is used all the same, as no mirror of Debian answers"))
         return image
-    emit(Notice(text=f"building the image of {host.name}: it is kept, the next time it is there"))
+    emit(Notice(text=f"{old}: building it anew"))
+    try:
+        return _built(recipe, emit)
+    except ProvisionError as error:
+        emit(Notice(level="warning", text=f"{old}; it is used all the same: {error.message}"))
+        return image
+
+
+def _built(recipe: Recipe, emit: Emit) -> Image:
     with step(emit, "build the image"):
         return build_image(recipe, paths.cache(), emit)
+
+
+def image_line(digest: str, created: datetime | None, security: bool, now: datetime | None = None) -> str:
+    """An image in a plan: its digest, how old it is, and what it lacks."""
+    age = f", built {_days((now or datetime.now(UTC)) - created)} ago" if created else ""
+    return f"{digest}{age}" + ("" if security else f", {WITHOUT_SECURITY}")
+
+
+def _days(age: timedelta) -> str:
+    days = max(age, timedelta(0)).days
+    return "less than a day" if days == 0 else "a day" if days == 1 else f"{days} days"
 
 
 def recipe_for(roles: Iterable[str], folder: Path | None = None) -> Recipe:

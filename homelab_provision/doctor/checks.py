@@ -5,17 +5,27 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from homelab_provision.doctor.examination import Answer, Check, Verdict
 from homelab_provision.doctor.tools import tool_checks
+from homelab_provision.host_image import age_of
+from homelab_provision.image.cache import current_images
+from homelab_provision.image.mirror import complete, find_mirror
+from homelab_provision.image.rescue import SUITE as RESCUE_SUITE
 from homelab_provision.process import run
 from homelab_provision.report.wording import bytes_text
+from homelab_provision.site.models import IMAGE_MAX_AGE
 
+SECURITY_DEADLINE = 8.0  # one request, where apt does not name the archive
+# CVE-2026-3172 is mended in it.
+PGVECTOR = (0, 8, 2)
 SITE_DEADLINE = 20.0  # Ansible takes a second to start, several on a slow computer
 # A rescue, an image while it is built, and the sparse disks of a lab.
 SPACE_WANTED, SPACE_NEEDED = 12 * 10**9, 4 * 10**9
@@ -52,7 +62,8 @@ def all_checks(around: Surroundings) -> list[Check]:
         Check("store", "state", partial(space, around.state)),
         Check("store", "permissions", partial(permissions, around.state)),
         Check("store", "locks", partial(locks, around.state / "locks")),
-        Check("store", "images", partial(images, around.cache, "images", "manifest.json", "image")),
+        Check("store", "images", partial(images, around.cache)),
+        Check("store", "security updates", partial(security_updates, around.root), SECURITY_DEADLINE),
     ]
     site = [
         Check("site", name, partial(_told, tell), SITE_DEADLINE)
@@ -190,13 +201,47 @@ def _holder(path: Path) -> int | None:
     return None
 
 
-def images(cache: Path, shelf: str, witness: str, word: str) -> Answer:
-    """An image in the cache means that a rebuild needs neither a mirror nor the minutes to build it."""
-    found = sorted((cache / shelf).glob(f"*/{witness}"), key=lambda path: -path.stat().st_mtime)
+def images(cache: Path, max_age: timedelta = IMAGE_MAX_AGE) -> Answer:
+    """An image in the cache means that a rebuild needs neither a mirror nor the minutes to build it; an old one lacks
+    what was mended since."""
+    found = sorted(current_images(cache), key=lambda image: image.created)
     if not found:
-        return Answer(Verdict.WARN, f"no {word} built yet; the first rebuild does it", "provision image build")
+        return Answer(Verdict.WARN, "no image built yet; the first rebuild does it", "provision image build")
+    oldest, newest = found[0], found[-1]
     many = f"{len(found)} cached, the newest " if len(found) > 1 else "cached: "
-    return Answer(Verdict.OK, f"{many}{found[0].parent.name}")
+    if age_of(oldest) > max_age:
+        return Answer(Verdict.WARN, f"image {oldest.short} is {age_of(oldest).days} days old: it lacks what Debian has "
+                      "mended since", "provision image build --anew")  # fmt: skip
+    if bare := [image for image in found if not image.security]:
+        return Answer(Verdict.WARN, f"image {bare[0].short} is without Debian's security updates",
+                      "name the security archive in this computer's apt; provision image build --anew")  # fmt: skip
+    for image in found:
+        for package, version in image.packages.items():
+            if package.startswith("postgresql-") and package.endswith("-pgvector") and _upstream(version) < PGVECTOR:
+                return Answer(Verdict.WARN, f"image {image.short} carries pgvector {version}, older than 0.8.2 "
+                              "(CVE-2026-3172)",
+                              "provision image build --anew   # once Debian has it")  # fmt: skip
+    return Answer(Verdict.OK, f"{many}{newest.short}")
+
+
+def security_updates(root: Path) -> Answer:
+    """Images get security updates from the archive that this computer's apt names, or from one beside its mirror."""
+    mirror = find_mirror(apt=root / "etc/apt", os_release=root / "etc/os-release")
+    if mirror is None:
+        return Answer(Verdict.OK, "from the archive that mmdebstrap knows")
+    if mirror.security:
+        return Answer(Verdict.OK, "from the archive that apt names")
+    if (complete(mirror, RESCUE_SUITE) or mirror).security:
+        return Answer(Verdict.OK, "from the archive beside apt's mirror")
+    return Answer(Verdict.WARN, "apt names no archive of security updates, and there is none beside its mirror: images "
+                  "are built without them, and hosts written from them get none",
+                  "add Debian's security archive to this computer's apt")  # fmt: skip
+
+
+def _upstream(version: str) -> tuple[int, ...]:
+    """The numbers of an upstream version: 0.8.0-1 → (0, 8, 0)."""
+    plain = version.split(":")[-1].split("-")[0]
+    return tuple(int(number) for number in re.findall(r"\d+", plain)[:3])
 
 
 def _told(tell: Callable[[], str]) -> Answer:

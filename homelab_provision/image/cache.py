@@ -71,3 +71,9 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
             yield from files_below(path)
         else:
             yield path
+
+
+def current_images(cache: Path) -> tuple[Image, ...]:
+    """The images that a rebuild would take: the newest of each recipe."""
+    pointers = (cache / "images" / "by-inputs").glob("[0-9a-f]*")
+    return tuple(load_image(pointer.resolve()) for pointer in sorted(pointers) if pointer.exists())

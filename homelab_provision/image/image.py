@@ -57,6 +57,7 @@ class Image(_Frozen):
     format: int = FORMAT
     digest: str
     created: datetime
+    """When its packages were the newest: a build that finds the same content again moves it."""
     suite: str
     inputs: str
     packages: Mapping[str, str]
@@ -66,6 +67,8 @@ class Image(_Frozen):
     content_bytes: int
     payload_bytes: int
     payload_sha256: str
+    security: bool = True
+    """Whether Debian's security updates were among what it was built from; older versions did not note it."""
     _directory: Path = PrivateAttr(default=Path())
 
     @property

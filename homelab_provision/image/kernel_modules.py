@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import lzma
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-MODINFO = re.compile(rb"(?:(?<=\0)|^)(depends|alias|softdep|name)=([^\0]*)\0")
+from homelab_provision.image.mmdebstrap import BuildError
+
+MODINFO = re.compile(rb"(?:(?<=\0)|^)(depends|alias|softdep|name|firmware)=([^\0]*)\0")
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Module:
     data: bytes
     depends: tuple[str, ...]
     aliases: tuple[str, ...]
+    firmware: tuple[str, ...] = ()
+    """Files below /usr/lib/firmware that it may ask for."""
 
 
 def canonical(name: str) -> str:
@@ -33,23 +37,40 @@ def read_module(path: str, packed: bytes) -> Module:
     data = lzma.decompress(packed) if path.endswith(".xz") else packed
     depends: list[str] = []
     aliases: list[str] = []
+    firmware: list[str] = []
     for key, raw in MODINFO.findall(data):
         value = raw.decode(errors="replace")
         if key == b"depends":
             depends += filter(None, value.split(","))
         elif key == b"softdep":
-            depends += [word for word in value.split() if word not in ("pre:", "post:", "platform:")]
+            depends += [word.removeprefix("platform:") for word in value.split() if not word.endswith(":")]
+        elif key == b"firmware":
+            firmware.append(value)
         elif key == b"alias":
             aliases.append(value)
     plain = path.removesuffix(".xz")
     name = canonical(plain.rsplit("/", 1)[-1].removesuffix(".ko"))
-    return Module(name, plain, data, tuple(map(canonical, depends)), tuple(aliases))
+    return Module(name, plain, data, tuple(map(canonical, depends)), tuple(aliases), tuple(firmware))
 
 
-def closure(wanted: Iterable[str], paths: Mapping[str, str], read: Callable[[str], bytes]) -> tuple[Module, ...]:
-    """The wanted modules and all they depend on; `paths` maps module names to files, built-in ones are absent."""
+def built_in(listed: str) -> frozenset[str]:
+    """The modules that are part of the kernel itself, from `modules.builtin`: a path a line."""
+    return frozenset(canonical(path.rsplit("/", 1)[-1].removesuffix(".ko")) for path in listed.split())
+
+
+def closure(
+    wanted: Iterable[str], paths: Mapping[str, str], read: Callable[[str], bytes], kernel: Collection[str] = ()
+) -> tuple[Module, ...]:
+    """The wanted modules and all they depend on; `paths` maps module names to files, `kernel` are those built in.
+
+    Raises `BuildError` for a wanted one that is neither.
+    """
     chosen: dict[str, Module] = {}
     queue = [canonical(name) for name in wanted]
+    if unknown := sorted(name for name in queue if name not in paths and name not in kernel):
+        raise BuildError(
+            f"this kernel has no module {', '.join(unknown)}", hint="it was renamed or left out; see rescue_contents.py"
+        )
     while queue:
         name = queue.pop()
         if name in chosen or name not in paths:

@@ -6,9 +6,11 @@ A controller that runs Debian has a mirror configured that works for it; images 
 
 from __future__ import annotations
 
+import http.client
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,8 @@ OS_RELEASE = Path("/etc/os-release")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 COMPONENTS = "main non-free-firmware"
 SECURITY = "-security"
+PROBE_SECONDS = 5.0
+SIGNED = b"-----BEGIN PGP SIGNED MESSAGE-----"
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,24 @@ def find_mirror(
     base = override or _base(sources)
     security = next((s.uri for s in sources if s.suite.endswith(SECURITY) and "main" in s.components), None)
     return Mirror(base.rstrip("/"), security.rstrip("/") if security else None) if base else None
+
+
+def complete(mirror: Mirror | None, suite: str, offers: Callable[[str, str], bool] | None = None) -> Mirror | None:
+    """The mirror with its security archive. Where apt names none, it is looked for beside the archive itself, as
+    Debian and its mirrors lay them out (`…/debian` and `…/debian-security`), and taken if it is there."""
+    if mirror is None or mirror.security or not mirror.base.endswith("/debian"):
+        return mirror
+    beside = f"{mirror.base}{SECURITY}"
+    return Mirror(mirror.base, beside) if (offers or is_offered)(beside, f"{suite}{SECURITY}") else mirror
+
+
+def is_offered(base: str, suite: str) -> bool:
+    """Whether an archive answers now and has this release. What it says is proven later, by its signature."""
+    try:
+        with urllib.request.urlopen(f"{base}/dists/{suite}/InRelease", timeout=PROBE_SECONDS) as answer:
+            return bool(answer.read(len(SIGNED)) == SIGNED)
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
 
 
 def read_sources(apt: Path = APT_DIRECTORY) -> Iterator[Source]:

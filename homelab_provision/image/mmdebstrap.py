@@ -7,7 +7,7 @@ from pathlib import Path
 
 from homelab_provision import process
 from homelab_provision.errors import ProvisionError
-from homelab_provision.image.mirror import KEYRING, Mirror
+from homelab_provision.image.mirror import COMPONENTS, KEYRING, Mirror
 
 # A fixed date: what is built from the same packages is the same, whenever it is built.
 SOURCE_DATE_EPOCH = "1735689600"
@@ -26,6 +26,7 @@ def mmdebstrap_argv(
     return [
         "mmdebstrap", f"--variant={variant}", "--mode=auto", "--format=tar", f"--keyring={keyring}",
         "--architectures=amd64", f"--include={','.join(packages)}", *options,
+        *(() if mirror else [f"--components={COMPONENTS.replace(' ', ',')}"]),
         suite, str(target), *(mirror.sources(suite) if mirror else ()),
     ]  # fmt: skip
 

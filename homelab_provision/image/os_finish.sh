@@ -25,6 +25,11 @@ done
 chmod -x /etc/update-motd.d/*
 ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf
 
+# Microcode for every processor: by itself either package takes only what the computer needs that builds the image.
+printf 'IUCODE_TOOL_INITRAMFS=early\nIUCODE_TOOL_SCANCPUS=no\n' >>/etc/default/intel-microcode
+echo 'AMD64UCODE_INITRAMFS=early' >>/etc/default/amd64-microcode
+update-initramfs -u
+
 echo 'en_US.UTF-8 UTF-8' >/etc/locale.gen
 locale-gen >/dev/null
 echo 'LANG=C.UTF-8' >/etc/default/locale

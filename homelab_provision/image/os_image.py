@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from homelab_provision import process
 from homelab_provision.events import Emit, step
 from homelab_provision.image import cache as shelf
-from homelab_provision.image import esp
+from homelab_provision.image import esp, firmware
 from homelab_provision.image.cache import PACKAGE
 from homelab_provision.image.extents import ext4_spans, fat_spans, joined
 from homelab_provision.image.image import (
@@ -37,7 +37,7 @@ from homelab_provision.image.image import (
     load_image,
 )
 from homelab_provision.image.layout import ESP, ESP_BYTES, ESP_TYPE, MIB, ROOT, ROOT_TYPE
-from homelab_provision.image.mirror import find_mirror
+from homelab_provision.image.mirror import complete, find_mirror
 from homelab_provision.image.mmdebstrap import SOURCE_DATE_EPOCH, fetch_root, mmdebstrap_argv
 from homelab_provision.image.root_archive import RootArchive
 from homelab_provision.image.toolbox import Toolbox, toolbox
@@ -50,13 +50,13 @@ PACKAGES = (
     "linux-image-amd64", "initramfs-tools", "busybox", "zstd", "shim-signed", "grub-efi-amd64-signed", "efibootmgr",
     "systemd", "systemd-sysv", "systemd-resolved", "udev", "dbus", "kmod", "e2fsprogs", "dosfstools", "fdisk",
     "openssh-server", "python3", "sudo", "nftables", "iproute2", "iputils-ping", "chrony", "unattended-upgrades",
-    "ca-certificates", "locales", "tzdata", "procps", "less", "vim-tiny",
+    "ca-certificates", "locales", "tzdata", "procps", "less", "vim-tiny", *firmware.PACKAGES,
 )  # fmt: skip
 FILES = PACKAGE / "os_files"
 FINISH = PACKAGE / "os_finish.sh"
 GRUB_CONFIG = PACKAGE / "os_grub.cfg"
 RECIPE = (FILES, FINISH, GRUB_CONFIG, *(PACKAGE / name for name in (
-    "os_image.py", "esp.py", "extents.py", "layout.py", "mmdebstrap.py", "toolbox.py")))  # fmt: skip
+    "os_image.py", "firmware.py", "esp.py", "extents.py", "layout.py", "mmdebstrap.py", "toolbox.py")))  # fmt: skip
 EXECUTABLE = ("etc/initramfs-tools/hooks/", "etc/initramfs-tools/scripts/", "usr/local/libexec/", "usr/local/sbin/")
 
 # Fixed, so that the same packages give the same bytes. What has to differ between machines (partition GUIDs) is given
@@ -113,7 +113,7 @@ def find_image(recipe: Recipe, cache: Path) -> Image | None:
 def build_image(recipe: Recipe, cache: Path, emit: Emit) -> Image:
     """Build the image anew (a minute or two) and make it the one that `find_image` finds."""
     key, images = image_key(recipe), cache / "images"
-    mirror = find_mirror(recipe.mirror)
+    mirror = complete(find_mirror(recipe.mirror), recipe.suite)
     tools = toolbox(cache, recipe.suite, mirror, emit)
     with shelf.building(images, key) as work:
         root = work / "root.tar"
@@ -125,13 +125,15 @@ def build_image(recipe: Recipe, cache: Path, emit: Emit) -> Image:
             fetch_root(mmdebstrap_argv(recipe.suite, root, packages, variant="apt", mirror=mirror,
                                        options=hooks(overlay, roles, recipe.accounts)))  # fmt: skip
         with step(emit, "image/filesystems"), RootArchive(root) as archive:
+            firmware.check_firmware(archive)
             installed = _installed(archive)
             _make_esp(archive, work / ESP)
             _make_root(archive, root, work / ROOT, tools)
         root.unlink()
         with step(emit, "image/payload"):
-            image = _pack(recipe, key, installed, work, tools)
+            image = _pack(recipe, key, installed, work, tools, security=mirror is None or mirror.security is not None)
         target = shelf.publish(_only_finished(work), images / image.short)
+        renew(target, image)
         _point(images / "by-inputs" / key[:SHORT], target)
     return load_image(target)
 
@@ -219,7 +221,16 @@ def _make_esp(root: RootArchive, target: Path) -> None:
     })  # fmt: skip
 
 
-def _pack(recipe: Recipe, key: str, installed: dict[str, str], work: Path, tools: Toolbox) -> Image:
+def renew(directory: Path, built: Image) -> None:
+    """Note in an image that the same content was built again: it is as new as that. Its payload stays as it is."""
+    old = load_image(directory)
+    text = old.model_copy(update={"created": built.created, "security": built.security}).model_dump_json(indent=1)
+    draft = directory / f".{MANIFEST}.new"
+    draft.write_text(text)
+    draft.replace(directory / MANIFEST)
+
+
+def _pack(recipe: Recipe, key: str, installed: dict[str, str], work: Path, tools: Toolbox, *, security: bool) -> Image:
     partitions = (
         ImagePartition(name=ESP, filesystem="vfat", type_guid=ESP_TYPE, size_bytes=(work / ESP).stat().st_size,
                        uuid=f"{ESP_SERIAL[:4]}-{ESP_SERIAL[4:]}".upper(), label=ESP_LABEL),
@@ -242,6 +253,7 @@ def _pack(recipe: Recipe, key: str, installed: dict[str, str], work: Path, tools
         suite=recipe.suite, inputs=key, packages=installed, partitions=partitions, extents=tuple(extents),
         digest_algorithm=DIGEST_ALGORITHM, content_bytes=content.stat().st_size,
         payload_bytes=payload.stat().st_size, payload_sha256=payload_sha256,
+        security=security,
     )  # fmt: skip
     (work / MANIFEST).write_text(image.model_dump_json(indent=1))
     return image

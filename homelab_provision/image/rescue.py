@@ -18,11 +18,11 @@ from homelab_provision.events import Emit, step
 from homelab_provision.image import cache as shelf
 from homelab_provision.image import cpio, elf, kernel_modules
 from homelab_provision.image.cache import PACKAGE
+from homelab_provision.image.firmware import FIRMWARE
 from homelab_provision.image.image import SHORT
 from homelab_provision.image.mirror import find_mirror
-from homelab_provision.image.mmdebstrap import fetch_root, mmdebstrap_argv
+from homelab_provision.image.mmdebstrap import BuildError, fetch_root, mmdebstrap_argv
 from homelab_provision.image.rescue_contents import (
-    FIRMWARE,
     LIBRARIES,
     LIBRARY_DIRECTORY,
     LOADER,
@@ -104,7 +104,7 @@ def build_rescue(cache: Path, emit: Emit, *, mirror: str | None = None) -> Rescu
 
 
 def _assemble(root: RootArchive, work: Path, key: str) -> None:
-    (kernel,) = root.names("boot/vmlinuz-*")
+    kernel = root.first("boot/vmlinuz-*")
     version = kernel.removeprefix("boot/vmlinuz-")
     for target, source in (
         ("vmlinuz", kernel),
@@ -126,8 +126,6 @@ def _entries(root: RootArchive, work: Path, version: str, release: str) -> Itera
     yield from _programs(root)
     yield from _python(root, work)
     yield from _modules(root, version)
-    for pattern in FIRMWARE:
-        yield from (cpio.regular(name, root.read(name)) for name in sorted(root.names(pattern)))
     yield cpio.regular("init", (FILES / "init").read_bytes(), 0o755)
     yield cpio.regular("etc/rescue/dhcp", (FILES / "dhcp").read_bytes(), 0o755)
     yield cpio.regular("etc/rescue/release", f"{release}\n".encode())
@@ -156,7 +154,7 @@ def _programs(root: RootArchive) -> Iterator[cpio.Entry]:
     """Programs, and every library that they need."""
     for name in PROGRAMS:
         yield cpio.regular(name, root.read(name), 0o755)
-    extensions = [_only(root, name) for name in PYTHON_EXTENSIONS]
+    extensions = [root.first(name) for name in PYTHON_EXTENSIONS]
     for name, data in sorted(_libraries(root, [*PROGRAMS, *extensions], LIBRARIES).items()):
         yield cpio.regular(name, data)
     yield cpio.regular(LOADER, root.read(LOADER), 0o755)
@@ -182,12 +180,14 @@ def _python(root: RootArchive, work: Path) -> Iterator[cpio.Entry]:
     interpreter = posixpath.basename(root.resolve("usr/bin/python3"))
     yield cpio.symlink("usr/bin/python3", interpreter)
     library = f"usr/lib/{interpreter}"
-    sources = [name for name in sorted(root.names(f"{library}/*.py"))
-               if _module(name.removeprefix(f"{library}/")) in PYTHON_MODULES]  # fmt: skip
+    modules = {name: _module(name.removeprefix(f"{library}/")) for name in sorted(root.names(f"{library}/*.py"))}
+    sources = [name for name, module in modules.items() if module in PYTHON_MODULES]
+    if unknown := sorted(set(PYTHON_MODULES) - set(modules.values())):
+        raise BuildError(f"this Python has no module {', '.join(unknown)}", hint="see rescue_contents.py")
     for name in sources:
         yield cpio.regular(name, root.read(name))
     for extension in PYTHON_EXTENSIONS:
-        name = _only(root, extension)
+        name = root.first(extension)
         yield cpio.regular(name, root.read(name))
     yield from _bytecode(root, work / "python", interpreter, sources)
 
@@ -217,22 +217,22 @@ def _bytecode(root: RootArchive, work: Path, interpreter: str, sources: Iterable
 
 
 def _modules(root: RootArchive, version: str) -> Iterator[cpio.Entry]:
-    """The drivers, unpacked (the archive as a whole is compressed), and what `modprobe` reads to find them."""
+    """The drivers, unpacked (the archive as a whole is compressed), the firmware that they name, and what `modprobe`
+    reads to find them."""
     base = f"usr/lib/modules/{version}"
     paths = {
         kernel_modules.canonical(re.sub(r"\.ko(\.xz)?$", "", posixpath.basename(name))): name.removeprefix(f"{base}/")
         for name in root.names(f"{base}/kernel/*.ko*")
     }
-    chosen = kernel_modules.closure(MODULES, paths, lambda path: root.read(f"{base}/{path}"))
+    kernel = kernel_modules.built_in(root.read(f"{base}/modules.builtin").decode())
+    chosen = kernel_modules.closure(MODULES, paths, lambda path: root.read(f"{base}/{path}"), kernel)
     for module in chosen:
         yield cpio.regular(f"{base}/{module.path}", module.data)
+    for file in sorted({f"{FIRMWARE}/{name}" for module in chosen for name in module.firmware}):
+        yield cpio.regular(file, root.read(file))
     yield cpio.regular(f"{base}/modules.dep", kernel_modules.modules_dep(chosen).encode())
     yield cpio.regular(f"{base}/modules.alias", kernel_modules.modules_alias(chosen).encode())
     yield cpio.regular(f"{base}/modules.symbols", b"")
-
-
-def _only(root: RootArchive, pattern: str) -> str:
-    return next(iter(sorted(root.names(pattern))))
 
 
 def _with_directories(entries: Iterable[cpio.Entry]) -> Iterator[cpio.Entry]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 PACKAGES = (
     "linux-image-amd64", "busybox", "openssh-server", "python3-minimal", "libpython3-stdlib", "zstd", "fdisk",
     "util-linux", "e2fsprogs", "efibootmgr", "coreutils", "tar", "shim-signed", "grub-efi-amd64-signed",
+    # of which only the files are taken that a driver below names
+    "firmware-realtek", "firmware-misc-nonfree",
 )  # fmt: skip
 
 PROGRAMS = (
@@ -27,7 +29,7 @@ PYTHON_MODULES = (
     "_pydatetime", "_sitebuiltins", "_strptime", "_weakrefset", "abc", "argparse", "ast", "base64", "bisect",
     "bz2", "calendar", "codecs", "collections", "concurrent", "contextlib", "copy", "copyreg", "dataclasses",
     "datetime", "dis", "encodings/__init__", "encodings/aliases", "encodings/ascii", "encodings/idna",
-    "encodings/latin_1", "encodings/utf_8", "enum", "errno", "fnmatch", "functools", "genericpath", "gettext",
+    "encodings/latin_1", "encodings/utf_8", "enum", "fnmatch", "functools", "genericpath", "gettext",
     "glob", "hashlib", "heapq", "importlib", "inspect", "io", "ipaddress", "json", "keyword", "linecache",
     "locale", "logging", "lzma", "ntpath", "opcode", "operator", "os", "pathlib", "platform", "posixpath",
     "queue", "random", "re", "reprlib", "runpy", "selectors", "shlex", "shutil", "signal", "site", "socket",
@@ -35,8 +37,6 @@ PYTHON_MODULES = (
     "traceback", "types", "typing", "urllib", "uuid", "warnings", "weakref", "zipimport",
 )  # fmt: skip
 PYTHON_EXTENSIONS = ("usr/lib/python3*/lib-dynload/_hashlib.*.so", "usr/lib/python3*/lib-dynload/mmap.*.so")
-
-FIRMWARE = ("usr/lib/firmware/rtl_nic/*",)
 
 MODULES = (
     # Disks: SATA, USB, NVMe, eMMC and SD, and the paravirtual ones of a virtual machine
@@ -49,7 +49,7 @@ MODULES = (
     "r8169", "realtek", "e1000", "e1000e", "igb", "igc", "tg3", "bnxt_en", "ixgbe", "atlantic", "alx", "atl1c", "sky2",
     "virtio_net", "r8152", "ax88179_178a", "asix", "cdc_ether", "cdc_ncm", "aqc111",
     # File systems and what they lean on
-    "ext4", "crc32c_generic", "crc32c_intel", "crc32c_cryptoapi", "libcrc32c", "vfat", "nls_cp437", "nls_ascii",
+    "ext4", "crc32c_generic", "crc32c_intel", "libcrc32c", "vfat", "nls_cp437", "nls_ascii",
     "nls_iso8859_1", "nls_utf8", "efivarfs", "loop", "mbcache", "jbd2",
     # Reading the machine's identity
     "dmi_sysfs", "efi_pstore",

@@ -34,6 +34,13 @@ class RootArchive:
         """Names of regular files and links that match a shell pattern (`*` also matches `/`)."""
         return (name for name, member in self._members.items() if not member.isdir() and fnmatch(name, pattern))
 
+    def first(self, pattern: str) -> str:
+        """The first name that matches. Raises `BuildError` if the packages bring none."""
+        found = min(self.names(pattern), default=None)
+        if found is None:
+            raise BuildError(f"the packages bring nothing that is called /{pattern}")
+        return found
+
     def sizes(self) -> Iterator[int]:
         """The size of every file in bytes, and of every directory what it will at least take."""
         return (1 if member.isdir() else member.size for member in self._members.values())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from homelab_provision.backups import PlannedBackup
+from homelab_provision.host_image import image_line
 
 
 class Plan(BaseModel):
@@ -24,6 +26,8 @@ class Plan(BaseModel):
     keep_data: bool
     image: Path
     image_digest: str
+    image_created: datetime | None = None
+    image_security: bool = True
     rescue_id: str
     stick: Path
     nonce: str
@@ -37,7 +41,7 @@ class Plan(BaseModel):
             "machine": f"{self.machine}, through {self.way} ({self.operator})",
             "disk": " or ".join(self.disk_serials),
             "erases": "the root file system; the data partition stays" if self.keep_data else "the whole disk",
-            "image": self.image_digest,
+            "image": image_line(self.image_digest, self.image_created, self.image_security),
             "data": self._data(),
             **({"doubts": "; ".join(self.doubts)} if self.doubts else {}),
         }

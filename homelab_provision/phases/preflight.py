@@ -57,7 +57,7 @@ def decide(inspection: Inspection) -> Plan:
         _refuse_twin(inspection, machine, alive)
         way = _way(machine, request.way)
     backups, doubts = _backups(inspection)
-    image = image_of(host, inspection.emit)
+    image = image_of(host, inspection.emit, max_age=inspection.site.image_max_age)
     with step(inspection.emit, "check the image"):
         check_image(image)
     with step(inspection.emit, "find the rescue system"):
@@ -74,6 +74,8 @@ def decide(inspection: Inspection) -> Plan:
         keep_data=request.keep_data,
         image=image.directory,
         image_digest=image.digest,
+        image_created=image.created,
+        image_security=image.security,
         rescue_id=stick.rescue_id,
         stick=stick.image,
         nonce=secrets.token_hex(16),

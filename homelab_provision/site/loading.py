@@ -33,7 +33,8 @@ def assemble(root: Path, hosts: Mapping[str, Host] | None, document: Document, p
     if problems:
         raise SiteError(str(root), sorted(problems, key=lambda problem: (problem.file, problem.line)))
     return Site(root=root, name=root.name, hosts=MappingProxyType(dict(hosts or {})),
-                machines=MappingProxyType(dict(read.machines)), lab=read.lab)  # fmt: skip
+                machines=MappingProxyType(dict(read.machines)), lab=read.lab,
+                image_max_age=read.settings.image_max_age)  # fmt: skip
 
 
 def _broken_variables(root: Path) -> list[Problem]:

@@ -6,19 +6,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 from ruamel.yaml.nodes import MappingNode, Node
 
 from homelab_provision.lab.model import LabNetwork
 from homelab_provision.site.document import Document, at, plain
-from homelab_provision.site.models import Frozen, Machine
+from homelab_provision.site.models import IMAGE_MAX_AGE, Frozen, Machine
 from homelab_provision.site.problems import Problem
 from homelab_provision.site.validation import did_you_mean, validate
+from homelab_provision.site.values import WrittenAge, age_text
 
 MACHINES_FILE = "machines.yml"
 
 
-class MachinesFile(Frozen):
+class Settings(Frozen):
+    """What a site may say about itself."""
+
+    image_max_age: WrittenAge = Field(IMAGE_MAX_AGE, json_schema_extra={"default": age_text(IMAGE_MAX_AGE)})
+    """An image of the system that is older than this is built anew before it is written, if a mirror can be reached:
+    14d, 36h."""
+
+
+class MachinesFile(Settings):
     """The machines of a homelab: boxes that can play a host, each with the passport it is recognised by."""
 
     lab: LabNetwork | None = None
@@ -33,6 +42,7 @@ class Machines:
 
     machines: Mapping[str, Machine] = field(default_factory=dict)
     lab: LabNetwork | None = None
+    settings: Settings = field(default_factory=Settings)
     problems: tuple[Problem, ...] = ()
 
 
@@ -60,7 +70,9 @@ def read_machines(document: Document) -> Machines:
                            computed={"name": name})  # fmt: skip
         if machine is not None:
             machines[name] = machine
-    return Machines(machines, lab, tuple(problems))
+    given = {key: data[key] for key in Settings.model_fields if key in data}
+    settings = validate(Settings, given, document, (), problems) or Settings()
+    return Machines(machines, lab, settings, tuple(problems))
 
 
 def machines_schema() -> dict[str, JsonValue]:

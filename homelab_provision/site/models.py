@@ -28,6 +28,8 @@ from homelab_provision.site.values import (
 
 # Hosts of this group may be rebuilt; all others are only talked to.
 PROVISIONED_GROUP = "provisioned"
+# An image that is older lacks two weeks of security updates: it is built anew before it is written.
+IMAGE_MAX_AGE = timedelta(days=14)
 
 
 class Frozen(BaseModel):
@@ -199,6 +201,7 @@ class Site:
     hosts: Mapping[str, Host]
     machines: Mapping[str, Machine]
     lab: LabNetwork | None = None
+    image_max_age: timedelta = IMAGE_MAX_AGE
 
     def host(self, name: str) -> Host:
         """The host called `name`. Raises UsageError."""

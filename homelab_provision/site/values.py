@@ -118,7 +118,7 @@ def written_age(value: object) -> timedelta:
     if isinstance(value, timedelta):
         return value
     found = _AGE.fullmatch(str(value).strip())
-    if not found or not int(found[1]):
+    if not found or len(found[1]) > 5 or not int(found[1]):
         raise expected("an age in days or hours, as in 8d or 36h")
     return timedelta(days=int(found[1])) if found[2] == "d" else timedelta(hours=int(found[1]))
 
@@ -142,4 +142,7 @@ ProductUuid = Annotated[str, AfterValidator(_product_uuid)]
 WrittenSize = Annotated[
     Size, BeforeValidator(written_size), PlainSerializer(str, return_type=str), WithJsonSchema(_SIZE_SCHEMA)
 ]
-WrittenAge = Annotated[timedelta, BeforeValidator(written_age), PlainSerializer(age_text, return_type=str)]
+WrittenAge = Annotated[
+    timedelta, BeforeValidator(written_age), PlainSerializer(age_text, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\d{1,5}\s*[dh]$"}),
+]  # fmt: skip

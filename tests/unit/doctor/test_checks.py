@@ -4,14 +4,27 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from homelab_provision.doctor import Finding, Verdict, all_checks
-from homelab_provision.doctor.checks import Surroundings, forwarding, images, kvm, locks, namespace, permissions, space
+from homelab_provision.doctor.checks import (
+    Surroundings,
+    forwarding,
+    images,
+    kvm,
+    locks,
+    namespace,
+    permissions,
+    security_updates,
+    space,
+)
 from homelab_provision.doctor.tools import FILES, TOOLS, Tool, judge_tool, look_for_file, look_for_tool
+from tests.unit.image.test_image import _image
 
 OK, WARN, FAIL = Verdict.OK, Verdict.WARN, Verdict.FAIL
 
@@ -166,14 +179,55 @@ def test_the_text_of_a_free_lock_means_nothing(tmp_path: Path) -> None:
     assert locks(tmp_path).found == "none held"
 
 
+def an_image(cache: Path, name: str, *, days: int = 0, security: bool = True, pgvector: str = "0.8.2-1") -> None:
+    """An image that the recipe `name` leads to."""
+    image = _image(cache / "images" / name, datetime.now(UTC) - timedelta(days=days))
+    made = image.model_copy(update={"security": security, "packages": {"postgresql-17-pgvector": pgvector}})
+    (cache / "images" / name / "manifest.json").write_text(made.model_dump_json())
+    (cache / "images" / "by-inputs").mkdir(exist_ok=True)
+    (cache / "images" / "by-inputs" / name).symlink_to(Path("..") / name)
+
+
 def test_images_are_counted(tmp_path: Path) -> None:
-    assert images(tmp_path, "images", "manifest.json", "image").verdict is WARN
-    for number, name in enumerate(("older", "newer")):
-        folder = tmp_path / "images" / name
-        folder.mkdir(parents=True)
-        (folder / "manifest.json").touch()
-        os.utime(folder / "manifest.json", (number, number))
-    assert images(tmp_path, "images", "manifest.json", "image").found == "2 cached, the newest newer"
+    assert images(tmp_path).verdict is WARN
+    an_image(tmp_path, "aaaa", days=3)
+    an_image(tmp_path, "bbbb")
+    assert images(tmp_path).verdict is OK
+    assert images(tmp_path).found.startswith("2 cached, the newest ")
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize(
+    ("fault", "found"),
+    [
+        ({"days": 15}, "15 days old"),
+        ({"security": False}, "without Debian's security updates"),
+        ({"pgvector": "0.8.0-1"}, "pgvector 0.8.0-1, older than 0.8.2 (CVE-2026-3172)"),
+        ({"pgvector": "0.8.1-2+deb13u1"}, "pgvector 0.8.1-2+deb13u1"),
+    ],
+    ids=str,
+)
+def test_what_ails_an_image_is_named(tmp_path: Path, fault: dict[str, Any], found: str) -> None:
+    an_image(tmp_path, "aaaa")
+    an_image(tmp_path, "bbbb", **fault)
+    answer = images(tmp_path)
+    assert answer.verdict is WARN
+    assert found in answer.found
+    assert "provision image build --anew" in (answer.repair or "")
+
+
+@pytest.mark.negative
+def test_an_apt_without_security_updates_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "etc/apt").mkdir(parents=True)
+    (tmp_path / "etc/os-release").write_text("ID=debian\n")
+    source = "deb http://127.0.0.1:9/debian trixie main\n"
+    (tmp_path / "etc/apt/sources.list").write_text(source)
+    assert security_updates(tmp_path).verdict is WARN
+    monkeypatch.setattr("homelab_provision.image.mirror.is_offered", lambda base, suite: True)
+    assert security_updates(tmp_path).verdict is OK
+    monkeypatch.setattr("homelab_provision.image.mirror.is_offered", lambda base, suite: False)
+    (tmp_path / "etc/apt/sources.list").write_text(f"{source}deb http://sec.lan/s trixie-security main\n")
+    assert security_updates(tmp_path).verdict is OK
 
 
 def test_site_checks_are_made_only_with_a_site(around: Surroundings) -> None:

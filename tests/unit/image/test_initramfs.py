@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
-from homelab_provision.image import cpio, elf, kernel_modules
+from homelab_provision.image import cpio, elf, firmware, kernel_modules, rescue
+from homelab_provision.image.mmdebstrap import BuildError
 from homelab_provision.image.rescue import FILES
 from homelab_provision.image.rescue_contents import MODULES, PROGRAMS
+from homelab_provision.image.root_archive import RootArchive
 from homelab_provision.image.stick import GRUB_CONFIG, partition_table, personalisation
 from homelab_provision.phases.confirm import is_code
 
@@ -79,7 +83,7 @@ def test_drivers_come_with_all_that_they_need_in_order() -> None:
         "k/other.ko": _modinfo(depends=""),
     }
     paths = {path[2:-3]: path for path in files}
-    chosen = kernel_modules.closure(["ahci", "built_in"], paths, files.__getitem__)
+    chosen = kernel_modules.closure(["ahci", "built_in"], paths, files.__getitem__, {"built_in"})
     assert {module.name for module in chosen} == {"ahci", "libahci", "libata", "scsi_mod", "scsi_common"}
     line = next(line for line in kernel_modules.modules_dep(chosen).splitlines() if line.startswith("k/ahci.ko:"))
     # modprobe loads from the end of the line
@@ -129,3 +133,92 @@ def test_every_start_makes_a_code_that_only_root_can_read(tmp_path: Path) -> Non
     assert (tmp_path / "code").stat().st_mode & 0o777 == 0o600
     assert init.index("\nmake_code\n") < init.index("/usr/sbin/sshd")
     assert "confirmation code: $code" in init
+
+
+@pytest.mark.negative
+def test_a_driver_that_the_kernel_does_not_have_fails_the_build() -> None:
+    read = {"k/ahci.ko": _modinfo(depends="")}
+    assert kernel_modules.closure(["ahci"], {"ahci": "k/ahci.ko"}, read.__getitem__)
+    with pytest.raises(BuildError, match="no module crc32c_cryptoapi, nvme_x"):
+        kernel_modules.closure(["ahci", "nvme-x", "crc32c_cryptoapi"], {"ahci": "k/ahci.ko"}, read.__getitem__)
+
+
+def test_what_is_part_of_the_kernel_is_known_from_its_list() -> None:
+    assert kernel_modules.built_in("kernel/drivers/input/serio/i8042.ko\nkernel/a/dmi-sysfs.ko\n") == {
+        "i8042", "dmi_sysfs"}  # fmt: skip
+
+
+def test_drivers_name_their_firmware_and_what_must_be_loaded_before() -> None:
+    data = b"ELF\0softdep=pre: platform:idma64\0firmware=rtl_nic/a.fw\0firmware=rtl_nic/b.fw\0depends=\0"
+    module = kernel_modules.read_module("k/r8169.ko", data)
+    assert module.firmware == ("rtl_nic/a.fw", "rtl_nic/b.fw")
+    assert module.depends == ("idma64",)
+
+
+def a_root(folder: Path, files: dict[str, bytes]) -> RootArchive:
+    with tarfile.open(folder / "root.tar", "w") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(f"./{name}")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return RootArchive(folder / "root.tar")
+
+
+def rescue_files(folder: Path, firmware: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    base = "usr/lib/modules/6.12.1-amd64"
+    driver = b"ELF\0firmware=rtl_nic/rtl8125b-2.fw\0depends=\0"
+    files = {f"{base}/kernel/r8169.ko": driver, f"{base}/modules.builtin": b"kernel/i8042.ko\n"}
+    monkeypatch.setattr(rescue, "MODULES", ("r8169", "i8042"))
+    with a_root(folder, files | {f"usr/lib/firmware/{name}": b"firmware" for name in firmware}) as root:
+        return [entry.name for entry in rescue._modules(root, "6.12.1-amd64")]
+
+
+def test_the_rescue_has_the_firmware_that_its_drivers_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = rescue_files(tmp_path, ("rtl_nic/rtl8125b-2.fw", "rtw89/rtw8922a_fw.bin"), monkeypatch)
+    assert "usr/lib/firmware/rtl_nic/rtl8125b-2.fw" in found
+    assert not any("rtw89" in name for name in found)
+
+
+@pytest.mark.negative
+def test_firmware_that_no_package_brings_fails_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BuildError, match=r"rtl_nic/rtl8125b-2\.fw"):
+        rescue_files(tmp_path, (), monkeypatch)
+
+
+INITRAMFS = b"070701 " + b" ".join(name.encode() for name in firmware.EARLY_MICROCODE) + b" and zstd"
+
+
+def image_root(folder: Path, without: str = "", initramfs: bytes = INITRAMFS) -> RootArchive:
+    names = (pattern.replace("*", "x") for pattern in firmware.WANTED if pattern != without)
+    files = {f"usr/lib/firmware/{name}": b"firmware" for name in names}
+    return a_root(folder, files | {"boot/initrd.img-6.12.1-amd64": initramfs})
+
+
+def test_an_image_with_all_firmware_is_accepted(tmp_path: Path) -> None:
+    with image_root(tmp_path) as root:
+        firmware.check_firmware(root)
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize("pattern", firmware.WANTED)
+def test_a_pattern_that_matches_nothing_fails_the_build(tmp_path: Path, pattern: str) -> None:
+    with image_root(tmp_path, without=pattern) as root, pytest.raises(BuildError) as failed:
+        firmware.check_firmware(root)
+    assert pattern in failed.value.message
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize("missing", firmware.EARLY_MICROCODE)
+def test_an_initramfs_without_microcode_fails_the_build(tmp_path: Path, missing: str) -> None:
+    """As it is when the computer that builds has another maker's processor."""
+    with (
+        image_root(tmp_path, initramfs=INITRAMFS.replace(missing.encode(), b"")) as root,
+        pytest.raises(BuildError, match=missing),
+    ):
+        firmware.check_firmware(root)
+
+
+@pytest.mark.negative
+def test_a_root_without_a_kernel_is_told(tmp_path: Path) -> None:
+    with a_root(tmp_path, {}) as root, pytest.raises(BuildError, match="nothing that is called /boot/vmlinuz"):
+        root.first("boot/vmlinuz-*")

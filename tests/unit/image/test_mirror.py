@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from homelab_provision.image.mirror import Mirror, find_mirror, parse_deb822, parse_list
+from homelab_provision.image.mirror import Mirror, complete, find_mirror, is_offered, parse_deb822, parse_list
+from homelab_provision.image.mmdebstrap import mmdebstrap_argv
 
 DEB822 = """\
 Types: deb deb-src
@@ -80,3 +86,60 @@ def test_options_and_disabled_stanzas_are_understood() -> None:
     assert next(parse_list(ONE_LINE)).signed_by == "/etc/k.gpg"
     assert {source.uri for source in parse_deb822(DEB822)} == {
         "http://mirror.example/debian/", "http://mirror.example/debian-security"}  # fmt: skip
+
+
+def test_security_updates_are_looked_for_beside_the_mirror() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def offers(base: str, suite: str) -> bool:
+        asked.append((base, suite))
+        return True
+
+    assert complete(Mirror("http://m/debian"), "trixie", offers) == Mirror(
+        "http://m/debian", "http://m/debian-security"
+    )
+    assert asked == [("http://m/debian-security", "trixie-security")]
+    named = Mirror("http://m/debian", "http://s/security")
+    for known in (None, named, Mirror("http://m/copy")):  # nothing to look for, or nowhere
+        assert complete(known, "trixie", offers) == known
+    assert len(asked) == 1
+
+
+@pytest.mark.negative
+def test_a_mirror_without_security_updates_stays_so() -> None:
+    assert complete(Mirror("http://m/debian"), "trixie", lambda *words: False) == Mirror("http://m/debian")
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The files of a folder, from a web server of our own."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/debian-security"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("text", "offered"),
+    [("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n", True), ("<html>a portal that wants a login", False)],
+)
+def test_an_archive_is_offered_when_it_has_a_signed_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, offered: bool
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    release = tmp_path / "debian-security/dists/trixie-security/InRelease"
+    release.parent.mkdir(parents=True)
+    release.write_text(text)
+    with serving(tmp_path) as base:
+        assert is_offered(base, "trixie-security") is offered
+        assert not is_offered(base, "forky-security")
+    assert not is_offered(base, "trixie-security")  # nobody is there any more
+    assert not is_offered("no address", "trixie")
+
+
+def test_the_tool_s_default_mirror_brings_firmware_too() -> None:
+    argv = mmdebstrap_argv("trixie", Path("t"), ["a"], variant="apt")
+    assert "--components=main,non-free-firmware" in argv
+    argv = mmdebstrap_argv("trixie", Path("t"), ["a"], variant="apt", mirror=Mirror("http://m/debian"))
+    assert "deb http://m/debian trixie main non-free-firmware" in argv
