@@ -56,7 +56,7 @@ WORD = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # round of them and as many rounds as `PATIENCE` (seconds) allows. A disk that needs longer than `SLOWEST` is broken.
 EDGE, LANDMARK, SAMPLE = 8 * MIB, 64 * 1024, 32 * 1024
 ROUND, ROUNDS = 256, 8
-PATIENCE, SLOWEST = 10.0, 60.0
+PATIENCE, SLOWEST = 5.0, 60.0
 
 Marks = dict[str, list[dict[str, Any]]]
 
