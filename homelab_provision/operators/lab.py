@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from homelab_provision.lab.lab import Lab
 from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.process import tail
 from homelab_provision.site import Machine
+
+# QEMU writes what a machine says with a little delay.
+CONSOLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,12 @@ class LabOperator:
 
     def shown_code(self, machine: Machine) -> str | None:
         """The last one: every start of the rescue shows a new code on the same serial console."""
-        codes = re.findall(r"confirmation code: (\S+)", self._screen(machine))
-        return codes[-1] if codes else None
+        give_up = time.monotonic() + CONSOLE_SECONDS
+        while not (codes := re.findall(r"confirmation code: (\S+)\s", self._screen(machine))):
+            if time.monotonic() > give_up:
+                return None
+            time.sleep(0.2)
+        return str(codes[-1])
 
     def console(self, machine: Machine) -> str:
         return tail(self._screen(machine))

@@ -132,6 +132,7 @@ def test_every_start_makes_a_code_that_only_root_can_read(tmp_path: Path) -> Non
     assert (tmp_path / "code").read_text() in shown
     assert (tmp_path / "code").stat().st_mode & 0o777 == 0o600
     assert init.index("\nmake_code\n") < init.index("/usr/sbin/sshd")
+    assert init.index("\nmake_code\n") < init.index("\nbanner #") < init.index("/usr/sbin/sshd")
     assert "confirmation code: $code" in init
 
 
