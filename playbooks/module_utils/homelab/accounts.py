@@ -1,13 +1,17 @@
 """Who may log in, and with which keys.
 
 Keys lie in a directory of root's own, not in home directories: leaving the list takes the access away, and
-the owner of an account cannot add to it there.
+the owner of an account cannot add to it there. An account of a person that is not in the list is locked: it is let in
+by nothing, is in no group that gives it power, and what it has left running ends. Its files stay.
 """
 
 from __future__ import annotations
 
+import contextlib
 import grp
+import os
 import pwd
+import signal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +25,16 @@ USER = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 SUDO = "sudo"
+# Accounts of persons: with a number that adduser gives, and a home where persons live. Services have theirs elsewhere.
+PERSONS, HOMES = range(1000, 60000), Path("/home")
+# An account that expired on the second day of 1970 opens neither to sshd and su nor to cron (pam_unix, account).
+EXPIRED = "1"
+NO_PASSWORD = ("!", "*")
+NO_LINE = ("!", "")
 # sshd looks here for a file named after the account (AuthorizedKeysFile).
 KEYS = Path("/etc/ssh/authorized_keys.d")
+SHADOW = Path("/etc/shadow")
+LINGER = Path("/var/lib/systemd/linger")
 
 
 class Account(NamedTuple):
@@ -31,6 +43,42 @@ class Account(NamedTuple):
     comment: str
     shell: str
     groups: frozenset[str]
+    locked: bool = False
+
+
+class Entry(NamedTuple):
+    """What the host's files say of an account: a line of passwd, the groups that name it, and of its line of shadow
+    the password and the day on which it expires."""
+
+    name: str
+    uid: int
+    home: str
+    groups: frozenset[str]
+    password: str = "!"
+    expires: str = ""
+
+    @property
+    def has_password(self) -> bool:
+        return bool(self.password) and not self.password.startswith(NO_PASSWORD)
+
+
+def lock_commands(entry: Entry, lingers: bool) -> list[list[str]]:
+    """The programs that take an unlisted account its access; none if it has none.
+
+    A service's account keeps what its role gave it, but a password or `sudo` came from somebody else.
+    """
+    name = entry.name
+    if entry.uid not in PERSONS or not Path(entry.home).is_relative_to(HOMES):
+        todo = [["usermod", "--lock", "--", name]] if entry.has_password else []
+        return todo + ([["gpasswd", "--delete", name, SUDO]] if SUDO in entry.groups else [])
+    todo = []
+    if entry.has_password or entry.expires != EXPIRED:
+        todo.append(["usermod", "--lock", "--expiredate", EXPIRED, "--", name])
+    if entry.groups:
+        todo.append(["usermod", "--groups", "", "--", name])
+    if lingers:
+        todo.append(["loginctl", "disable-linger", name])
+    return todo
 
 
 def commands(user: dict[str, Any], seen: Account | None) -> list[list[str]]:
@@ -44,6 +92,8 @@ def commands(user: dict[str, Any], seen: Account | None) -> list[list[str]]:
         joined = ["--groups", ",".join(sorted(groups))] if groups else []
         return [["useradd", "--create-home", "--user-group", *attributes, *joined, "--", name]]
     todo = []
+    if seen.locked:
+        todo.append(["usermod", "--expiredate", "", "--", name])
     if (seen.comment, seen.shell) != (user["comment"], user["shell"]):
         todo.append(["usermod", *attributes, "--", name])
     if lacking := sorted(groups - seen.groups):
@@ -67,8 +117,37 @@ def look(name: str) -> Account | None:
         entry = pwd.getpwnam(name)
     except KeyError:
         return None
-    groups = frozenset(group.gr_name for group in grp.getgrall() if name in group.gr_mem)
-    return Account(entry.pw_gecos, entry.pw_shell, groups)
+    return Account(entry.pw_gecos, entry.pw_shell, _groups_of(name), _shadow().get(name, ("", ""))[1] == EXPIRED)
+
+
+def look_at_all() -> list[Entry]:
+    """Every account but root's."""
+    secrets = _shadow()
+    return [
+        Entry(each.pw_name, each.pw_uid, each.pw_dir, _groups_of(each.pw_name), *secrets.get(each.pw_name, NO_LINE))
+        for each in pwd.getpwall()
+        if each.pw_uid != 0
+    ]
+
+
+def _groups_of(name: str) -> frozenset[str]:
+    return frozenset(group.gr_name for group in grp.getgrall() if name in group.gr_mem)
+
+
+def _shadow() -> dict[str, tuple[str, str]]:
+    """By account: its password and the day on which it expires (shadow(5)); Python 3.13 has no `spwd` any more."""
+    lines = (line.split(":") for line in SHADOW.read_text().splitlines()) if SHADOW.exists() else ()
+    return {fields[0]: (fields[1], fields[7]) for fields in lines if len(fields) > 7}
+
+
+def running(uid: int) -> list[int]:
+    """The processes of an account."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if process.stat().st_uid == uid:
+                found.append(int(process.name))
+    return found
 
 
 def present_keys(directory: Path) -> dict[str, str]:
@@ -90,6 +169,11 @@ def settle(module: Any, users: list[dict[str, Any]]) -> dict[str, Any]:
         module.fail_json(msg="root is no account of this list: its key comes with the installation")
     todo = [command for user in users for command in commands(user, look(user["name"]))]
     wanted, present = key_files(users), present_keys(KEYS)
+    listed = {user["name"] for user in users}
+    strangers = [entry for entry in look_at_all() if entry.name not in listed]
+    todo += [command for entry in strangers for command in lock_commands(entry, (LINGER / entry.name).exists())]
+    persons = [entry for entry in strangers if entry.uid in PERSONS and Path(entry.home).is_relative_to(HOMES)]
+    at_work = {entry.name: running(entry.uid) for entry in persons}
     written = {name: text for name, text in wanted.items() if present.get(name) != text}
     removed = sorted(present.keys() - wanted.keys())
     if not module.check_mode:
@@ -100,6 +184,10 @@ def settle(module: Any, users: list[dict[str, Any]]) -> dict[str, Any]:
             module.run_command(command, check_rc=True)
         for name, text in written.items():
             write_key_file(KEYS, name, text)
+        for process in (process for processes in at_work.values() for process in processes):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
     done = [" ".join(command) for command in todo]
     done += [f"write the keys of {name}" for name in written] + [f"remove the keys of {name}" for name in removed]
+    done += [f"end what {name} has running" for name, processes in at_work.items() if processes]
     return {"changed": bool(done), "actions": done}

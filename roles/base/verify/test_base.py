@@ -31,6 +31,8 @@ QUESTIONS = {
     " ssh.service chrony.service nftables.service apt-daily.timer apt-daily-upgrade.timer",
     "sshd": "sshd -T",
     "firewall": "nft --json list ruleset",
+    "not loaded": "cat /run/homelab-firewall.failed",
+    "root's keys": "sshd -T -C user=root,host=x,addr=1.2.3.4 | grep -i ^authorizedkeysfile",
     "time": "chronyc -n tracking",
     "locale": ". /etc/locale.conf && LC_ALL= LANG=$LANG locale charmap",
     "apt": "apt-config dump",
@@ -119,12 +121,25 @@ def test_sshd_lets_nobody_in_by_password(answers: Any) -> None:
     assert settings["x11forwarding"] == "no"
 
 
+@pytest.mark.negative
+def test_only_root_says_which_keys_open_an_account(answers: Any) -> None:
+    settings = dict(line.split(" ", 1) for line in answers["sshd"].text.lower().splitlines() if " " in line)
+    assert settings["authorizedkeysfile"] == "/etc/ssh/authorized_keys.d/%u"
+    assert {settings[name] for name in ("authorizedkeyscommand", "trustedusercakeys")} == {"none"}
+    assert (settings["hostbasedauthentication"], settings["permituserenvironment"]) == ("no", "no")
+    assert answers["root's keys"].text.split()[1:] == [".ssh/authorized_keys"]
+
+
 def test_firewall_drops_what_nobody_asked_for(answers: Any) -> None:
     chains = [entry["chain"] for entry in json.loads(answers["firewall"].text)["nftables"] if "chain" in entry]
     own = {chain["name"]: chain for chain in chains if chain["table"] == "homelab"}
     assert own["input"]["hook"] == "input"
     assert own["input"]["policy"] == "drop"
     assert "services" in own
+
+
+def test_every_file_of_the_firewall_is_loaded(answers: Any) -> None:
+    assert answers["not loaded"] == (0, "")
 
 
 @pytest.mark.negative

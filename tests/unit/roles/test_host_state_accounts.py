@@ -31,12 +31,50 @@ def seen(*groups: str, shell: str = "/bin/bash") -> Any:
         # groups of other roles stay, sudo does not
         (user(), seen("docker", "sudo"), [["gpasswd", "--delete", "ada", "sudo"]]),
         (user(), seen(shell="/bin/sh"), [["usermod", "--comment", "Ada", "--shell", "/bin/bash", "--", "ada"]]),
+        (user(), seen()._replace(locked=True), [["usermod", "--expiredate", "", "--", "ada"]]),
         (user(state="absent"), None, []),
         (user(state="absent"), seen(), [["userdel", "ada"]]),
     ],
 )
 def test_programs_follow_from_the_difference(wanted: Any, present: Any, programs: list[list[str]]) -> None:
     assert accounts.commands(wanted, present) == programs
+
+
+def entry(**given: Any) -> Any:
+    return accounts.Entry(**{"name": "left", "uid": 1001, "home": "/home/left", "groups": frozenset(), **given})
+
+
+LOCK = ["usermod", "--lock", "--expiredate", "1", "--", "left"]
+DISARM = ["gpasswd", "--delete", "left", "sudo"]
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize(
+    ("there", "lingers", "programs"),
+    [
+        (entry(), False, [LOCK]),
+        (entry(expires="1"), False, []),
+        (entry(expires="1", password="$y$hash"), False, [LOCK]),
+        (entry(expires="20000"), False, [LOCK]),
+        (entry(expires="1", groups=frozenset({"sudo", "docker"})), False, [["usermod", "--groups", "", "--", "left"]]),
+        (entry(expires="1"), True, [["loginctl", "disable-linger", "left"]]),
+        # A service's account: what its role gave it stays, a password and sudo came from elsewhere.
+        (entry(home="/var/lib/postgresql", uid=5432, groups=frozenset({"ssl-cert"})), False, []),
+        (entry(home="/var/lib/postgresql", uid=5432, password="$6$x"), False, [["usermod", "--lock", "--", "left"]]),
+        (entry(home="/srv/app", uid=6000, groups=frozenset({"sudo"})), False, [DISARM]),
+        (entry(home="/home/x", uid=120, groups=frozenset({"sudo"})), False, [DISARM]),
+        (entry(home="/nonexistent", uid=65534), False, []),
+    ],
+)
+def test_who_is_not_listed_loses_what_lets_him_in(there: Any, lingers: bool, programs: list[list[str]]) -> None:
+    assert accounts.lock_commands(there, lingers) == programs
+
+
+def test_shadow_is_read_by_its_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shadow = tmp_path / "shadow"
+    shadow.write_text("root:*:19000:0:99999:7:::\nleft:!$y$j9T$x:19000:0:99999:7::1:\nbroken\n")
+    monkeypatch.setattr(accounts, "SHADOW", shadow)
+    assert accounts._shadow() == {"root": ("*", ""), "left": ("!$y$j9T$x", "1")}
 
 
 def test_a_new_account_is_made_in_one_call() -> None:
@@ -55,6 +93,7 @@ def test_only_present_accounts_have_keys() -> None:
 def test_keys_of_those_who_left_the_list_are_removed(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     keys = tmp_path / "keys"
     monkeypatch.setattr(accounts, "look", lambda name: seen())
+    monkeypatch.setattr(accounts, "look_at_all", list)
     monkeypatch.setattr(accounts, "KEYS", keys)
 
     def play(check: bool = False) -> list[str]:
