@@ -17,6 +17,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from ansible.module_utils.homelab import safe_paths
 from ansible.module_utils.homelab.nas_entries import NasError, unescaped
 
 # linux/fs.h, for machines of 64 bits; open_tree(2) has the same number on all of them.
@@ -97,7 +98,8 @@ def is_guarded(path: str) -> bool:
 
 def guard(path: str) -> None:
     """Make the directory, and make it one that nobody can write to."""
-    Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with safe_paths.parent_of(path, make=True):
+        pass  # missing directories on the way are made, and no link of somebody else is followed
     with parent_of(path) as parent:
         with contextlib.suppress(FileExistsError):
             os.mkdir(Path(path).name, 0o700, dir_fd=parent)

@@ -19,6 +19,8 @@ import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ansible.module_utils.homelab import safe_paths
+
 PENDING = Path("/run/homelab-provision/pending.json")
 
 FILE = {
@@ -65,19 +67,25 @@ class UnwritableError(Exception):
 
 
 def look(path: str) -> Seen:
-    """See what stands at `path`, without following a link."""
+    """See what stands at `path`, without following a link that is not root's."""
     try:
-        found = os.lstat(path)
+        with safe_paths.parent_of(path) as (folder, name):
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            owner = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
+            if stat.S_ISLNK(found.st_mode):
+                return Seen("link", os.fsencode(os.readlink(name, dir_fd=folder)), *owner)
+            if stat.S_ISDIR(found.st_mode):
+                return Seen("directory", b"", *owner)
+            if stat.S_ISREG(found.st_mode):
+                return Seen("file", _read(folder, name), *owner)
+            return Seen("other", b"", *owner)
     except (FileNotFoundError, NotADirectoryError):
         return Seen("absent")
-    owner = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
-    if stat.S_ISLNK(found.st_mode):
-        return Seen("link", os.fsencode(Path(path).readlink()), *owner)
-    if stat.S_ISDIR(found.st_mode):
-        return Seen("directory", b"", *owner)
-    if stat.S_ISREG(found.st_mode):
-        return Seen("file", Path(path).read_bytes(), *owner)
-    return Seen("other", b"", *owner)
+
+
+def _read(folder: int, name: str) -> bytes:
+    with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder), "rb") as file:
+        return file.read()
 
 
 def merged(present: bytes, keys: dict[str, Any]) -> bytes:
@@ -164,6 +172,13 @@ def refuse(wanted: Wanted, seen: Seen) -> None:
     """What is never replaced silently: a directory that holds something, a device, a link into nowhere."""
     if seen.kind == "directory" and wanted.kind not in ("directory", "absent"):
         raise UnwritableError(f"{wanted.path} is a directory")
+    if seen.kind == "link" and wanted.kind == "directory":
+        raise UnwritableError(
+            f"{wanted.path} is a link to {os.fsdecode(seen.body)}, and a directory is wanted there; nothing was "
+            "followed or changed; look who laid it there, and put the directory back"
+        )
+    if seen.kind == "file" and wanted.kind == "directory":
+        raise UnwritableError(f"{wanted.path} is a file, and a directory is wanted there")
     if seen.kind == "other":
         raise UnwritableError(f"{wanted.path} is neither a file nor a link nor a directory")
     if wanted.kind == "link" and not (Path(wanted.path).parent / os.fsdecode(wanted.body)).exists():
@@ -171,35 +186,48 @@ def refuse(wanted: Wanted, seen: Seen) -> None:
 
 
 def commit(wanted: Wanted) -> None:
-    """Bring one path to its state; a file or link is replaced in one step."""
-    path = wanted.path
-    if wanted.kind == "absent":
-        Path(path).rmdir() if Path(path).is_dir() and not Path(path).is_symlink() else Path(path).unlink()
-        return
-    if wanted.kind == "directory":
-        Path(path).mkdir(parents=True, exist_ok=True)
-        os.chown(path, wanted.uid, wanted.gid)
-        Path(path).chmod(wanted.mode)
-        return
-    new = f"{path}.homelab-provision-new"
-    with contextlib.suppress(FileNotFoundError):
-        Path(new).unlink()
-    if wanted.kind == "link":
-        Path(new).symlink_to(os.fsdecode(wanted.body))
-    else:
-        _write(new, wanted)
+    """Bring one path to its state; a file or link is replaced in one step. No link of somebody else is followed."""
+    with safe_paths.parent_of(wanted.path, make=wanted.kind == "directory") as (folder, name):
+        if wanted.kind == "absent":
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            (os.rmdir if stat.S_ISDIR(found.st_mode) else os.unlink)(name, dir_fd=folder)
+        elif wanted.kind == "directory":
+            _settle_directory(folder, name, wanted)
+        else:
+            _put(folder, name, wanted)
+
+
+def _settle_directory(folder: int, name: str, wanted: Wanted) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, 0o700, dir_fd=folder)
+    handle = os.open(name, safe_paths.DIRECTORY, dir_fd=folder)
     try:
-        Path(new).replace(path)
+        os.fchown(handle, wanted.uid, wanted.gid)
+        os.fchmod(handle, wanted.mode)
+    finally:
+        os.close(handle)
+
+
+def _put(folder: int, name: str, wanted: Wanted) -> None:
+    new = f"{name}.homelab-provision-new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(new, dir_fd=folder)
+    if wanted.kind == "link":
+        os.symlink(os.fsdecode(wanted.body), new, dir_fd=folder)
+    else:
+        _write(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder), wanted)
+    try:
+        os.replace(new, name, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError as error:
-        Path(new).unlink()
+        os.unlink(new, dir_fd=folder)
         if error.errno != errno.EBUSY or wanted.kind != "file":
             raise
         # A container's /etc/hosts is a mount of its own: it can be written, not replaced.
-        Path(path).write_bytes(wanted.body)
+        with os.fdopen(os.open(name, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW, dir_fd=folder), "wb") as file:
+            file.write(wanted.body)
 
 
-def _write(path: str, wanted: Wanted) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _write(handle: int, wanted: Wanted) -> None:
     with os.fdopen(handle, "wb") as file:
         file.write(wanted.body)
         file.flush()

@@ -55,8 +55,11 @@ def initialise(module: Any, data: str, initdb: str, account: str) -> None:
     if code:
         raise UnusableError(f"initdb failed: {(err or out).strip()}")
     # All of the configuration is in /etc; what initdb has written would only mislead.
-    for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf"):
-        (new / name).unlink()
+    names = [f"{new}/{name}" for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf")]
+    # By the account itself: the directory is its own, and root follows nothing in it.
+    module.run_command(
+        ["setpriv", f"--reuid={account}", f"--regid={account}", "--clear-groups", "rm", "--", *names], check_rc=True
+    )
     if place.exists():
         place.rmdir()
     new.rename(place)

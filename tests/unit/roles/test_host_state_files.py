@@ -64,13 +64,13 @@ def test_a_file_differs_by_its_text_mode_and_kind(tmp_path: Path) -> None:
 
 def test_nobody_ever_sees_a_secret_with_a_wider_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    replace = Path.replace
+    replace = os.replace
 
-    def watch(new: Path, path: str) -> Path:
-        seen.append(new.stat().st_mode & 0o777)
-        return replace(new, path)
+    def watch(new: str, path: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        seen.append(os.stat(new, dir_fd=src_dir_fd).st_mode & 0o777)
+        replace(new, path, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
-    monkeypatch.setattr(Path, "replace", watch)
+    monkeypatch.setattr(os, "replace", watch)
     files.commit(wanted(tmp_path / "secret", content="s", mode="0600"))
     assert seen == [0o600]
 
