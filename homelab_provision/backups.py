@@ -7,20 +7,49 @@ from the NAS itself: the host that wrote it is dead when this matters.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    StringConstraints,
+    ValidationError,
+)
 
 from homelab_provision.errors import ProvisionError, Refused
 from homelab_provision.nfs import Export
 from homelab_provision.site.values import age_text
 
 PROOF = "proof.json"
+# The name of a record: pgBackRest's label of the backup, which holds the local times of it and of what it builds on.
+_RECORD = re.compile(r"(?P<full>\d{8}-\d{6})F(?:_(?P<own>\d{8}-\d{6})[DI])?\.json")
 # How many damaged files a message names.
 NAMED = 3
+# A clock may be ahead of another by so much; what comes from later was not written by a clock that is right.
+CLOCK_SKEW = timedelta(minutes=10)
+# A record names some ten thousand files on a large host; what is larger than this is none.
+MOST_BYTES = 32 * 2**20
+
+Label = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,80}$")]
+
+
+def _inside(path: str) -> str:
+    """A path from the host's directory: nothing that leads out of it, and nothing that a terminal would act on."""
+    if not path or path.startswith("/") or ".." in PurePosixPath(path).parts or not path.isprintable():
+        raise ValueError("is no path within the host's directory")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_inside)]
 
 
 class _Told(BaseModel):
@@ -32,17 +61,19 @@ class _Told(BaseModel):
 class Record(_Told):
     """One backup. `files`: what restoring it needs, as path from the host's directory → size in bytes."""
 
-    label: str
-    finished: datetime
-    bytes: int
-    files: Mapping[str, int]
+    host: str
+    label: Label
+    finished: AwareDatetime
+    bytes: NonNegativeInt
+    files: Annotated[Mapping[RelativePath, NonNegativeInt], Field(min_length=1)]
 
 
 class BackupProof(_Told):
     """When a backup was last restored and found to be what was recorded."""
 
-    label: str
-    proven: datetime
+    host: str
+    label: Label
+    proven: AwareDatetime
 
 
 class PlannedBackup(BaseModel):
@@ -56,21 +87,29 @@ class PlannedBackup(BaseModel):
     finished: datetime
     bytes: int
     proven: datetime | None
+    proven_label: str | None = None  # an older backup, if that is the one that was restored and compared
 
     def line(self) -> str:
         """For a person: which backup, how old, how well proven."""
         now = datetime.now(UTC)
         proven = f"proven {ago(now - self.proven)} ago" if self.proven else "NOT PROVEN"
+        if self.proven and self.proven_label not in (None, self.label):
+            proven += f" (by restoring {self.proven_label})"
         return f"{self.role}: backup {self.label}, {ago(now - self.finished)} old, {proven}"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What lies on the NAS of one role's backups: the newest record and the proof, and every file with its size."""
+    """What lies on the NAS of one role's backups: the newest record and the proof, every file with its size, and the
+    records that are there by their labels."""
 
     record: Record | None
     proof: BackupProof | None
     sizes: Mapping[str, int]
+    known: frozenset[str] = frozenset()
+
+
+_T = TypeVar("_T", bound=_Told)
 
 
 class UnreadableBackupsError(ProvisionError):
@@ -91,23 +130,36 @@ def plan_backups(
     for role, program in programs.items():
         found = _look(host, role, program, export)
         evidence = found if isinstance(found, Evidence) else Evidence(None, None, {})
-        against = [found] if isinstance(found, str) else list(judge(evidence, max_proof_age, datetime.now(UTC)))
+        against = [found] if isinstance(found, str) else list(judge(evidence, host, max_proof_age, datetime.now(UTC)))
         if against and not accept_unproven:
-            raise _refusal(host, role, against)
+            raise _refusal(host, role, against, away=isinstance(found, str) and export is not None)
         doubts += [f"{role}: {text}" for text in against]
         if record := evidence.record:
-            proven = evidence.proof.proven if evidence.proof else None
-            planned.append(PlannedBackup(role=role, program=program, label=record.label, finished=record.finished,
-                                         bytes=record.bytes, proven=proven))  # fmt: skip
+            sound = evidence.proof if not against else None
+            planned.append(
+                PlannedBackup(
+                    role=role,
+                    program=program,
+                    label=record.label,
+                    finished=record.finished,
+                    bytes=record.bytes,
+                    proven=sound.proven if sound else None,
+                    proven_label=sound.label if sound else None,
+                )
+            )
     return tuple(planned), tuple(doubts)
 
 
-def judge(evidence: Evidence, max_proof_age: timedelta, now: datetime) -> Iterator[str]:
-    """Everything that speaks against restoring the newest backup."""
+def judge(evidence: Evidence, host: str, max_proof_age: timedelta, now: datetime) -> Iterator[str]:
+    """Everything that speaks against restoring the newest backup of `host`."""
     record, proof = evidence.record, evidence.proof
     if record is None:
         yield "there is no backup"
         return
+    if record.host != host:
+        yield f"the newest backup ({record.label}) is one of {record.host}, not of {host}"
+    if record.finished > now + CLOCK_SKEW:
+        yield f"the newest backup ({record.label}) says that it was made {ago(record.finished - now)} from now"
     damaged = [name for name, size in record.files.items() if evidence.sizes.get(name) != size]
     if damaged:
         named = ", ".join(_difference(name, record.files[name], evidence.sizes.get(name)) for name in damaged[:NAMED])
@@ -115,25 +167,74 @@ def judge(evidence: Evidence, max_proof_age: timedelta, now: datetime) -> Iterat
         yield f"the repository is damaged: {named}{more} (backup {record.label})"
     if proof is None:
         yield "no backup was ever restored and compared"
-    elif now - proof.proven > max_proof_age:
+    else:
+        yield from _against_proof(proof, evidence, host, max_proof_age, now)
+
+
+def _against_proof(
+    proof: BackupProof, evidence: Evidence, host: str, max_proof_age: timedelta, now: datetime
+) -> Iterator[str]:
+    if proof.host != host:
+        yield f"the proof is one of {proof.host}, not of {host}"
+    if proof.label not in evidence.known:
+        yield f"the proof is of a backup that is not there (any more): {proof.label}"
+    if proof.proven > now + CLOCK_SKEW:
+        yield f"the proof (of backup {proof.label}) says that it was made {ago(proof.proven - now)} from now"
+    if evidence.record and proof.label == evidence.record.label and proof.proven < evidence.record.finished:
+        yield f"the proof is older than the backup that it is of ({proof.label})"
+    if now - proof.proven > max_proof_age:
         yield (f"the last proof is {ago(now - proof.proven)} old (of backup {proof.label}); "
                f"at most {age_text(max_proof_age)} are allowed (`max_proof_age`)")  # fmt: skip
 
 
 def read_evidence(export: Export, role: str) -> Evidence:
-    """Read a role's records and its proof from the host's directory. Raises `UnreadableBackupsError`."""
+    """Read a role's records and its proof from the host's directory. Raises `UnreadableBackupsError`.
+
+    What has another name than a record's is somebody else's (a synchroniser's, a desktop's) and is passed over. One
+    that cannot be understood is named, unless a newer one is good: then nobody needs it.
+    """
     sizes = export.sizes()
-    names = [name for name in sizes if PurePosixPath(name).parent == PurePosixPath(role) and name.endswith(".json")]
-    records = [name for name in names if PurePosixPath(name).name != PROOF]
+    records = {name: _moment_of(name) for name in sizes if _moment_of(name) and _is_of(name, role)}
+    read: list[Record] = []
+    for name in sorted(records, key=records.__getitem__, reverse=True):
+        try:
+            read.append(_parse(export, name, sizes, Record))
+        except UnreadableBackupsError:
+            if not read:
+                raise
     proof = f"{role}/{PROOF}"
+    return Evidence(
+        max(read, key=lambda record: record.finished, default=None),
+        _parse(export, proof, sizes, BackupProof) if proof in sizes else None,
+        sizes,
+        frozenset(record.label for record in read),
+    )
+
+
+def _is_of(name: str, role: str) -> bool:
+    return PurePosixPath(name).parent == PurePosixPath(role)
+
+
+def _moment_of(name: str) -> str:
+    """When the backup of a record was made, as its name says it and as it sorts; "" for what is none by its name."""
+    found = _RECORD.fullmatch(PurePosixPath(name).name)
+    return (found["own"] or found["full"]) if found else ""
+
+
+def _parse(export: Export, name: str, sizes: Mapping[str, int], model: type[_T]) -> _T:
+    """One file of the records, as what it has to be."""
+    where = f"{export}/{name}"
+    hint = "look at the file on the NAS; if it is of no use, remove it: the backups themselves lie elsewhere"
+    if sizes[name] > MOST_BYTES:
+        raise UnreadableBackupsError(f"{where} has {sizes[name]} bytes: that is no record", hint=hint)
     try:
-        read = [Record.model_validate_json(export.read(name)) for name in records]
-        proven = BackupProof.model_validate_json(export.read(proof)) if proof in names else None
+        found = model.model_validate_json(export.read(name))
     except ValidationError as error:
-        raise UnreadableBackupsError(
-            f"a record of {role} on {export} cannot be understood", evidence=str(error)
-        ) from None
-    return Evidence(max(read, key=lambda record: record.finished, default=None), proven, sizes)
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors()[:NAMED])
+        raise UnreadableBackupsError(f"{where} cannot be understood", evidence=wrong, hint=hint) from None
+    if isinstance(found, Record) and f"{found.label}.json" != PurePosixPath(name).name:
+        raise UnreadableBackupsError(f"{where} is a record of another backup, {found.label}", hint=hint)
+    return found
 
 
 def ago(age: timedelta) -> str:
@@ -153,16 +254,19 @@ def _look(host: str, role: str, program: str, export: Export | None) -> Evidence
     try:
         return read_evidence(export, role)
     except ProvisionError as error:
-        return "\n".join(filter(None, (f"the repository cannot be read: {error.message}", error.evidence)))
+        return "\n".join(filter(None, (f"the repository cannot be read: {error.message}", error.evidence, error.hint)))
 
 
-def _refusal(host: str, role: str, against: Sequence[str]) -> Refused:
-    return Refused(
-        f"the data of {host} would be lost ({role})",
-        evidence="\n".join(against),
-        hint=f"`provision backup {host} --prove` makes a new one while {host} lives; --keep-data leaves the data "
-        "where it is; or take the risk: --accept-unproven-backup restores what is there, or begins empty",
-    )
+def _refusal(host: str, role: str, against: Sequence[str], away: bool) -> Refused:
+    """`away`: there may well be good backups, but nobody could look."""
+    if away:
+        hint = "bring the NAS back, or what is named above, and run the same command again; --keep-data does without it"
+    else:
+        hint = (
+            f"`provision backup {host} --prove` makes a new one while {host} lives; --keep-data leaves the data "
+            "where it is; or take the risk: --accept-unproven-backup restores what is there, or begins empty"
+        )
+    return Refused(f"the data of {host} would be lost ({role})", evidence="\n".join(against), hint=hint)
 
 
 def _difference(name: str, expected: int, seen: int | None) -> str:

@@ -53,6 +53,19 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """A word that is empty is what a shell makes of a variable that nobody has set: it never means "all"."""
+        own = args[: args.index("--")] if "--" in args else args
+        for before, word in zip(["", *own], own, strict=False):
+            if not word.strip():
+                what = f"`{before}` was given an empty value" if before.startswith("-") else "an argument is empty"
+                raise click.UsageError(f"{what}; is a variable of your shell not set?", ctx)
+            if word.startswith("--") and word.endswith("=") and word.count("=") == 1:
+                raise click.UsageError(
+                    f"`{word[:-1]}` was given an empty value; is a variable of your shell not set?", ctx
+                )
+        return super().parse_args(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])

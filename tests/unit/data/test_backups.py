@@ -20,11 +20,24 @@ PROGRAM = {"postgres": "/usr/local/sbin/homelab-postgres"}
 def record(label: str = "20261122-030000F", hours: float = 5, **more: Any) -> dict[str, Any]:
     files = {"pgbackrest/backup/main/1/bundle": 4096, "pgbackrest/archive/main/17-1/01.zst": 512}
     finished = (NOW - timedelta(hours=hours)).isoformat()
-    return {"format": 1, "label": label, "finished": finished, "bytes": 10**9, "files": files, "facts": {}, **more}
+    return {
+        "format": 1,
+        "host": "db-wyse",
+        "label": label,
+        "finished": finished,
+        "bytes": 10**9,
+        "files": files,
+        "facts": {},
+        **more,
+    }
 
 
-def proof(days: float = 2) -> dict[str, Any]:
-    return {"format": 1, "label": "20261120-030000F", "proven": (NOW - timedelta(days=days)).isoformat(), "seconds": 60}
+def proof(days: float = 0.1, **more: Any) -> dict[str, Any]:
+    proven = (NOW - timedelta(days=days)).isoformat()
+    return {"format": 1, "host": "db-wyse", "label": "20261122-030000F", "proven": proven, "seconds": 60, **more}
+
+
+OLDER = {"postgres/20261120-030000F.json": record("20261120-030000F", hours=60)}
 
 
 class Nas(Export):
@@ -59,13 +72,14 @@ def plan(nas: Export | None, *, accept: bool = False, programs: dict[str, str] =
 def test_a_whole_and_proven_backup_is_planned() -> None:
     (backup,), doubts = plan(good())
     assert (backup.role, backup.label, backup.bytes, doubts) == ("postgres", "20261122-030000F", 10**9, ())
-    assert backup.line() == "postgres: backup 20261122-030000F, 5 h old, proven 48 h ago"
+    assert backup.line() == "postgres: backup 20261122-030000F, 5 h old, proven 2 h ago"
 
 
 def test_the_newest_backup_is_the_one() -> None:
-    nas = good(**{"postgres/20261123-030000F_1I.json": record("20261123-030000F_1I", hours=1),
+    newest = "20261122-030000F_20261123-030000I"
+    nas = good(**{f"postgres/{newest}.json": record(newest, hours=1),
                   "postgres/20261101-030000F.json": record("20261101-030000F", hours=500)})  # fmt: skip
-    assert plan(nas)[0][0].label == "20261123-030000F_1I"
+    assert plan(nas)[0][0].label == newest
 
 
 @pytest.mark.negative
@@ -78,20 +92,82 @@ def test_the_newest_backup_is_the_one() -> None:
         ({"pgbackrest/archive/main/17-1/01.zst": None}, "pgbackrest/archive/main/17-1/01.zst is missing"),
         ({"postgres/proof.json": None}, "no backup was ever restored and compared"),
         ({"postgres/proof.json": proof(days=8)},
-         "the last proof is 8 days old (of backup 20261120-030000F); at most 7d are allowed"),
-        ({"postgres/20261122-030000F.json": "{"}, "a record of postgres on 192.168.50.20:/srv/backup/db-wyse"),
+         "the last proof is 8 days old (of backup 20261122-030000F); at most 7d are allowed"),
+        ({"postgres/20261122-030000F.json": "{"},
+         "192.168.50.20:/srv/backup/db-wyse/postgres/20261122-030000F.json cannot be understood"),
+        ({"postgres/20261122-030000F.json": record(files={})}, "files: "),
+        ({"postgres/20261122-030000F.json": record(finished="2026-11-22T03:00:00")}, "timezone"),
+        ({"postgres/20261122-030000F.json": record(bytes=-1)}, "bytes: "),
+        ({"postgres/20261122-030000F.json": record(bytes=float("nan"))}, "bytes: "),
+        ({"postgres/20261122-030000F.json": record(files={"../other/host": 1})}, "files."),
+        ({"postgres/20261122-030000F.json": record(files={"/etc/passwd": 1})}, "files."),
+        ({"postgres/20261122-030000F.json": record(files={"a\x1b[2J": 1})}, "files."),
+        ({"postgres/20261122-030000F.json": record("20261122-030000F\x1b[2J")}, "label: "),
+        ({"postgres/20261122-030000F.json": record("20261121-030000F")}, "is a record of another backup"),
+        ({"postgres/20261122-030000F.json": "[" * 100_000}, "cannot be understood"),
+        ({"postgres/20261122-030000F.json": 10**9}, "has 1000000000 bytes: that is no record"),
+        ({"postgres/20261122-030000F.json": record(host="site-wyse")}, "is one of site-wyse, not of db-wyse"),
+        ({"postgres/20261122-030000F.json": record(hours=-48)}, "says that it was made 47 h from now"),
+        ({"postgres/proof.json": proof(days=-2)}, "says that it was made 47 h from now"),
+        ({"postgres/proof.json": proof(days=-20000)}, "from now"),
+        ({"postgres/proof.json": proof(proven="2026-11-22T03:00:00")}, "timezone"),
+        ({"postgres/proof.json": proof(label="20261101-030000F")}, "not there (any more): 20261101-030000F"),
+        ({"postgres/proof.json": proof(host="site-wyse")}, "the proof is one of site-wyse"),
+        ({"postgres/proof.json": proof(days=0.3)}, "the proof is older than the backup that it is of"),
+        ({"postgres/proof.json": "nonsense"}, "postgres/proof.json cannot be understood"),
     ],
 )  # fmt: skip
 def test_refusals(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(Refused, match="the data of db-wyse would be lost") as refused:
         plan(good(**changed))
     assert said in (refused.value.evidence or "")
-    assert "--accept-unproven-backup" in (refused.value.hint or "")
+    away = "cannot be read" in (refused.value.evidence or "")
+    assert ("--accept-unproven-backup" in (refused.value.hint or "")) is not away
+    assert "begins empty" not in (refused.value.hint or "") or not away
+
+
+def test_the_plan_says_which_backup_was_proven() -> None:
+    (backup,), doubts = plan(good(**OLDER, **{"postgres/proof.json": proof(days=2, label="20261120-030000F")}))
+    assert doubts == ()
+    assert backup.line().endswith("5 h old, proven 48 h ago (by restoring 20261120-030000F)")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "postgres/._20261122-030000F.json",
+        "postgres/20261122-030000F.sync-conflict-20261123-101010-ABCDEFG.json",
+        "postgres/20261122-030000F (1).json",
+        "postgres/20261122-030000F.json~",
+        "postgres/.20261122-030000F.json.new",
+        "postgres/.DS_Store",
+        "postgres/notes.json",
+        "postgres/@eaDir/20261122-030000F.json",
+        "postgres/@eaDir/20261122-030000F.json/SYNO.json",
+        "#recycle/postgres/20271122-030000F.json",
+    ],
+)
+def test_foreign_files_beside_the_records_are_passed_over(name: str) -> None:
+    (backup,), doubts = plan(good(**{name: "no record"}))
+    assert (backup.label, doubts) == ("20261122-030000F", ())
+
+
+def test_a_broken_record_that_a_newer_one_replaces_holds_nobody_up() -> None:
+    (backup,), doubts = plan(good(**{"postgres/20261120-030000F.json": "{"}))
+    assert (backup.label, doubts) == ("20261122-030000F", ())
+
+
+@pytest.mark.negative
+def test_a_broken_record_that_could_be_the_newest_is_named() -> None:
+    with pytest.raises(Refused) as refused:
+        plan(good(**{"postgres/20261122-030000F_20261125-030000I.json": "{"}))
+    assert "20261122-030000F_20261125-030000I.json cannot be understood" in (refused.value.evidence or "")
 
 
 @pytest.mark.negative
 def test_everything_that_is_wrong_is_told_at_once() -> None:
-    nas = good(**{"postgres/proof.json": proof(days=30), "pgbackrest/archive/main/17-1/01.zst": 0})
+    old = {"postgres/proof.json": proof(days=30, label="20261120-030000F")}
+    nas = good(**OLDER, **old, **{"pgbackrest/archive/main/17-1/01.zst": 0})
     with pytest.raises(Refused) as refused:
         plan(nas)
     assert len((refused.value.evidence or "").splitlines()) == 2
@@ -100,7 +176,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
 def test_many_damaged_files_are_counted() -> None:
     evidence = read_evidence(good(**{"postgres/20261122-030000F.json": record(files={str(n): 1 for n in range(9)})}),
                              "postgres")  # fmt: skip
-    (said,) = judge(evidence, WEEK, NOW)
+    (said,) = judge(evidence, "db-wyse", WEEK, NOW)
     assert "0 is missing, 1 is missing, 2 is missing and 6 more" in said
 
 
@@ -113,6 +189,8 @@ def test_a_nas_that_is_away_is_a_reason_to_refuse(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(Refused) as refused:
         plan(good())
     assert "192.168.50.20 does not answer" in (refused.value.evidence or "")
+    assert "bring the NAS back" in (refused.value.hint or "")
+    assert "empty" not in (refused.value.hint or "")
     planned, doubts = plan(good(), accept=True)
     assert planned == ()
     assert "cannot be read" in doubts[0]

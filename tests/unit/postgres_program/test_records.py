@@ -77,6 +77,32 @@ def test_records_are_written_whole_and_read_back(tmp_path: Path, private: None) 
     assert (folder / f"{LATE.label}.json").stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.parametrize(
+    "name", [f"._{FULL}.json", f"{FULL}.sync-conflict-20261124-101010-ABC.json", f"{FULL} (1).json", "notes.json"]
+)
+def test_foreign_files_beside_the_records_are_passed_over(tmp_path: Path, name: str) -> None:
+    records.save(tmp_path, f"{FULL}.json", records.render(EARLY))
+    (tmp_path / name).write_bytes(b"\x00\x05\x16\x07 no record")
+    (tmp_path / "@eaDir").mkdir()
+    (tmp_path / f"{INCR}.json").mkdir()
+    assert records.load_all(tmp_path) == [EARLY]
+
+
+def test_a_broken_record_that_a_newer_one_replaces_holds_nobody_up(tmp_path: Path) -> None:
+    records.save(tmp_path, f"{FULL}.json", "{")
+    records.save(tmp_path, f"{INCR}.json", records.render(LATE))
+    assert records.load_all(tmp_path) == [LATE]
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"facts": {}}'])
+def test_a_broken_record_that_is_the_newest_is_named(tmp_path: Path, text: str) -> None:
+    records.save(tmp_path, f"{FULL}.json", records.render(EARLY))
+    records.save(tmp_path, f"{INCR}.json", text)
+    with pytest.raises(Trouble, match=rf"{INCR}\.json is no record"):
+        records.load_all(tmp_path)
+
+
 def test_no_records_are_no_error(tmp_path: Path) -> None:
     assert records.load_all(tmp_path / "nothing") == []
 

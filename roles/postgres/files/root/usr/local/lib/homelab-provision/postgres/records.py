@@ -21,6 +21,7 @@ from .wal import parse_lsn, segment_before, segment_name, segment_number
 FORMAT = 1
 PROOF = "proof.json"
 # pgBackRest's labels: 20261123-134125F, and 20261123-134125F_20261123-134134I of what builds on it.
+MOST_BYTES = 32 << 20
 OF_A_BACKUP = re.compile(r"\d{8}-\d{6}F(_\d{8}-\d{6}[DI])?\.json")
 
 
@@ -59,8 +60,11 @@ def parse_record(text: str, where: str) -> Record:
         if record.format != FORMAT:
             raise ValueError(f"its format is {record.format}")
         parse_lsn(record.lsn)
-        read(record.finished)
-    except (ValueError, TypeError, AttributeError) as error:
+        if datetime.fromisoformat(record.finished).tzinfo is None:
+            raise ValueError("`finished` has no time zone")
+        if not record.facts["databases"].keys() >= set():
+            raise ValueError("it has no facts")
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise Trouble(f"{where} is no record of a backup that this program understands: {error}") from None
     return record
 
@@ -70,11 +74,15 @@ def render(record: Record) -> str:
 
 
 def load_all(folder: Path) -> list[Record]:
-    """All records, oldest first."""
+    """All records, oldest first. What is none by its name is somebody else's (a desktop's, a synchroniser's).
+
+    Raises `Trouble` that names a record which cannot be understood, unless a newer one is good.
+    """
 
     def texts() -> dict[str, str]:
         try:
-            return {each.name: each.read_text() for each in sorted(folder.glob("*.json")) if each.name != PROOF}
+            ours = [each for each in sorted(folder.iterdir()) if OF_A_BACKUP.fullmatch(each.name) and each.is_file()]
+            return {each.name: each.read_text(errors="replace") for each in ours if each.stat().st_size <= MOST_BYTES}
         except FileNotFoundError:
             return {}
 
@@ -82,8 +90,20 @@ def load_all(folder: Path) -> list[Record]:
         found = bounded(texts)
     except OSError as error:
         raise Trouble(f"cannot read the records in {folder}: {error.strerror}", "look at the share") from None
-    records = [parse_record(text, str(folder / name)) for name, text in found.items()]
+    records: list[Record] = []
+    for name in sorted(found, key=_moment_of, reverse=True):
+        try:
+            records.append(parse_record(found[name], str(folder / name)))
+        except Trouble as trouble:
+            if not records:
+                hint = "look at the file; if it is of no use, remove it: the backups themselves lie elsewhere"
+                raise Trouble(trouble.message, hint) from None
     return sorted(records, key=lambda record: record.moment)
+
+
+def _moment_of(name: str) -> str:
+    """When a backup was made, by the name of its record; it sorts so."""
+    return name.removesuffix(".json").rpartition("_")[2][:15]
 
 
 def save(folder: Path, name: str, text: str) -> None:
