@@ -77,7 +77,7 @@ def lock_commands(entry: Entry, lingers: bool) -> list[list[str]]:
     if entry.groups:
         todo.append(["usermod", "--groups", "", "--", name])
     if lingers:
-        todo.append(["loginctl", "disable-linger", name])
+        todo.append(["rm", "--force", "--", str(LINGER / name)])
     return todo
 
 

@@ -57,7 +57,7 @@ DISARM = ["gpasswd", "--delete", "left", "sudo"]
         (entry(expires="1", password="$y$hash"), False, [LOCK]),
         (entry(expires="20000"), False, [LOCK]),
         (entry(expires="1", groups=frozenset({"sudo", "docker"})), False, [["usermod", "--groups", "", "--", "left"]]),
-        (entry(expires="1"), True, [["loginctl", "disable-linger", "left"]]),
+        (entry(expires="1"), True, [["rm", "--force", "--", "/var/lib/systemd/linger/left"]]),
         # A service's account: what its role gave it stays, a password and sudo came from elsewhere.
         (entry(home="/var/lib/postgresql", uid=5432, groups=frozenset({"ssl-cert"})), False, []),
         (entry(home="/var/lib/postgresql", uid=5432, password="$6$x"), False, [["usermod", "--lock", "--", "left"]]),
