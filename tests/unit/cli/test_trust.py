@@ -96,7 +96,7 @@ def test_the_code_is_asked_for_or_given(
 
 @pytest.mark.negative
 @pytest.mark.usefixtures("site")
-@pytest.mark.parametrize("code", ["", "db-wyse", "BCDF", "BCDF-GHJK-MPQR", "AEIO-UYZS", "\x1b[2J"])
+@pytest.mark.parametrize("code", ["db-wyse", "BCDF", "BCDF-GHJK-MPQR", "AEIO-UYZS", "\x1b[2J"])
 def test_what_is_no_code_is_a_usage_error(provision: Provision, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     calls = rebuild_that(monkeypatch, None)
     shown = provision("rebuild", "--confirm-code", code, "db-wyse")
