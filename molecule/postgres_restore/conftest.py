@@ -13,6 +13,21 @@ import pytest
 
 # Longest that a job may take here, in seconds.
 PATIENCE = 180
+# What somebody could plant in a table: whoever makes it anew calls the function, which waits for that.
+PLANTED = """
+CREATE ROLE planter; GRANT CREATE ON SCHEMA public TO planter; SET ROLE planter;
+CREATE FUNCTION do_grab() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+    RESET ROLE;
+    ALTER ROLE planter SUPERUSER;
+    RETURN true;
+EXCEPTION WHEN insufficient_privilege THEN RETURN false;
+END $$;
+CREATE FUNCTION grab() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+    RETURN current_database() LIKE '%.restoring' AND public.do_grab();
+END $$;
+CREATE TABLE planted (first boolean DEFAULT public.do_grab(), made boolean GENERATED ALWAYS AS (public.grab()) STORED);
+RESET ROLE; ALTER DATABASE other SET search_path = public, pg_catalog;
+"""
 DATA = "/srv/postgresql/17/main"
 SERVICE = "postgresql@17-main.service"
 
@@ -123,6 +138,7 @@ def backed_up(machine: Machine) -> dict[str, Any]:
         'CREATE TABLE "Odd ""names""" (id serial, body text, price money DEFAULT 1.5, at timestamptz DEFAULT now())',
     )
     machine.sql("other", "CREATE UNLOGGED TABLE fleeting AS SELECT 1")
+    machine.sql("other", PLANTED)
     # As ALTER SYSTEM writes it, which the role does not allow.
     machine.sh(f"echo \"work_mem = '7MB'\" >>{DATA}/postgresql.auto.conf")
     machine.insert("spans", "spans", 20_000, "first")

@@ -90,6 +90,10 @@ def test_one_database_comes_back_and_the_others_stay(machine: Any, backed_up: An
     assert (
         machine.sql("postgres", f"SELECT datallowconn FROM pg_database WHERE datname = '{result['replaced']}'") == "f"
     )
+    assert machine.sql("other", "SELECT tableowner FROM pg_tables WHERE tablename = 'planted'") == "planter"
+    # What somebody had planted in it has run without a superuser's rights, and nothing made for the load is left.
+    roles = machine.sql("postgres", "SELECT rolname, rolsuper FROM pg_roles WHERE rolname ~ '^(planter|homelab)'")
+    assert roles == "planter|f"
     assert machine.beside() == []
 
 

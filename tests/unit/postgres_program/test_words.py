@@ -175,11 +175,11 @@ def test_names_cannot_break_out_of_a_statement() -> None:
     assert facts.Table('a"b', "c d", 0, True).sql == '"a""b"."c d"'
     assert sql.text("o'clock") == "'o''clock'"
     assert sql.text("back\\slash") == "E'back\\\\slash'"
-    assert sql.target("it's = \\x") == "dbname='it\\'s = \\\\x'"
+    assert sql.target("it's = \\x").startswith("dbname='it\\'s = \\\\x' ")
 
 
 def test_a_checksum_is_binary_where_every_column_can_be() -> None:
     table = facts.Table("public", "t", 0, True)
     assert "record_send" in facts.checksum_query(table, as_text=False)
-    assert "::text, 0" in facts.checksum_query(table, as_text=True)
-    assert "::text, 0" in facts.checksum_query(facts.Table("public", "t", 0, False), as_text=False)
+    assert "record_out" in facts.checksum_query(table, as_text=True)
+    assert "record_out" in facts.checksum_query(facts.Table("public", "t", 0, False), as_text=False)

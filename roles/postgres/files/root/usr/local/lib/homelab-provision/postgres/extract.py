@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import facts, places, report, room, share, sql
 from .config import Setup
-from .instance import Instance
+from .instance import Instance, made_folder
+from .load import PATIENCE, Load, owner_of, roles_of
 from .moment import now, write
 from .places import REPLACED, RESTORING
 from .process import run
@@ -25,11 +28,17 @@ from .sql import Door, SqlError
 from .trouble import Trouble
 
 EXTRACTING = "extracting"
-# Silence of pg_dump and pg_restore, which tell of every table and index that they begin.
-PATIENCE = 6 * 3600.0
 LONGEST_NAME = 63
 SWAP_TRIES = 20
 DROP = "DROP DATABASE IF EXISTS {} WITH (FORCE)"
+
+
+@dataclass(frozen=True)
+class Owners:
+    """Who owns the database, and all roles that may own something in it (see `contents.batches`)."""
+
+    database: str
+    roles: Mapping[str, bool | None]
 
 
 def extract(setup: Setup, database: str, request: Request) -> dict[str, object]:
@@ -48,9 +57,9 @@ def extract(setup: Setup, database: str, request: Request) -> dict[str, object]:
     dump = setup.beside(f"{EXTRACTING}.dump")
     try:
         with room.told(setup.data.parent):
-            state, wanted = _dump_as_it_was(scratch, service, request, database, carried, dump)
+            state, owners, wanted = _dump_as_it_was(scratch, service, request, database, carried, dump)
         scratch.discard()
-        found = _load(setup, door, database, carried, dump)
+        found = _load(setup, door, database, carried, dump, owners)
         if different := facts.differences(wanted, found):
             raise Trouble(f"what arrived is not what was restored; {database} is as it was", None, "\n".join(different))
         replaced = _swap(door, database, carried, kept)
@@ -78,8 +87,9 @@ def names(database: str) -> tuple[str, str]:
 
 def _dump_as_it_was(
     scratch: Scratch, service: Service, request: Request, database: str, carried: str, dump: Path
-) -> tuple[State, dict[str, Any]]:
-    """Bring the database back in the scratch copy, and dump it; returns how far replay came, and its facts."""
+) -> tuple[State, Owners, dict[str, Any]]:
+    """Bring the database back in the scratch copy, and dump it; returns how far replay came, whose what is in it can
+    be, and its facts."""
     scratch.copy(f"--db-include={database}")
     with scratch.instance() as instance:
         scratch.prove(instance, only=database)
@@ -90,8 +100,9 @@ def _dump_as_it_was(
         state = replay(instance, to_end(source.backup.start_segment, last, source.timeline, request.to))
         promote(instance)
         wanted = _take(instance, database)
+        owners = Owners(owner_of(instance.door, database), roles_of(instance.door, service.door()))
         _dump(scratch.setup, instance.door, database, carried, dump)
-    return state, wanted
+    return state, owners, wanted
 
 
 def _take(instance: Instance, database: str) -> dict[str, Any]:
@@ -115,13 +126,18 @@ def _dump(setup: Setup, door: Door, database: str, carried: str, dump: Path) -> 
     _checked([str(setup.programs / "pg_dump"), *words, sql.target(carried)], f"dump {database}")
 
 
-def _load(setup: Setup, door: Door, database: str, carried: str, dump: Path) -> dict[str, Any]:
+def _load(setup: Setup, door: Door, database: str, carried: str, dump: Path, owners: Owners) -> dict[str, Any]:
     """Load it under its new name; returns its facts there."""
     report.step(f"load it into the cluster as {carried}")
     door.ask(DROP.format(sql.name(carried)))
-    jobs = f"--jobs={os.cpu_count() or 1}"
-    words = [*door.words(), "--dbname=postgres", "--create", "--exit-on-error", "--verbose", jobs, str(dump)]
-    _checked([str(setup.programs / "pg_restore"), *words], f"load {carried}")
+    with Load(setup, door, dump, made_folder(EXTRACTING)) as load:
+        try:
+            load.run(carried, owners.database, owners.roles)
+        except BaseException:
+            # Before the logins go: they may connect to it.
+            door.ask(DROP.format(sql.name(carried)))
+            raise
+        load.leave(carried)
     report.step("collect statistics")
     with door.session(carried) as session:
         session.do("ANALYZE", patience=PATIENCE)

@@ -54,7 +54,7 @@ class Instance:
     def start(self, settings: Mapping[str, str]) -> None:
         """Start it as a standby that is fed by the archive; `settings` add to those, or replace some."""
         self._settings = dict(settings)
-        _make_folder(self.folder)
+        made_folder(self.data.name)
         self.control = read_control(self.setup, self.data)
         (self.data / "standby.signal").touch(0o600)
         (self.folder / "postgresql.conf").write_text("")
@@ -135,9 +135,11 @@ class Instance:
         self._server = None
 
 
-def _make_folder(folder: Path) -> None:
-    """Beside the lock, where only root may make one; it is the account's from then on."""
+def made_folder(name: str) -> Path:
+    """Beside the lock, where only root may make one; it is the account's from then on, and gone after a boot."""
+    folder = RUNTIME / name
     uid, gid = os.geteuid(), os.getegid()
     with as_root(), suppress(FileExistsError):
         folder.mkdir(mode=0o700)
         os.chown(folder, uid, gid, follow_symlinks=False)
+    return folder

@@ -44,9 +44,9 @@ class Door:
         with self.session(database) as session:
             return session.ask(sql, patience)
 
-    def words(self) -> list[str]:
+    def words(self, user: str = "postgres") -> list[str]:
         """How the clients of PostgreSQL are told."""
-        return [f"--host={self.socket}", f"--port={self.port}", "--username=postgres", "--no-password"]
+        return [f"--host={self.socket}", f"--port={self.port}", f"--username={user}", "--no-password"]
 
 
 class Session:
@@ -119,9 +119,13 @@ class Session:
 
 
 def target(database: str) -> str:
-    """A connection string for a database: a bare name with `=` in it would be taken for one."""
+    """A connection string for a database: a bare name with `=` in it would be taken for one.
+
+    The owner of a database may set where names are looked up in it. A superuser who followed that would call functions
+    of the owner's instead of PostgreSQL's own; what is set here wins.
+    """
     quoted = database.replace("\\", "\\\\").replace("'", "\\'")
-    return f"dbname='{quoted}'"
+    return f"dbname='{quoted}' options='-csearch_path=pg_catalog,pg_temp'"
 
 
 def name(identifier: str) -> str:
