@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Emit, Notice, Outcome, Progress, StepFinished, StepStarted
 from homelab_provision.runs import Run
@@ -19,6 +21,15 @@ from homelab_provision.ssh import Ssh
 # Longer than any restore; a program watches its own progress and gives up by itself.
 DEADLINE = 24 * 3600.0
 RESTORED = "restored.json"
+
+
+class _Restored(BaseModel):
+    """What is back, and when the disk was written that it is back on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    written: str | None
+    results: dict[str, dict[str, Any]]
 
 
 class DataError(ProvisionError):
@@ -47,9 +58,8 @@ def restored(run: Run) -> dict[str, dict[str, Any]]:
 
     The new host writes on from there: what is back must not be put back again by a resumed run.
     """
-    file = run.directory / RESTORED
-    told = json.loads(file.read_text()) if file.exists() else {}
-    return dict(told["results"]) if told and told["written"] == _written(run) else {}
+    told = run.read(RESTORED, _Restored)
+    return told.results if told and told.written == _written(run) else {}
 
 
 def note_restored(run: Run, results: Mapping[str, Mapping[str, Any]]) -> None:

@@ -10,7 +10,8 @@ import errno
 import os
 import stat
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MOST = 64 * 2**20  # bytes; nothing that is read as a whole comes near
@@ -28,7 +29,7 @@ def read_bytes(path: Path, most: int = MOST) -> bytes:
 
     Never waits: a pipe without a writer is refused, not read.
     """
-    with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as handle:
+    with naming(path), os.fdopen(open_regular(path, os.O_RDONLY), "rb") as handle:
         content = handle.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"larger than {most >> 20} MiB", os.fspath(path))
@@ -52,6 +53,16 @@ def read_end(path: Path, most: int) -> str:
         return handle.read(most).decode(errors="replace")
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An error of a descriptor says what, but not where: it gets the name of its file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or os.fspath(path)
+        raise
+
+
 def exists(path: Path) -> bool:
     """Whether something has this name, be it a link to nothing. Raises `OSError` where that cannot be seen."""
     try:
@@ -66,7 +77,7 @@ def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
     path = Path(os.path.realpath(path))
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with naming(path), os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fchmod(file.fileno(), mode)

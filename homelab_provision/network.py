@@ -12,13 +12,14 @@ from homelab_provision.image.rescue import build_rescue
 from homelab_provision.lab.accel import choose
 from homelab_provision.lab.lab import Lab
 from homelab_provision.lab.privilege import Privilege
+from homelab_provision.lab.qemu import Accel
 from homelab_provision.process import run
 from homelab_provision.site import Machine, Site
 from homelab_provision.ssh import Door
 
 
-def lab_of(site: Site, emit: Emit = discard) -> Lab:
-    """The lab of a virtual site."""
+def lab_of(site: Site, emit: Emit = discard, *, starts: bool = True) -> Lab:
+    """The lab of a virtual site. With `starts`, machines may be started: it is found out how, with a kernel of ours."""
     if site.lab is None:
         raise UsageError(f"{site.name} is not a lab: its machines.yml has no `lab:`")
     return Lab(
@@ -26,7 +27,7 @@ def lab_of(site: Site, emit: Emit = discard) -> Lab:
         {name: machine.lab for name, machine in site.machines.items() if machine.lab},
         {machine.passport.macs[0]: machine.address for machine in site.machines.values() if machine.address},
         paths.lab(site.lab.namespace),
-        choose(paths.cache(), lambda: build_rescue(paths.cache(), emit).kernel),
+        choose(paths.cache(), lambda: build_rescue(paths.cache(), emit).kernel) if starts else Accel.TCG,
     )
 
 

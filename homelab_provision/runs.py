@@ -24,9 +24,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from homelab_provision import files, paths
 from homelab_provision.errors import Locked, UsageError
@@ -60,6 +60,10 @@ class Request(BaseModel):
     accept_unproven_backup: bool = False
     erase: frozenset[str] = frozenset()
     confirm_code: bool = False
+
+
+class _Object(RootModel[dict[str, Any]]):
+    """Any JSON object."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +106,14 @@ class Run:
         journal = self.directory / "journal.jsonl"
         handle = files.open_regular(journal, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
-            size = os.fstat(handle).st_size
-            if size and os.pread(handle, 1, size - 1) != b"\n":
-                line = b"\n" + line  # the last one is torn, and must not take this one with it
-            if os.write(handle, line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(journal))
-            if isinstance(event, PhaseStarted | PhaseFinished):
-                os.fsync(handle)  # what resume relies on must survive a power cut of the controller
+            with files.naming(journal):
+                size = os.fstat(handle).st_size
+                if size and os.pread(handle, 1, size - 1) != b"\n":
+                    line = b"\n" + line  # the last one is torn, and must not take this one with it
+                if os.write(handle, line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                if isinstance(event, PhaseStarted | PhaseFinished):
+                    os.fsync(handle)  # what resume relies on must survive a power cut of the controller
         finally:
             os.close(handle)
 
@@ -128,9 +133,22 @@ class Run:
                 events.append(EVENT.validate_json(line))
         return events
 
+    def has(self, name: str) -> bool:
+        return files.exists(self.directory / name)
+
     def read(self, name: str, model: type[Model]) -> Model | None:
         """A file of this run, `None` if there is none. Raises `Damaged`."""
         return _read(self.directory / name, model)
+
+    def need(self, name: str, model: type[Model]) -> Model:
+        """A file that an earlier phase of this run has written. Raises `Damaged`, also if there is none."""
+        if (found := self.read(name, model)) is None:
+            raise Damaged(self.id, f"{name} is missing")
+        return found
+
+    def need_object(self, name: str) -> dict[str, Any]:
+        """The same for one of which only parts are wanted."""
+        return self.need(name, _Object).root
 
     def touched(self) -> bool:
         """Whether it came further than deciding what to do."""
@@ -273,8 +291,9 @@ def locked(names: Iterable[str], run_id: str = "a run that is about to begin") -
     def held_by(run_id: str) -> None:
         text = json.dumps({"run": run_id, "pid": os.getpid(), "since": since}).encode()
         for handle in handles:
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, text, 0)
+            with files.naming(paths.locks()):
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, text, 0)
 
     try:
         for name in sorted(set(names)):

@@ -25,7 +25,7 @@ def _lab(site_dir: Path | None) -> Lab:
     from homelab_provision.site import load_site
 
     with renderer() as show:
-        return lab_of(load_site(find_site(site_dir)), show)
+        return lab_of(load_site(find_site(site_dir)), show, starts=False)
 
 
 @lab.command()

@@ -24,7 +24,7 @@ def find_site(given: Path | None) -> Path:
         given = Path(named)
     places = [given] if given else [_here(), _here() / "inventories" / "lab"]
     for place in places:
-        if (place / "machines.yml").is_file():
+        if os.path.lexists(place / "machines.yml"):  # whatever it is, and whether it can be read, is told with the site
             return place.resolve()
     raise UsageError(
         f"no site here: {places[0] / 'machines.yml'} does not exist",

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from homelab_provision import files
 from homelab_provision.errors import UsageError
 from homelab_provision.lab.privilege import Argv
 from homelab_provision.lab.qemu import QEMU, Accel, accelerator
@@ -39,8 +40,8 @@ def choose(cache_dir: Path, kernel: Path | Callable[[], Path]) -> Accel:
         return Accel.TCG
     answer = cache_dir / f"kvm-{_fingerprint()}.json"
     try:
-        return Accel(json.loads(answer.read_text())["accel"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return Accel(json.loads(files.read_text(answer))["accel"])
+    except (OSError, ValueError, LookupError, TypeError):
         pass
     found = probe(kernel if isinstance(kernel, Path) else kernel(), Accel.KVM)
     cache_dir.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from homelab_provision import files
 from homelab_provision.errors import ProvisionError
 from homelab_provision.lab.disks import digest, make_disk
 from homelab_provision.lab.model import LabMachine
@@ -204,7 +205,7 @@ class VirtualMachine:
     def console_tail(self, lines: int = 20) -> str:
         """The last lines of the console, as evidence for a message."""
         try:
-            text = self.console_log.read_bytes()[-16384:].decode(errors="replace")
+            text = files.read_end(self.console_log, 16384)
         except FileNotFoundError:
             return ""
         return "\n".join(line.rstrip() for line in text.splitlines()[-lines:])

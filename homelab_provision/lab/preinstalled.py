@@ -20,7 +20,7 @@ from homelab_provision.image.raw import assemble_raw
 from homelab_provision.injection import File, files
 from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.network import lab_of
-from homelab_provision.process import run, tail
+from homelab_provision.process import run
 from homelab_provision.session import Session, session
 from homelab_provision.site import DiskUse
 from homelab_provision.ssh import Answer
@@ -71,8 +71,7 @@ def _start(opened: Session, virtual: VirtualMachine, host: str, emit: Emit) -> N
     name = f"wait for {host}"
     with step(emit, name):
         if opened.ssh.wait(host, deadline=DEADLINE, on_wait=waiting(emit, name, DEADLINE)) is not Answer.OURS:
-            console = tail(virtual.console_log.read_text(errors="replace"))
-            raise ProvisionError(f"{host} did not come up on {virtual.name}", evidence=console)
+            raise ProvisionError(f"{host} did not come up on {virtual.name}", evidence=virtual.console_tail())
 
 
 def install(image: Image, disk: Path, disk_bytes: int, files: Mapping[str, File]) -> Layout:

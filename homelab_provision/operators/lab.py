@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from homelab_provision import files
 from homelab_provision.lab.lab import Lab
 from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.process import tail
@@ -49,7 +50,7 @@ class LabOperator:
 
     def _screen(self, machine: Machine) -> str:
         log = self._virtual(machine).console_log
-        return log.read_text(errors="replace") if log.exists() else ""
+        return files.read_end(log, 2**20) if log.exists() else ""
 
     def _virtual(self, machine: Machine) -> VirtualMachine:
         return self.lab.machine(machine.name)

@@ -86,7 +86,7 @@ def _read_release(rebuild: Rebuild) -> tuple[dict[str, str], str]:
         release = json.loads(text)
     except ValueError:
         release = {}
-    return release, boot_id
+    return release if isinstance(release, dict) else {}, boot_id
 
 
 def _old_system(rebuild: Rebuild) -> NotArrived:

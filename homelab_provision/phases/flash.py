@@ -20,6 +20,7 @@ from homelab_provision.paths import PACKAGE
 from homelab_provision.phases.confirm import BOOT_ID_FILE
 from homelab_provision.phases.context import Rebuild
 from homelab_provision.phases.identify import FACTS_FILE, FACTS_SCRIPT, judge
+from homelab_provision.runs import Damaged
 from homelab_provision.site import same_serial
 from homelab_provision.ssh import RESCUE
 
@@ -60,7 +61,7 @@ def run(rebuild: Rebuild) -> Proof:
 
 def _target(rebuild: Rebuild) -> Target:
     """The disk that `identify` chose, judged again; the rescue must still be the very one that it looked at."""
-    facts = MachineFacts.model_validate_json((rebuild.run.directory / FACTS_FILE).read_bytes())
+    facts = rebuild.run.need(FACTS_FILE, MachineFacts)
     boot_id = rebuild.ssh.run(RESCUE, "cat", BOOT_ID_FILE, deadline=30).stdout.strip()
     if boot_id != facts.boot_id:
         raise _exchanged(rebuild)
@@ -81,13 +82,17 @@ def _layout(rebuild: Rebuild, target: Target, image: Image) -> Layout:
 
 def _kept(rebuild: Rebuild, target: Target) -> KeptData:
     """Where the data lies that has to stay. After an interrupted write this run still knows it, or the disk's mark."""
-    earlier = rebuild.run.directory / PLAN_FILE
-    if earlier.exists():
-        plan = json.loads(earlier.read_text())
-        part = plan["layout"]["partitions"][-1]
-        if plan["keep_data"] and same_serial(plan["serial"], target.serial):
-            return KeptData(part["start"], part["sectors"], part["uuid"])
-    facts = json.loads((rebuild.run.directory / FACTS_FILE).read_text())
+    if rebuild.run.has(PLAN_FILE):
+        plan = rebuild.run.need_object(PLAN_FILE)
+        try:
+            part = plan["layout"]["partitions"][-1]
+            if plan["keep_data"] and same_serial(plan["serial"], target.serial):
+                return KeptData(part["start"], part["sectors"], part["uuid"])
+        except (LookupError, TypeError) as error:
+            raise Damaged(
+                rebuild.run.id, f"{PLAN_FILE}: the layout is not what was written there ({error!r})"
+            ) from None
+    facts = rebuild.run.need_object(FACTS_FILE)
     found = kept_data(next(disk for disk in facts["disks"] if disk["path"] == target.path))
     if found is None:
         raise Refused(
@@ -186,6 +191,8 @@ def _listener(rebuild: Rebuild, last: dict[str, Any]) -> Callable[[str], None]:
         try:
             said = json.loads(line)
         except ValueError:
+            return
+        if not isinstance(said, dict):
             return
         last.update(said)
         if "total" in said:

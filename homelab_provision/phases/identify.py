@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from homelab_provision.choice import Target, choose_target
 from homelab_provision.disk_content import kept_content
@@ -23,7 +23,15 @@ def read_facts(rebuild: Rebuild) -> MachineFacts:
     """Ask the rescue what machine it runs on. The answer is kept in the run's directory."""
     shown = rebuild.ssh.run(RESCUE, "python3", "-", input=FACTS_SCRIPT.read_bytes(), deadline=300)
     rebuild.run.write(FACTS_FILE, shown.stdout)
-    return MachineFacts.model_validate_json(shown.stdout)
+    try:
+        return MachineFacts.model_validate_json(shown.stdout)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise Refused(
+            "what the rescue says of its machine cannot be understood",
+            evidence=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            hint=f"all that it says is in {rebuild.run.directory / FACTS_FILE}; the stick may be of another version",
+        ) from None
 
 
 def judge(rebuild: Rebuild, facts: MachineFacts) -> Target:

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from homelab_provision import files
 from homelab_provision.site.problems import Problem, excerpt
 
 KeyPath = tuple[str | int, ...]
@@ -93,11 +94,12 @@ class Document:
 def read_document(root: Path, name: str) -> Document:
     """Parse the file `name` of the site at `root`. Problems are collected, not raised."""
     try:
-        text = (root / name).read_bytes().decode()
+        text = files.read_text(root / name)
     except FileNotFoundError:
         return Document(name, "", None, [Problem(name, 0, "", "there is no such file", f"a site at {root}")])
-    except (OSError, UnicodeDecodeError) as error:
-        return Document(name, "", None, [Problem(name, 0, "", f"cannot be read: {error}", "a YAML file in UTF-8")])
+    except OSError as error:
+        problem = Problem(name, 0, "", f"cannot be read: {error.strerror}", "a YAML file in UTF-8")
+        return Document(name, "", None, [problem])
     return parse_document(name, text)
 
 

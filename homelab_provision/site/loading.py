@@ -52,11 +52,23 @@ def _broken_variables(root: Path) -> list[Problem]:
     return problems
 
 
+def _strange_files(root: Path) -> list[Problem]:
+    """Pipes and devices among the variables: Ansible would wait for them, or read them without end."""
+    problems: list[Problem] = []
+    for file in (file for folder in ("group_vars", "host_vars") for file in sorted((root / folder).rglob("*"))):
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            name = str(file.relative_to(root))
+            problems.append(Problem(name, 0, "", "this is neither a file nor a directory", "a YAML file in UTF-8"))
+    return problems
+
+
 def _hosts(root: Path) -> tuple[Mapping[str, Host] | None, list[Problem]]:
     """The hosts (None if the inventory cannot be read at all) and the problems with them."""
     document = read_document(root, HOSTS_FILE)
     if document.root is None and document.problems:
         return None, document.problems
+    if strange := _strange_files(root):
+        return None, [*document.problems, *strange]
     inventory = read_inventory(root)
     if isinstance(inventory, Problem):
         return None, [*document.problems, *(_broken_variables(root) or [inventory])]

@@ -27,6 +27,22 @@ _MEANING = {
     "export": "the directory that the server exports, as in /srv/backup",
     "address": "an IPv4 address with the length of its prefix, as in 192.168.50.10/24",
 }
+# The patterns of the models, in words.
+FORMS = {
+    r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$":
+        "the MAC address of one network card: six pairs of hex digits, as in 52:54:00:50:70:0b",
+    r"^0x[0-9a-f]{16}$": "a world-wide name: 0x and 16 hex digits, as in 0x5000c50015ea71ac",
+    r"^[a-z][a-z0-9_-]{0,30}$": "a name: a small letter, then small letters, digits, - and _ (31 at most)",
+    r"^[ -~]{1,64}$": "one line of 1 to 64 ASCII characters",
+    r"^\d{2}/\d{2}/\d{4}$": "a date as firmware writes it: month/day/year, as in 07/09/2024",
+    r"^[A-Za-z0-9_-]+$": "the name of a CPU as QEMU calls it: letters, digits, - and _, as in Denverton",
+    r"^[a-z0-9-]+$": "the name of a network card as QEMU calls it: small letters, digits and -, as in e1000e",
+    r"^[a-z][a-z0-9-]{0,30}$": "a name: a small letter, then small letters, digits and - (31 at most)",
+    r"^[a-z][a-z0-9]{0,14}$": "the name of a network interface: a small letter, then letters and digits (15 at most)",
+    r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$": "a domain in small letters, as in lab.home.arpa",
+    r"^[a-z][a-z0-9_]*$": "the name of a variable: a small letter, then small letters, digits and _",
+    r"^(/[A-Za-z0-9._-]+)+$": "an absolute path of letters, digits, . - and _, as in /srv/backup",
+}  # fmt: skip
 _KINDS = {
     "int_parsing": "a whole number", "int_type": "a whole number", "int_from_float": "a whole number",
     "float_parsing": "a number", "float_type": "a number", "bool_parsing": "true or false",
@@ -95,7 +111,7 @@ def _expected(details: ErrorDetails) -> str | None:
     if kind == EXPECTATION:
         return message
     if kind == "string_pattern_mismatch":
-        return f"a text of the form {details['ctx']['pattern']}"
+        return FORMS.get(details["ctx"]["pattern"], "another form")
     if kind not in _KINDS and message.startswith("Input should be "):
         return message.removeprefix("Input should be ")
     return _KINDS.get(kind)

@@ -99,7 +99,7 @@ def test_reading_makes_nothing(home: Path, machines: str) -> None:
     (home / "site" / "machines.yml").write_text(machines)
     before = set(home.rglob("*"))
     words = ["config ca --site site", "config show --site site", "machines list --site site", "runs list", "runs show",
-             "runs report", "image list", "doctor --site site", "config schema"]  # fmt: skip
+             "runs report", "image list", "lab status --site site", "doctor --site site", "config schema"]  # fmt: skip
     for one in words:
         shell(home, f"$P {one}")
     made = {str(path.relative_to(home)) for path in set(home.rglob("*")) - before}
@@ -138,3 +138,76 @@ def test_a_bug_is_named_and_kept_but_not_shown(home: Path) -> None:
     (log,) = (home / ".local" / "state" / "homelab-provision" / "bugs").iterdir()
     assert "hunter2" in log.read_text()
     assert log.stat().st_mode & 0o777 == 0o600
+
+
+# ---- files that are none -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["hosts.yml", "machines.yml", "group_vars/all.yml", "host_vars/a.yml"])
+@pytest.mark.parametrize(
+    "make", ["mkfifo {}", "mkdir {}", "ln -s /dev/zero {}", "ln -s /no/where {}", "printf '\\377\\376' > {}"]
+)
+def test_a_site_with_something_else_in_the_place_of_a_file(home: Path, name: str, make: str) -> None:
+    done = shell(home, f"cd site; mkdir -p group_vars host_vars; rm -f {name}; {make.format(name)}; $P machines list")
+    # A directory of variables is Ansible's own way, and a link to nothing among them is none of them.
+    assert done.returncode == 2 or "_vars" in name
+    assert done.returncode in (0, 2)
+    assert done.returncode == 0 or name in done.stderr
+
+
+def test_state_that_cannot_be_written(home: Path) -> None:
+    """A read-only and a full file system, in a mount namespace of its own."""
+    request = '{"command": "rebuild", "site": "/site", "host": "db"}'
+    script = (
+        "import sys; from homelab_provision import cli, runs\n"
+        "request = runs.Request.model_validate_json(sys.argv.pop())\n"
+        "def rebuild(*words, **options): return runs.start(request)\n"
+        "from homelab_provision import rebuild as job; job.rebuild = rebuild\n"
+        "cli.main()\n"
+    )
+    (home / "start.py").write_text(script)
+    words = f"{sys.executable} start.py rebuild db --site site --yes '{request}'"
+    for mount, fill, why in (
+        ("-o ro", "true", "Read-only file system"),
+        ("-o size=64k", "cat /dev/zero 2> /dev/null > state/filler; true", "No space left on device"),
+    ):
+        inside = (
+            f"mkdir -p state; mount -t tmpfs {mount} none state && {{ {fill}; }}; "
+            f"XDG_STATE_HOME=$PWD/state PYTHONPATH={os.pathsep.join(filter(None, sys.path))} {words}; exit $?"
+        )
+        done = shell(home, 'unshare --user --map-root-user --mount bash -c "$INSIDE"', INSIDE=inside)
+        if "unshare" in done.stderr or "mount:" in done.stderr:
+            pytest.skip(f"no mount namespace here: {done.stderr}")
+        assert done.returncode == 1, done.stderr
+        assert why in done.stderr
+        assert "homelab-provision" in done.stderr
+
+
+def test_a_missing_program_is_named(home: Path) -> None:
+    bin_dir = home / "bin"
+    bin_dir.mkdir()
+    for name in ("bash", "env"):
+        (bin_dir / name).symlink_to(f"/usr/bin/{name}")
+    script = (
+        "from homelab_provision.process import *\n"
+        "import homelab_provision.process as p, sys\n"
+        "from homelab_provision import cli\n"
+        "p.SYSTEM_PROGRAMS = ()\n"
+        "def missing(*words, **options): interact(['ssh', 'db'])\n"
+        "from homelab_provision import runs; runs.everything = missing\n"
+        "sys.argv = ['provision', 'runs', 'list']\n"
+        "cli.main()\n"
+    )
+    (home / "missing.py").write_text(script)
+    pythonpath = os.pathsep.join(filter(None, sys.path))
+    done = shell(home, f"PATH={bin_dir} PYTHONPATH={pythonpath} {sys.executable} missing.py")
+    assert done.returncode == 1
+    assert "`ssh` is not installed" in done.stderr
+    assert "provision doctor" in done.stderr
+
+
+def test_many_hosts_at_once(home: Path) -> None:
+    hosts = " ".join(f"host-{number}" for number in range(400))
+    done = shell(home, f"$P apply {hosts} --site site")
+    assert done.returncode == 2
+    assert "host-0" in done.stderr
