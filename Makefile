@@ -44,7 +44,7 @@ shellcheck:
 	shellcheck $$(git grep -lE '^#!/bin/(ba)?sh' -- ':!*.md' ':!*.py')
 
 unit:
-	$(PYTEST) -q -m "not lab and not packaging" tests
+	$(PYTEST) -q -m "not lab and not packaging and not long" tests
 
 setup:
 	@tools/setup
