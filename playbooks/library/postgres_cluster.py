@@ -117,7 +117,9 @@ class Cluster:
 
     def settle(self) -> None:
         fresh = not postgres_data.present(self.told["data"], self.told["version"])
-        plan = postgres_config.wanted(self.told, postgres_machine.examine(self.told["data"]), self.uid, self.gid)
+        plan = postgres_config.wanted(
+            self.told, postgres_machine.examine(self.told["data"], self.told["version"]), self.uid, self.gid
+        )
         self.configure(plan)
         if self.told["await_restore"]:
             return

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.homelab import postgres_indexes
+from ansible.module_utils.homelab import postgres_indexes, postgres_tuning
 from ansible.module_utils.homelab.postgres_client import (
     Session,
     SqlError,
@@ -56,15 +56,15 @@ seconds: {description: How long it took., type: float, returned: success}
 ACCOUNT = "postgres"
 LOCK = Path("/run/homelab-provision/postgres-index.lock")
 PROGRESS_SECONDS = 5
-# pgvector before 0.8.2 writes past the memory of a *parallel* HNSW build when that memory is hardly more than 3 MB
-# (CVE-2026-3172: a size less 1 MB wraps around below zero). Debian 13 has 0.8.0. Far away from there nothing wraps.
-LEAST_MEMORY_KB = 64 * 1024
 
 PROGRESS = """
 SELECT phase || coalesce(' ' || 100 * greatest(blocks_done, tuples_done)
     / nullif(greatest(blocks_total, tuples_total), 0) || ' %', '')
 FROM pg_stat_progress_create_index WHERE datname = {}
 """
+# What is installed counts: the library is the package's, also where the database has not been updated yet.
+PGVECTOR = "SELECT default_version FROM pg_available_extensions WHERE name = 'vector'"
+PARALLEL = "SELECT current_setting('max_parallel_maintenance_workers'), current_setting('max_parallel_workers')"
 BUILDING = "SELECT FROM pg_stat_progress_create_index WHERE datname = current_database() AND relid = to_regclass({})"
 
 
@@ -89,9 +89,14 @@ def settle(socket: str, port: int, index: dict[str, Any]) -> list[str]:
             raise ValueError(seen)
         todo = postgres_indexes.steps(index, seen)
         prepare(server, index)
+        path = postgres_indexes.search_path(server, index) if index["state"] == "present" else ""
         with progress_told(socket, port, uid, index):
             for statement in todo:
+                # The words of the definition are the user's, and mean what they mean in the database.
+                if path and statement.startswith("CREATE"):
+                    server.query(f"SET search_path = {path}")
                 server.query(statement)
+                server.query(postgres_indexes.PLAIN_PATH)
     return todo
 
 
@@ -112,13 +117,22 @@ def let_finish(server: Session, index: dict[str, Any]) -> None:
 
 
 def prepare(server: Session, index: dict[str, Any]) -> None:
-    """No deadline, and the memory that the index wants."""
+    """No deadline, and the memory and the cores that the index may have."""
     server.query("SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0")
     if index["memory"]:
         server.query(f"SET maintenance_work_mem = {literal(index['memory'])}")
-    kilobytes = int(server.query("SELECT setting FROM pg_settings WHERE name = 'maintenance_work_mem'")[0][0] or 0)
-    if kilobytes < LEAST_MEMORY_KB:
-        raise ValueError(f"it would be built in {kilobytes} kB; an index wants at least {LEAST_MEMORY_KB // 1024} MB")
+    versions = server.query(PGVECTOR)
+    for workers, of in server.query(PARALLEL):
+        wanted = workers_for(index["using"], versions[0][0] if versions else None, int(workers or 0), int(of or 0))
+        server.query(f"SET max_parallel_maintenance_workers = {wanted}")
+
+
+def workers_for(method: str, pgvector: str | None, usual: int, most: int) -> int:
+    """How many processes may help to build: `usual`, as the server is set. With a pgvector that must build alone
+    nothing is built in parallel unless somebody says so, and an index of another kind is our own to say."""
+    if not postgres_tuning.builds_hnsw_alone(pgvector):
+        return usual
+    return 0 if method.lower() == "hnsw" else usual or max(most - 1, 0)
 
 
 @contextlib.contextmanager

@@ -66,7 +66,7 @@ def look(server: Session, memory: int, limit: int) -> dict[str, Any]:
         part: server.document(question.format(limit=limit)) for part, question in postgres_report.OF_DATABASE.items()
     }
     for vector in found["vectors"]:
-        if vector["dimensions"] < 0:
+        if vector["dimensions"] < 0 or vector["type"] == "sparsevec":
             rows = server.query(postgres_report.dimensions_question(vector))
             vector["dimensions"] = int(rows[0][0] or 0) if rows else 0
     found["vectors"] = [postgres_report.costed(vector, memory) for vector in found["vectors"]]

@@ -66,6 +66,9 @@ class Session:
             "database": database,
             "client_encoding": "UTF8",
             "application_name": "homelab-provision",
+            # Wins over what the owner of a database has set: a superuser must not call functions of the owner's
+            # instead of PostgreSQL's own.
+            "search_path": "pg_catalog,pg_temp",
         }
         words = "".join(f"{name}\0{value}\0" for name, value in told.items())
         self._send(b"", struct.pack("!i", PROTOCOL) + words.encode() + b"\0")

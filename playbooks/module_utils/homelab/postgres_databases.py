@@ -79,7 +79,9 @@ def extension_statements(database: str, wanted: list[str], seen: dict[str, Any])
         has, comes = seen[name]["has"], seen[name]["comes"]
         quoted = identifier(name)
         if has is None:
-            todo.append(Statement(f"CREATE EXTENSION {quoted} CASCADE", f"{database}: create extension {name} {comes}"))
+            # Into the schema that PostgreSQL has in mind; our own sessions look into none but its own.
+            made = f"SET LOCAL search_path = public; CREATE EXTENSION {quoted} CASCADE"
+            todo.append(Statement(made, f"{database}: create extension {name} {comes}"))
         elif has != comes:
             todo.append(
                 Statement(

@@ -39,6 +39,11 @@ LONGEST_NAME = 63
 NEW = "_new"
 SHAPE = "homelab_provision_shape"
 PARTITIONED = "p"  # pg_class.relkind
+TOO_LARGE = "54000"  # program_limit_exceeded
+TOO_MANY = (
+    "an index holds a `vector` of at most 2000 dimensions, a `halfvec` of 4000, a `bit` of 64000: say in `on`"
+    " ((column::halfvec(3072)) halfvec_cosine_ops), or ((binary_quantize(column)::bit(5000)) bit_hamming_ops)"
+)
 
 
 class Built(NamedTuple):
@@ -88,15 +93,37 @@ def definition(text: str) -> str:
     return f"{found[1] or ''}{found[2]}" if found else text
 
 
-def shape_question(index: dict[str, Any]) -> str:
-    """Makes the index on an empty copy of the table, tells its definition and what kind of table it is, and leaves
-    nothing behind."""
+PLAIN_PATH = "SET search_path = pg_catalog, pg_temp"
+
+
+def place_question(index: dict[str, Any]) -> str:
+    """The owner of the table, what kind of table it is, and where the words of a definition are looked up: first among
+    PostgreSQL's own, then beside the table and in the schemas of extensions."""
+    schema, _ = place(index)
     table = ".".join(map(identifier, place(index)))
     return f"""
-        BEGIN; CREATE TEMPORARY TABLE {SHAPE} (LIKE {table}) ON COMMIT DROP;
-        {creation(index, SHAPE + "_index", SHAPE, concurrently=False)};
-        SELECT pg_get_indexdef('pg_temp.{SHAPE}_index'::regclass), relkind
-        FROM pg_class WHERE oid = {literal(table)}::regclass; ROLLBACK"""
+        SELECT quote_ident(pg_get_userbyid(c.relowner)), c.relkind, concat_ws(', ', 'pg_catalog',
+            {literal(identifier(schema))}, 'public', (SELECT string_agg(DISTINCT quote_ident(n.nspname), ', ')
+            FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace), 'pg_temp')
+        FROM pg_class c WHERE c.oid = {literal(table)}::regclass"""
+
+
+def search_path(session: Session, index: dict[str, Any]) -> str:
+    return str(session.query(place_question(index))[0][2])
+
+
+def shape_question(index: dict[str, Any], owner: str, path: str) -> str:
+    """Makes the index on an empty copy of the table, tells its definition, and leaves nothing behind.
+
+    The copy is the owner's, as the table is: what the definition calls runs as the owner, as in the real build.
+    """
+    table = ".".join(map(identifier, place(index)))
+    return f"""
+        BEGIN; CREATE TEMPORARY TABLE {SHAPE} (LIKE {table}) ON COMMIT DROP; ALTER TABLE {SHAPE} OWNER TO {owner};
+        SET LOCAL search_path = {path};
+        {creation(index, SHAPE + "_index", "pg_temp." + SHAPE, concurrently=False)};
+        SET LOCAL search_path = pg_catalog, pg_temp;
+        SELECT pg_get_indexdef('pg_temp.{SHAPE}_index'::regclass); ROLLBACK"""
 
 
 def seen_question(index: dict[str, Any]) -> str:
@@ -114,17 +141,19 @@ def look(session: Session, index: dict[str, Any]) -> Situation | str:
     wanted = ""
     if index["state"] == "present":
         try:
-            text, kind = session.query(shape_question(index))[0]
+            owner, kind, path = session.query(place_question(index))[0]
+            if kind == PARTITIONED:
+                raise ValueError(
+                    f"postgres_indexes: {index['name']}: the table {index['table']} is partitioned, and PostgreSQL"
+                    " builds no index of all partitions beside running work; declare one for each partition"
+                )
+            text = session.query(shape_question(index, str(owner), str(path)))[0][0]
         except SqlError as error:
             session.query("ROLLBACK")
             if error.state in (UNDEFINED_TABLE, UNDEFINED_COLUMN, UNDEFINED_SCHEMA):
                 return str(error)
-            raise ValueError(f"postgres_indexes: {index['name']} on {index['table']}: {error}") from None
-        if kind == PARTITIONED:
-            raise ValueError(
-                f"postgres_indexes: {index['name']}: the table {index['table']} is partitioned, and PostgreSQL builds"
-                " no index of all partitions beside running work; declare one for each partition"
-            )
+            help_ = f"; {TOO_MANY}" if error.state == TOO_LARGE and "dimensions" in str(error) else ""
+            raise ValueError(f"postgres_indexes: {index['name']} on {index['table']}: {error}{help_}") from None
         wanted = definition(text or "")
     seen = session.document(seen_question(index))
     old, new = (

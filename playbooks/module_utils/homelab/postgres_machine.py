@@ -8,12 +8,15 @@ from pathlib import Path
 
 from ansible.module_utils.homelab.postgres_tuning import Machine
 
+# Where Debian keeps what the server's extensions say of themselves.
+CONTROL = "/usr/share/postgresql/{}/extension/vector.control"
 
-def examine(data: str) -> Machine:
-    """The machine we are on; `data` may not exist yet."""
+
+def examine(data: str, version: str) -> Machine:
+    """The machine we are on; `data` may not exist yet. `version` is PostgreSQL's."""
     memory = re.search(r"^MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     assert memory
-    return Machine(int(memory[1]) // 1024, len(os.sched_getaffinity(0)), rotational(data))
+    return Machine(int(memory[1]) // 1024, len(os.sched_getaffinity(0)), rotational(data), pgvector(version))
 
 
 def rotational(path: str, sys: Path = Path("/sys/dev/block")) -> bool:
@@ -27,3 +30,13 @@ def rotational(path: str, sys: Path = Path("/sys/dev/block")) -> bool:
         if queue.exists():
             return queue.read_text().strip() == "1"
     return False
+
+
+def pgvector(version: str, control: str = CONTROL) -> str | None:
+    """The version of pgvector that the packages bring for this PostgreSQL; it is the library's, whatever version the
+    databases have been updated to."""
+    try:
+        found = re.search(r"^default_version\s*=\s*'([^']*)'", Path(control.format(version)).read_text(), re.MULTILINE)
+    except FileNotFoundError:
+        return None
+    return found[1] if found else "unknown"

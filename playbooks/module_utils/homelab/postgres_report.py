@@ -11,8 +11,13 @@ from typing import Any
 from ansible.module_utils.homelab.postgres_client import literal
 from ansible.module_utils.homelab.postgres_tuning import hnsw_bytes
 
-KINDS = ("vector", "halfvec", "bit")
+# What a column can be indexed as: as it is, with half the precision, by the signs alone.
+KINDS = {"vector": ("vector", "halfvec", "bit"), "halfvec": ("halfvec", "bit"), "sparsevec": ("sparsevec",)}
+# The most that pgvector takes into an HNSW index (its README): dimensions, or elements that are not zero.
+MOST = {"vector": 2000, "halfvec": 4000, "bit": 64_000, "sparsevec": 1000}
 WIDTH = 100
+# Rows of which the fullest sparse vector is sought.
+SAMPLE = 10_000
 
 QUERIES = """
 SELECT coalesce(json_agg(t), '[]') FROM (
@@ -57,33 +62,48 @@ SELECT coalesce(json_agg(t), '[]') FROM (
     WHERE bytes > 1048576 AND (bytes - needed > bytes / 5 OR dead > 10000)
     ORDER BY bytes - needed DESC LIMIT {limit}) t
 """
+# Only of pgvector's own types: what is asked about them calls its functions, and a type of that name may be anybody's.
 VECTORS = """
 SELECT coalesce(json_agg(t), '[]') FROM (
     SELECT c.oid::regclass::text AS table, a.attname AS column, y.typname AS type, a.atttypmod AS dimensions,
+        quote_ident(n.nspname) AS schema,
         greatest(c.reltuples, u.n_live_tup, 0)::bigint AS rows,
         EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
                 WHERE i.indrelid = c.oid AND m.amname = 'hnsw'
                     AND pg_get_indexdef(i.indexrelid) LIKE '%' || a.attname || '%') AS indexed
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type y ON y.oid = a.atttypid
+    JOIN pg_namespace n ON n.oid = y.typnamespace
+    JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = y.oid AND d.deptype = 'e'
+    JOIN pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'vector'
     LEFT JOIN pg_stat_user_tables u ON u.relid = c.oid
-    WHERE c.relkind IN ('r', 'm') AND a.attnum > 0 AND NOT a.attisdropped AND y.typname IN ('vector', 'halfvec')
+    WHERE c.relkind IN ('r', 'm') AND a.attnum > 0 AND NOT a.attisdropped
+        AND y.typname IN ('vector', 'halfvec', 'sparsevec')
     ORDER BY rows DESC LIMIT {limit}) t
 """
 OF_DATABASE = {"read_whole": READ_WHOLE, "unused_indexes": UNUSED, "bloat": BLOAT, "vectors": VECTORS}
 
 
 def dimensions_question(vector: dict[str, Any]) -> str:
-    """For a column that does not declare how many dimensions its vectors have: those of one of them."""
+    """For a column that does not declare how many dimensions its vectors have: those of one of them. For sparse
+    vectors the most elements that are not zero, of so many rows: 8 bytes each, after a head of 13 or 16."""
     quoted = '"' + vector["column"].replace('"', '""') + '"'
-    # The name of the table comes from the server, quoted where it has to be.
-    return f"SELECT vector_dims({quoted}) FROM {vector['table']} WHERE {quoted} IS NOT NULL LIMIT 1"
+    # The names of table and schema come from the server, quoted where they have to be.
+    some = f"FROM {vector['table']} WHERE {quoted} IS NOT NULL LIMIT"
+    if vector["type"] == "sparsevec":
+        return f"SELECT max((pg_column_size(v) - 13) / 8) FROM (SELECT {quoted} {some} {SAMPLE}) AS seen (v)"
+    return f"SELECT {vector['schema']}.vector_dims({quoted}) {some} 1"
 
 
 def costed(vector: dict[str, Any], memory: int) -> dict[str, Any]:
-    """The vector column with the bytes that an HNSW index takes while it is built, and which kinds fit `memory`."""
-    dimensions = vector["dimensions"]
-    needs = {kind: hnsw_bytes(vector["rows"], dimensions, kind) for kind in KINDS} if dimensions > 0 else {}
-    return {**vector, "hnsw_bytes": needs, "fits": [kind for kind, size in needs.items() if size <= memory]}
+    """The vector column with the bytes that an HNSW index takes while it is built, as each kind that it can be indexed
+    as; which of them fit `memory`; and why it cannot be indexed as the others."""
+    dimensions, kinds = vector["dimensions"], KINDS[vector["type"]]
+    unit = "elements that are not zero" if vector["type"] == "sparsevec" else "dimensions"
+    possible = [kind for kind in kinds if 0 < dimensions <= MOST[kind]]
+    needs = {kind: hnsw_bytes(vector["rows"], dimensions, kind) for kind in possible}
+    refused = {kind: f"an index has at most {MOST[kind]} {unit}" for kind in kinds if dimensions > MOST[kind]}
+    fits = [kind for kind, size in needs.items() if size <= memory]
+    return {**vector, "unit": unit, "hnsw_bytes": needs, "fits": fits, "refused": refused}
 
 
 def readable(report: dict[str, Any]) -> list[str]:
@@ -116,11 +136,29 @@ def _about(found: dict[str, Any], memory: int) -> list[str]:
 
 
 def _hnsw(vector: dict[str, Any], memory: int) -> str:
-    where = f"{vector['table']}.{vector['column']} ({vector['rows']} rows of {vector['dimensions']} dimensions)"
-    needs = ", ".join(f"{kind} {size(number)}" for kind, number in vector["hnsw_bytes"].items())
-    fits = ", ".join(vector["fits"]) or "none: building takes many times longer then"
+    where = f"{vector['table']}.{vector['column']} ({vector['rows']} rows of {vector['dimensions']} {vector['unit']})"
     state = "has an HNSW index" if vector["indexed"] else "has no HNSW index"
-    return f"  {where} {state}; it is built in {needs or 'an unknown amount'}; into {size(memory)} fits {fits}"
+    lines = [f"  {where} {state}"]
+    if not vector["refused"] or vector["hnsw_bytes"]:
+        needs = ", ".join(f"{kind} {size(number)}" for kind, number in vector["hnsw_bytes"].items())
+        fits = ", ".join(vector["fits"]) or "none: building takes many times longer then"
+        lines.append(f"it is built in {needs or 'an unknown amount'}; into {size(memory)} fits {fits}")
+    lines += [f"it cannot be indexed as {kind}: {why}" for kind, why in vector["refused"].items()]
+    if vector["refused"]:
+        lines.append(_instead(vector))
+    return "; ".join(lines)
+
+
+def _instead(vector: dict[str, Any]) -> str:
+    """What can be indexed of a column with too many dimensions, as an index's definition has it."""
+    column, dimensions = vector["column"], vector["dimensions"]
+    if vector["type"] == "sparsevec":
+        return "keep fewer elements of each, as those that weigh most"
+    if "halfvec" in vector["hnsw_bytes"]:
+        return f"with half the precision: (({column}::halfvec({dimensions})) halfvec_cosine_ops)"
+    if "bit" in vector["hnsw_bytes"]:
+        return f"by the signs, to be ranked again: ((binary_quantize({column})::bit({dimensions})) bit_hamming_ops)"
+    return f"a part of it: ((subvector({column}, 1, {MOST['vector']})::vector({MOST['vector']})) vector_cosine_ops)"
 
 
 def size(number: float) -> str:

@@ -9,6 +9,7 @@ Sources: PostgreSQL 17's manual, chapter 19 (what a parameter does, its limits a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -23,13 +24,19 @@ BUFFERS, CACHE_OF_FOUR, MAINTENANCE, VACUUM, WORK, WAL = 4, 3, 12, 64, 128, 8
 # What pgvector takes for a graph beside the numbers of the vectors: at once, and for each of them.
 GRAPH_BYTES, GRAPH_BYTES_PER_ROW = 4 << 20, 682
 
+# Before it, a parallel build of an HNSW index writes past its memory: other tables' data are shown, or the server ends.
+MENDED_PGVECTOR = (0, 8, 2)
+WHY_ALONE = "HNSW indexes are not built in parallel before 0.8.2 (CVE-2026-3172)"
+
 
 class Machine(NamedTuple):
-    """What matters of a machine: memory in MiB, cores that the kernel sees, whether the data's disk turns."""
+    """What matters of a machine: memory in MiB, cores that the kernel sees, whether the data's disk turns, and the
+    version of pgvector that its packages bring, if any."""
 
     memory_mib: int
     cores: int
     rotational: bool
+    pgvector: str | None = None
 
 
 class Setting(NamedTuple):
@@ -58,7 +65,7 @@ def tune(
         raise ValueError(f"{memory} MiB for PostgreSQL are too little; it needs at least {LEAST_MEMORY_MIB}")
     derived = [
         *_memory(memory, profile),
-        *_parallel(machine.cores),
+        *_parallel(machine),
         *_disk(machine.rotational),
         *_writing(memory),
         *(_searching(memory, machine.cores) if profile == "search" else _mixed(machine.cores)),
@@ -83,11 +90,12 @@ def quoted(value: str) -> str:
 def hnsw_bytes(rows: int, dimensions: int, kind: str = "vector") -> int:
     """Memory in bytes that the graph of an HNSW index (m = 16) takes while it is built; more than that, and it spills.
 
-    A vector has 4 bytes a dimension (`halfvec` 2, `bit` an eighth). Its place in the graph, mostly the list of its
-    neighbours, is as large for every kind: in bits a graph is not much smaller. Measured with pgvector 0.8.0, which
-    tells after how many rows a graph no longer fits; the same within a hundredth for 64 to 1024 dimensions.
+    A vector has 4 bytes a dimension (`halfvec` 2, `bit` an eighth, `sparsevec` 8 for each that is not zero). Its place
+    in the graph, mostly the list of its neighbours, is as large for every kind: in bits a graph is not much smaller.
+    Measured with pgvector 0.8.0, which tells after how many rows a graph no longer fits; the same within a hundredth
+    for 64 to 1024 dimensions (`sparsevec` is computed).
     """
-    bits = {"vector": 32, "halfvec": 16, "bit": 1}
+    bits = {"vector": 32, "halfvec": 16, "bit": 1, "sparsevec": 64}
     if kind not in bits:
         raise ValueError(f"no vectors of the kind `{kind}`: there are {', '.join(bits)}")
     return GRAPH_BYTES + rows * (GRAPH_BYTES_PER_ROW + dimensions * bits[kind] // 8)
@@ -112,12 +120,24 @@ def _memory(memory: int, profile: str) -> list[Setting]:
     ]  # fmt: skip
 
 
-def _parallel(cores: int) -> list[Setting]:
+def _parallel(machine: Machine) -> list[Setting]:
+    cores = machine.cores
+    builds = Setting("max_parallel_maintenance_workers", str(max(cores - 1, 1)), "an index build may use every core")
+    if builds_hnsw_alone(machine.pgvector):
+        builds = Setting("max_parallel_maintenance_workers", "0", f"pgvector {machine.pgvector}: {WHY_ALONE}")
     return [
         Setting("max_worker_processes", str(max(cores * 2, 8)), f"room for {cores} cores and for extensions"),
         Setting("max_parallel_workers", str(cores), f"{cores} cores"),
-        Setting("max_parallel_maintenance_workers", str(max(cores - 1, 1)), "an index build may use every core"),
-    ]
+        builds,
+    ]  # fmt: skip
+
+
+def builds_hnsw_alone(pgvector: str | None) -> bool:
+    """Whether this version must not build HNSW indexes in parallel. One that is no version is taken for an old one."""
+    if pgvector is None:
+        return False
+    numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", pgvector)
+    return numbers is None or tuple(int(number or 0) for number in numbers.groups()) < MENDED_PGVECTOR
 
 
 def _disk(rotational: bool) -> list[Setting]:

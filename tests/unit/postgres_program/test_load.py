@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.postgres_program.program import part
+from tests.unit.roles import modules
 
+client, indexes, report = (modules.part(f"postgres_{name}") for name in ("client", "indexes", "report"))
+databases, grants_of = (modules.part(f"postgres_{name}") for name in ("databases", "grants"))
 contents = part("contents")
 load = part("load")
 Trouble = part("trouble").Trouble
@@ -165,6 +169,26 @@ def test_the_plants_would_work(server: Server) -> None:
     assert server.grabbed() == sorted({*PLANTS} - {"view"})
 
 
+@pytest.mark.processes
+@pytest.mark.negative
+def test_the_modules_of_the_role_call_nothing_of_an_owners(server: Server) -> None:
+    """An index is compared by making it on an empty copy of its table; everything else is asked of catalogs."""
+    usual = {"unique": False, "with": {}, "where": None, "memory": None, "state": "present", "name": "i"}
+    wanted = {**usual, "database": "planted", "table": "app.checked", "using": "gin"}
+    grants = [{"role": "bob", "on": "all tables in schema app", "privileges": ["SELECT"]}]
+    with client.session(str(server.folder), 5999, pwd.getpwnam("postgres").pw_uid, "planted") as session:
+        seen = indexes.look(session, {**wanted, "on": "body gin_trgm_ops"})
+        assert seen.wanted == "USING gin (body public.gin_trgm_ops)"
+        indexes.look(
+            session, {**wanted, "using": "btree", "on": "(public.grab('index'))", "where": "public.grab('hash')"}
+        )
+        for question in report.OF_DATABASE.values():
+            session.document(question.format(limit=5))
+        session.document(grants_of.question(grants))
+        session.document(databases.EXTENSIONS)
+    assert server.grabbed() == []
+
+
 LISTING = {
     "pre-data": """\
 ;
@@ -251,7 +275,5 @@ def test_an_owner_who_is_not_there_is_named_before_anything_is_loaded(line: str,
 
 def test_the_verifier_is_the_servers_own() -> None:
     """As PostgreSQL's documentation of SCRAM-SHA-256 and the role's own module make it."""
-    from tests.unit.roles import modules
-
     made = load.verifier("pencil")
     assert modules.part("postgres_scram").fits("pencil", made)

@@ -23,9 +23,9 @@ def part(name: str) -> Any:
     return importlib.import_module(f"ansible.module_utils.homelab.{name}")
 
 
-def module() -> Any:
+def module(name: str = "host_state") -> Any:
     """The module itself."""
-    spec = importlib.util.spec_from_file_location("host_state", PLAYBOOKS / "library" / "host_state.py")
+    spec = importlib.util.spec_from_file_location(name, PLAYBOOKS / "library" / f"{name}.py")
     assert spec
     assert spec.loader
     loaded = importlib.util.module_from_spec(spec)

@@ -104,14 +104,16 @@ class Server:
     """Answers as PostgreSQL would; `refusal` is the SQLSTATE with which it refuses the declared index, `kind` is the
     table's `relkind`."""
 
-    def __init__(self, refusal: str = "", kind: str = "r") -> None:
-        self.refusal, self.kind, self.heard = refusal, kind, [""]
+    def __init__(self, refusal: str = "", kind: str = "r", message: str = "no such thing") -> None:
+        self.refusal, self.kind, self.message, self.heard = refusal, kind, message, [""]
 
     def query(self, sql: str) -> list[list[str]]:
         self.heard.append(sql)
+        if "regclass" in sql and "BEGIN" not in sql:
+            return [['"spans owner"', self.kind, "pg_catalog, public, pg_temp"]]
         if self.refusal and "CREATE TEMPORARY TABLE" in sql:
-            raise indexes.SqlError({"C": self.refusal, "M": "no such thing"})
-        return [["CREATE INDEX i ON t USING gin (words)", self.kind]]
+            raise indexes.SqlError({"C": self.refusal, "M": self.message})
+        return [["CREATE INDEX i ON t USING gin (words)"]]
 
     def document(self, _sql: str) -> dict[str, Any]:
         return {"spans_words": {"valid": True, "text": "CREATE INDEX spans_words ON public.spans USING gin (words)"}}
@@ -121,6 +123,21 @@ def test_server_is_asked_for_its_own_wording() -> None:
     seen = indexes.look(Server(), index())
     assert seen == Situation(GOOD, None, GOOD.definition)
     assert indexes.steps(index(), seen) == []
+
+
+def test_what_a_definition_calls_is_tried_as_the_owner_of_the_table() -> None:
+    server = Server()
+    indexes.look(server, index())
+    tried = next(sql for sql in server.heard if "CREATE INDEX" in sql)
+    assert tried.index('OWNER TO "spans owner"') < tried.index("SET LOCAL search_path = pg_catalog, public, pg_temp")
+    assert tried.index("CREATE INDEX") < tried.index("SET LOCAL search_path = pg_catalog, pg_temp")
+
+
+@pytest.mark.negative
+def test_too_many_dimensions_are_refused_with_a_way_out() -> None:
+    message = "column cannot have more than 2000 dimensions for hnsw index"
+    with pytest.raises(ValueError, match=r"cannot have more than 2000.*`halfvec` of 4000.*halfvec\(3072\)"):
+        indexes.look(Server("54000", message=message), index(using="hnsw", on="embedding vector_cosine_ops"))
 
 
 @pytest.mark.parametrize("state", ["42P01", "42703", "3F000"])

@@ -11,7 +11,10 @@ from tests.unit.roles import modules
 report = modules.part("postgres_report")
 
 GB = 1024**3
-VECTOR = {"table": "spans", "column": "embedding", "dimensions": 384, "rows": 22_000_000, "indexed": False}
+VECTOR = {
+    "table": "spans", "column": "embedding", "type": "vector", "schema": "public", "dimensions": 384,
+    "rows": 22_000_000, "indexed": False,
+}  # fmt: skip
 
 
 def said(**found: Any) -> str:
@@ -37,6 +40,34 @@ def test_vectors_of_unknown_length_cost_an_unknown_amount() -> None:
     assert "built in an unknown amount" in said(vectors=[costed])
 
 
+@pytest.mark.negative
+@pytest.mark.parametrize(
+    ("kind", "dimensions", "possible", "refused", "instead"),
+    [
+        ("vector", 2000, ["vector", "halfvec", "bit"], {}, None),
+        ("vector", 2001, ["halfvec", "bit"], {"vector": 2000}, "embedding::halfvec(2001)"),
+        ("vector", 3072, ["halfvec", "bit"], {"vector": 2000}, "embedding::halfvec(3072)"),
+        ("vector", 4001, ["bit"], {"vector": 2000, "halfvec": 4000}, "binary_quantize(embedding)::bit(4001)"),
+        ("halfvec", 4000, ["halfvec", "bit"], {}, None),
+        ("halfvec", 4001, ["bit"], {"halfvec": 4000}, "binary_quantize(embedding)"),
+        ("halfvec", 64_001, [], {"halfvec": 4000, "bit": 64_000}, "subvector(embedding"),
+        ("sparsevec", 1000, ["sparsevec"], {}, None),
+        ("sparsevec", 1001, [], {"sparsevec": 1000}, "fewer elements"),
+    ],
+)
+def test_what_cannot_be_indexed_is_left_out_and_why(
+    kind: str, dimensions: int, possible: list[str], refused: dict[str, int], instead: str | None
+) -> None:
+    costed = report.costed({**VECTOR, "type": kind, "dimensions": dimensions}, 2**60)
+    assert [*costed["hnsw_bytes"]] == costed["fits"] == possible
+    told = said(vectors=[costed])
+    assert costed["refused"].keys() == refused.keys()
+    for name, most in refused.items():
+        assert f"cannot be indexed as {name}: an index has at most {most}" in told
+    assert (instead or "it is built in") in told
+    assert ("unknown amount" in told) is False
+
+
 @pytest.mark.parametrize(("valid", "words"), [(True, "never used"), (False, "INVALID, cannot be used")])
 def test_indexes_that_help_nobody_are_named(valid: bool, words: str) -> None:
     index = {"name": "spans_body", "table": "spans", "valid": valid, "bytes": 3 * GB}
@@ -56,5 +87,12 @@ def test_nothing_to_say_is_said() -> None:
 
 
 def test_column_names_are_quoted() -> None:
-    asked = report.dimensions_question({"table": '"odd table"', "column": 'odd "column"'})
-    assert 'vector_dims("odd ""column""") FROM "odd table"' in asked
+    asked = report.dimensions_question({**VECTOR, "table": '"odd table"', "column": 'odd "column"'})
+    assert 'public.vector_dims("odd ""column""") FROM "odd table"' in asked
+
+
+def test_sparse_vectors_are_asked_how_full_they_are() -> None:
+    asked = report.dimensions_question({**VECTOR, "type": "sparsevec"})
+    assert "max((pg_column_size(v) - 13) / 8)" in asked
+    # A head of 16 bytes, or of 13 where the whole is short, and an index and a number for each element.
+    assert [(head + 8 * full - 13) // 8 for head, full in ((13, 3), (16, 1000), (16, 0))] == [3, 1000, 0]

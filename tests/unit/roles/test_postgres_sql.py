@@ -126,7 +126,10 @@ def test_extensions_are_made_and_updated() -> None:
         "unaccent": {"has": "1.1", "comes": "1.1"},
     }
     todo = databases.extension_statements("spans", ["vector", "pg_trgm", "unaccent"], seen)
-    assert sql(todo) == ['CREATE EXTENSION "vector" CASCADE', 'ALTER EXTENSION "pg_trgm" UPDATE']
+    assert sql(todo) == [
+        'SET LOCAL search_path = public; CREATE EXTENSION "vector" CASCADE',
+        'ALTER EXTENSION "pg_trgm" UPDATE',
+    ]
     with pytest.raises(ValueError, match="no package on this host brings the extension timescaledb"):
         databases.extension_statements("spans", ["timescaledb"], seen)
 

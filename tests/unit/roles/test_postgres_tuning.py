@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from tests.unit.roles import modules
 
 tuning = modules.part("postgres_tuning")
+machine = modules.part("postgres_machine")
 
 WYSE = tuning.Machine(memory_mib=32 * 1024, cores=4, rotational=False)
 SMALL = tuning.Machine(memory_mib=1965, cores=2, rotational=False)
@@ -151,3 +153,41 @@ def test_memory_of_an_index_is_what_pgvector_was_seen_to_take(
 def test_unknown_kind_of_vectors_is_refused() -> None:
     with pytest.raises(ValueError, match="no vectors of the kind `float8`: there are vector, halfvec, bit"):
         tuning.hnsw_bytes(1, 1, "float8")
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize("version", ["0.5.1", "0.6.0", "0.8.0", "0.8.1", "0.8", "unknown"])
+def test_a_pgvector_that_overflows_builds_alone(version: str) -> None:
+    found = {setting.name: setting for setting in tuning.tune(WYSE._replace(pgvector=version), profile="search")}
+    assert found["max_parallel_maintenance_workers"].value == "0"
+    assert "CVE-2026-3172" in found["max_parallel_maintenance_workers"].reason
+
+
+@pytest.mark.parametrize("version", [None, "0.8.2", "0.8.10", "0.9.0", "1.0"])
+def test_one_that_is_mended_builds_with_every_core(version: str | None) -> None:
+    assert values(WYSE._replace(pgvector=version))["max_parallel_maintenance_workers"] == "3"
+
+
+def test_the_version_is_the_packages(tmp_path: Path) -> None:
+    control = tmp_path / "vector.control"
+    assert machine.pgvector("17", str(control)) is None
+    control.write_text("comment = 'vector data type'\ndefault_version = '0.8.0'\nmodule_pathname = '$libdir/vector'\n")
+    assert machine.pgvector("17", str(control)) == "0.8.0"
+    control.write_text("")
+    assert machine.pgvector("17", str(control)) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("method", "version", "usual", "workers"),
+    [
+        ("hnsw", "0.8.0", 3, 0),  # also where somebody's own settings say 3
+        ("HNSW", "0.8.0", 3, 0),
+        ("gin", "0.8.0", 0, 3),
+        ("gin", "0.8.0", 2, 2),
+        ("hnsw", "0.8.2", 3, 3),
+        ("hnsw", None, 3, 3),
+        ("gin", "0.8.2", 0, 0),
+    ],
+)
+def test_who_builds_an_index(method: str, version: str | None, usual: int, workers: int) -> None:
+    assert modules.module("postgres_index").workers_for(method, version, usual, 4) == workers
