@@ -55,7 +55,8 @@ QUESTIONS = {
     "timers": "systemctl is-enabled homelab-postgres-backup@full.timer homelab-postgres-backup@incr.timer"
     " homelab-postgres-prove.timer",
     "secrets": "stat --format='%a %U:%G %n' /etc/postgresql/*/main/server.key /etc/postgresql/*/main/pg_hba.conf"
-    f" /etc/pgbackrest/pgbackrest.conf /etc/pgbackrest/conf.d/second.conf {FACTS} 2>/dev/null; true",
+    f" /etc/pgbackrest/pgbackrest.conf /etc/pgbackrest/conf.d/second.conf"
+    f" /etc/pgbackrest/conf.d/key.conf {FACTS} 2>/dev/null; true",
     "stored": f"{PSQL} -c \"SELECT count(*) FROM pg_authid WHERE rolpassword NOT LIKE 'SCRAM-SHA-256\\$%'\"",
     "ipc": "systemd-analyze cat-config systemd/logind.conf | grep ^RemoveIPC= | tail -n1",
     "huge": "cat /sys/kernel/mm/transparent_hugepage/shmem_enabled;"
@@ -65,6 +66,11 @@ QUESTIONS = {
     " timeout 15 ls $repository/archive/main >/dev/null 2>&1 || { echo no backup; exit; };"
     f" cd / && timeout {ARCHIVE_SECONDS * 2} runuser -u postgres -- pgbackrest --stanza=main"
     f" --log-level-console=info --archive-timeout={ARCHIVE_SECONDS} check",
+    # Every kind of file that a repository has: those that describe it, those of backups, those of the log.
+    "repository": f'repository={REPOSITORY}; [ -n "$repository" ] || {{ echo no share; exit; }};'
+    " cd / && timeout 15 runuser -u postgres -- find $repository -type f '(' -name '*.info' -o -name backup.manifest"
+    " -o -path '*/archive/*' -name '0*' -o -path '*/bundle/*' ')' | head -n 40"
+    " | while read -r file; do runuser -u postgres -- head --bytes=8 $file | tr -d '\\0'; echo; done",
     "doors": f"python3 - <<'END'\n{DOORS}\nEND",
 }
 
@@ -254,3 +260,13 @@ def test_log_is_archived(answers: Any) -> None:
         pytest.skip(f"{answers['archive'].text} yet, so nothing is archived")
     assert answers["archive"].status == 0, answers["archive"].text
     assert "successfully archived" in answers["archive"].text
+
+
+@pytest.mark.negative
+def test_backups_are_nobody_elses_to_read(answers: Any, facts: Any) -> None:
+    heads = answers["repository"].text.split("\n")
+    if heads in (["no share"], [""]):
+        pytest.skip("there are no backups yet")
+    if not facts["encrypted"]:
+        pytest.skip("this host's backups have no key (postgres_backup_key)")
+    assert set(heads) == {"Salted__"}

@@ -91,7 +91,9 @@ class Server:
 
     def run(self, *words: str, status: int = 0, feed: str = "") -> str:
         argv = ["runuser", "--user=postgres", "--", *words]
-        done = subprocess.run(argv, input=feed, capture_output=True, text=True, timeout=120, check=False, cwd="/")
+        done = subprocess.run(
+            argv, input=feed, capture_output=True, text=True, errors="replace", timeout=120, check=False, cwd="/"
+        )
         assert done.returncode == status, done.stderr
         return done.stdout
 
