@@ -31,8 +31,8 @@ QUESTIONS = {
     " ssh.service chrony.service nftables.service apt-daily.timer apt-daily-upgrade.timer",
     "sshd": "sshd -T",
     "firewall": "nft --json list ruleset",
-    "not loaded": "cat /run/homelab-firewall.failed",
-    "root's keys": "sshd -T -C user=root,host=x,addr=1.2.3.4 | grep -i ^authorizedkeysfile",
+    "unloaded": "cat /run/homelab-firewall.failed",
+    "root": "sshd -T -C user=root,host=x,addr=1.2.3.4 | grep -i ^authorizedkeysfile",
     "time": "chronyc -n tracking",
     "locale": ". /etc/locale.conf && LC_ALL= LANG=$LANG locale charmap",
     "apt": "apt-config dump",
@@ -127,7 +127,7 @@ def test_only_root_says_which_keys_open_an_account(answers: Any) -> None:
     assert settings["authorizedkeysfile"] == "/etc/ssh/authorized_keys.d/%u"
     assert {settings[name] for name in ("authorizedkeyscommand", "trustedusercakeys")} == {"none"}
     assert (settings["hostbasedauthentication"], settings["permituserenvironment"]) == ("no", "no")
-    assert answers["root's keys"].text.split()[1:] == [".ssh/authorized_keys"]
+    assert answers["root"].text.split()[1:] == [".ssh/authorized_keys"]
 
 
 def test_firewall_drops_what_nobody_asked_for(answers: Any) -> None:
@@ -139,7 +139,7 @@ def test_firewall_drops_what_nobody_asked_for(answers: Any) -> None:
 
 
 def test_every_file_of_the_firewall_is_loaded(answers: Any) -> None:
-    assert answers["not loaded"] == (0, "")
+    assert answers["unloaded"] == (0, "")
 
 
 @pytest.mark.negative
