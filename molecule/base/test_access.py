@@ -106,7 +106,7 @@ def broken(machine: Machine) -> Iterator[None]:
         "40-words": "let everybody in",
     }
     for name, rule in rules.items():
-        text = f"table inet homelab {{ chain services {{ {rule}; }} }}"
+        text = f"table inet homelab {{ chain services {{ {rule}; }}; }}"
         machine.sh(f"echo '{text}' >{FRAGMENTS}/{name}.nft")
     yield
     machine.sh(f"cd {FRAGMENTS}; rm {' '.join(f'{name}.nft' for name in rules)}; systemctl restart nftables.service")
