@@ -6,10 +6,12 @@ deadline, and dies with us; it prints one JSON event a line.
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import shlex
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,10 +20,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import yaml
+
 from homelab_provision import paths
 from homelab_provision.errors import ProvisionError
-from homelab_provision.events import Emit, Notice, Outcome, Progress, TaskFinished
+from homelab_provision.events import Emit, Notice, Outcome, Progress, Said, TaskFinished
 from homelab_provision.process import ProcessError, run
+from homelab_provision.text import clipped
 
 PROGRAMS = Path(sys.executable).parent
 _OUTCOMES = {
@@ -34,6 +39,10 @@ _OUTCOMES = {
 ONCE_ON_EVERY_NEW_HOST = "Module remote_tmp "
 # A task may build an index for hours. Ansible asks after it every few seconds; what says nothing for this long hangs.
 SILENCE = 3600.0  # seconds
+DEBUG = ("debug", "ansible.builtin.debug")
+OF_EVERY_RESULT = ("changed", "failed", "warnings", "deprecations", "invocation", "skipped")
+MOST_SAID = 100_000  # characters of one message, output or diff
+LAST_WORDS = 20  # lines
 # What a module that takes long tells the host's journal about itself (nothing else of it is seen before its end).
 HOW_FAR = ("journalctl", "-t", "homelab-progress", "--since=-1min", "-n", "1", "-o", "cat", "-q")
 
@@ -47,6 +56,9 @@ class Playbook:
     ssh_config: Path
     limit: str | None = None
     check: bool = False
+    diff: bool = False
+    tags: tuple[str, ...] = ()
+    roles: tuple[Path, ...] = ()  # where roles are, beside our own
     variables: Mapping[str, Any] = field(default_factory=dict)
     vault_password_file: Path | None = None
     variables_file: Path | None = None  # more variables, sealed: Ansible opens it with that password
@@ -56,7 +68,11 @@ class Playbook:
         if self.limit:
             words += ["--limit", self.limit]
         if self.check:
-            words += ["--check", "--diff"]
+            words += ["--check"]
+        if self.check or self.diff:
+            words += ["--diff"]
+        if self.tags:
+            words += ["--tags", ",".join(self.tags)]
         if self.vault_password_file:
             words += ["--vault-password-file", os.fspath(self.vault_password_file)]
         if self.variables_file:
@@ -148,7 +164,7 @@ def play(playbook: Playbook, *, artifacts: Path, emit: Emit) -> Recap:
     extra = paths.private(home / "env") / "extravars"
     extra.touch(mode=0o600)
     extra.write_text(json.dumps({**playbook.variables, **strict_variables(playbook.ssh_config)}))
-    listener = _Listener(emit, partial(_how_far, playbook.ssh_config))
+    listener = _Listener(emit, partial(_how_far, playbook.ssh_config), diffs=playbook.check or playbook.diff)
     with surroundings() as around:
         done = run(
             [
@@ -162,8 +178,7 @@ def play(playbook: Playbook, *, artifacts: Path, emit: Emit) -> Recap:
                 playbook.path.name,
                 "--inventory",
                 playbook.inventory,
-                "--cmdline",
-                playbook.command_line(),
+                f"--cmdline={playbook.command_line()}",  # one word: it begins with a dash itself
             ],
             deadline=SILENCE,
             of_silence=True,
@@ -171,7 +186,8 @@ def play(playbook: Playbook, *, artifacts: Path, emit: Emit) -> Recap:
             on_line=listener.line,
             env={
                 **around.environment,
-                "ANSIBLE_ROLES_PATH": os.fspath(paths.content("roles")),
+                # Ours first: what site.yml does is never decided by a role of the same name.
+                "ANSIBLE_ROLES_PATH": os.pathsep.join(map(os.fspath, (paths.content("roles"), *playbook.roles))),
                 "ANSIBLE_LIBRARY": os.fspath(paths.content("playbooks") / "library"),
             },
         )
@@ -179,7 +195,7 @@ def play(playbook: Playbook, *, artifacts: Path, emit: Emit) -> Recap:
         raise PlaybookFailed(
             f"the playbook {playbook.path.name} failed"
             + (f" on {len(listener.failures)} task(s)" if listener.failures else ""),
-            evidence="\n".join(listener.failures) or listener.said or done.stderr,
+            evidence="\n".join(listener.failures) or "\n".join(listener.last_words) or done.stderr or done.stdout,
             hint=f"the whole output is in {home}/artifacts",
         )
     return Recap(listener.counts, listener.failures)
@@ -195,12 +211,12 @@ def _how_far(ssh_config: Path, host: str) -> str:
 class _Listener:
     """Turns ansible-runner's JSON lines into events; `how_far` is asked about a host's task that takes long."""
 
-    def __init__(self, emit: Emit, how_far: Callable[[str], str]) -> None:
-        self._emit, self._how_far = emit, how_far
+    def __init__(self, emit: Emit, how_far: Callable[[str], str], *, diffs: bool = False) -> None:
+        self._emit, self._how_far, self._diffs = emit, how_far, diffs
         self._task_name = ""
         self.counts = dict.fromkeys(Outcome, 0)
         self.failures: list[str] = []
-        self.said = ""  # the last words, for a failure before the first task
+        self.last_words: deque[str] = deque(maxlen=LAST_WORDS)  # for a failure before the first task
 
     def line(self, text: str) -> None:
         try:
@@ -208,11 +224,15 @@ class _Listener:
         except ValueError:
             event = None
         if not isinstance(event, dict):
-            self.said = text
+            self.last_words.append(text)
             return
         kind, data = event.get("event", ""), event.get("event_data", {})
         if kind in ("verbose", "error", "warning", "system_warning") and event.get("stdout"):
-            self.said = event["stdout"]
+            self.last_words.append(event["stdout"])
+        if kind == "playbook_on_no_hosts_matched":
+            self._emit(Notice(level="warning", text="no host that was asked for is one that this play is for"))
+        if kind in ("runner_item_on_ok", "runner_item_on_failed"):
+            self._listen(data, failed=kind.endswith("failed") and not data.get("ignore_errors"))
         if kind == "playbook_on_task_start":
             self._task_name = data.get("name") or data.get("task", "")
             self._at_work(self._task_name)
@@ -232,7 +252,10 @@ class _Listener:
             if not warning.startswith(ONCE_ON_EVERY_NEW_HOST):
                 self._emit(Notice(level="warning", text=f"{data.get('host')}: {warning}"))
         message = None
-        if outcome in (Outcome.FAILED, Outcome.UNREACHABLE):
+        failed = outcome in (Outcome.FAILED, Outcome.UNREACHABLE)
+        if "results" not in result:  # of a loop, each item has been heard
+            self._listen(data, failed=outcome is Outcome.FAILED and not data.get("ignore_errors"))
+        if failed:
             message = _message(result)
             if not data.get("ignore_errors"):
                 self.failures.append(f"{data.get('host')}: {data.get('task')}: {message}")
@@ -248,7 +271,67 @@ class _Listener:
             )
         )
 
+    def _listen(self, data: dict[str, Any], *, failed: bool) -> None:
+        """Pass on what a task has to say: its message, why it failed, what it changed. What is hidden stays hidden."""
+        result = data.get("res") or {}
+        if not isinstance(result, dict) or "censored" in result:
+            return
+        who = {"host": data.get("host") or "", "task": data.get("task") or ""}
+        if data.get("task_action") in DEBUG and (said := _debugged(result)) is not None:
+            self._emit(Said(what="message", **who, text=clipped(as_text(said), MOST_SAID), data=_small(said)))
+        if failed and (output := _output(result)):
+            self._emit(Said(what="failure", **who, text=clipped(output, MOST_SAID)))
+        if self._diffs and (change := diff_text(result.get("diff"))):
+            self._emit(Said(what="diff", **who, text=clipped(change, MOST_SAID)))
+
+
+def _debugged(result: Mapping[str, Any]) -> object:
+    """What `debug` shows: its message, or the value of its variable, whose name is the only other key."""
+    if "msg" in result:
+        return result["msg"]
+    others = [key for key in result if not key.startswith("_ansible") and key not in OF_EVERY_RESULT]
+    return result[others[0]] if len(others) == 1 else None
+
+
+def _output(result: Mapping[str, Any]) -> str:
+    """What a failed task printed, beyond its message."""
+    return "\n".join(str(result[key]).strip("\n") for key in ("stdout", "stderr", "module_stdout") if result.get(key))
+
+
+def _small(said: object) -> Any:
+    """The value of a message as data, unless it is too large to be kept in a journal."""
+    try:
+        text = json.dumps(said, default=str)
+    except (ValueError, RecursionError):
+        return None
+    return json.loads(text) if len(text) <= MOST_SAID else None
+
+
+def as_text(said: object) -> str:
+    """A value as a person reads it: lists line by line, mappings as YAML writes them."""
+    if isinstance(said, str):
+        return said
+    if isinstance(said, list) and all(isinstance(line, str | int | float) for line in said):
+        return "\n".join(map(str, said))
+    return str(yaml.safe_dump(json.loads(json.dumps(said, default=str)), allow_unicode=True, sort_keys=False)).strip()
+
+
+def diff_text(diffs: object) -> str:
+    """The changes of a task as a unified diff; Ansible gives one mapping, or a list of them."""
+    parts = []
+    for one in diffs if isinstance(diffs, list) else [diffs]:
+        if not isinstance(one, dict):
+            continue
+        if isinstance(one.get("prepared"), str):
+            parts.append(one["prepared"].rstrip("\n"))
+        before, after = (as_text(one.get(side) or "").splitlines() for side in ("before", "after"))
+        old, new = (str(one.get(f"{side}_header") or side) for side in ("before", "after"))
+        parts += difflib.unified_diff(before, after, old, new, lineterm="")
+    return "\n".join(parts)
+
 
 def _message(result: dict[str, Any]) -> str:
-    parts = [str(result[key]) for key in ("msg", "stderr", "module_stderr") if result.get(key)]
-    return "\n".join(parts) or "failed (the task hides its output)"
+    parts = [str(result[key]) for key in ("msg", "reason", "stderr", "module_stderr") if result.get(key)]
+    return "\n".join(parts) or (
+        "failed (the task hides its output)" if "censored" in result else "failed without a word"
+    )

@@ -134,6 +134,18 @@ class TaskFinished(_Event):
     message: str | None = None
 
 
+class Said(_Event):
+    """What a playbook has to say about a host: a message (`debug`), the output of a task that failed, or a change as a
+    diff. `text` is for reading; `data` is what the message was made of."""
+
+    kind: Literal["said"] = "said"
+    what: Literal["message", "failure", "diff"]
+    host: str
+    task: str
+    text: str
+    data: Annotated[JsonValue, AfterValidator(_shallow)] = None
+
+
 class Notice(_Event):
     """A line for the person who watches; `level` is `info` or `warning`."""
 
@@ -157,6 +169,7 @@ Event = Annotated[
     | StepFinished
     | Progress
     | TaskFinished
+    | Said
     | Notice
     | RunFinished,
     Field(discriminator="kind"),

@@ -2,42 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from homelab_provision import paths
 from homelab_provision.ansible import Playbook, Recap, play
-from homelab_provision.events import Emit
+from homelab_provision.errors import ProvisionError
+from homelab_provision.events import Emit, Event, Said
 from homelab_provision.image.mirror import find_mirror
 from homelab_provision.injection import mac_of
 from homelab_provision.phases import Phase
 from homelab_provision.recording import recorded
 from homelab_provision.roles import roles_of
-from homelab_provision.runs import Request
+from homelab_provision.runs import Request, Run
 from homelab_provision.session import Session, session
+from homelab_provision.ssh import Answer
 from homelab_provision.verify import VerifyReport, verify
 
 
-def run_playbook(
-    command: str, site_dir: Path, playbook: Path, hosts: Sequence[str], *, emit: Emit, check: bool = False
-) -> Recap:
-    """Run a playbook against `hosts` (none: all that are provisioned); raises `PlaybookFailed`.
+@dataclass(frozen=True)
+class Order:
+    """How a playbook is to be run: the hosts (none: all that are provisioned), and Ansible's options of the same names.
 
-    The run's result is `unproven` at best: that Ansible is content proves nothing, `verify` does.
+    `variables` come from the command line, and win over those of the site.
     """
-    with session(site_dir, hosts) as opened:
+
+    hosts: tuple[str, ...] = ()
+    check: bool = False
+    diff: bool = False
+    tags: tuple[str, ...] = ()
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Played:
+    """A finished run of a playbook: its record, how many tasks there were by outcome, and what it had to say."""
+
+    run: Run
+    recap: Recap
+    said: tuple[Said, ...]
+
+
+def run_playbook(command: str, site_dir: Path, playbook: Path, order: Order, *, emit: Emit) -> Played:
+    """Run a playbook; raises `PlaybookFailed`.
+
+    The run's result is `done` at best: that Ansible is content proves nothing, `verify` does.
+    """
+    said: list[Said] = []
+    with session(site_dir, order.hosts) as opened:
         names = [host.name for host in opened.hosts]
-        request = Request(command=command, site=site_dir, host="+".join(hosts) or "all")
+        request = Request(command=command, site=site_dir, host="+".join(order.hosts) or "all")
         with recorded(request, names, f"{command} {playbook.name}", Phase.CONVERGE, emit) as recording:
-            recap = _play(opened, playbook, names, recording.run.folder("ansible"), recording.tell, check)
+
+            def tell(event: Event) -> None:
+                if isinstance(event, Said):
+                    said.append(event)
+                recording.tell(event)
+
+            recap = _play(opened, playbook, names, recording.run.folder("ansible"), tell, order)
             recording.leave(recap.proof())
-            return recap
+    return Played(recording.run, recap, tuple(said))
 
 
 def verify_hosts(site_dir: Path, hosts: Sequence[str], *, emit: Emit) -> list[VerifyReport]:
     """Run the tests of the hosts' roles."""
     mirror = find_mirror()
     with session(site_dir, hosts) as opened:
+        for host in opened.hosts:
+            _require_ours(opened, host.name)
         return [
             verify(
                 host.name,
@@ -51,7 +85,23 @@ def verify_hosts(site_dir: Path, hosts: Sequence[str], *, emit: Emit) -> list[Ve
         ]
 
 
-def _play(opened: Session, playbook: Path, names: Sequence[str], artifacts: Path, tell: Emit, check: bool) -> Recap:
+def _require_ours(opened: Session, host: str) -> None:
+    """Tests of a host that does not answer would only say so one by one."""
+    answer = opened.ssh.answer(host)
+    if answer is Answer.OURS:
+        return
+    address = opened.ssh.addresses[host]
+    reasons = {
+        Answer.SILENT: (f"`{host}` does not answer at {address}", "is it on? If it is, its console says more"),
+        Answer.STRANGER: (f"what answers at {address} is not `{host}`: it shows another host key",
+                          "nothing was sent to it; is that address given to another machine?"),
+        Answer.LOCKED_OUT: (f"`{host}` does not let us in", "its root has another key than this site's; rebuild it"),
+    }  # fmt: skip
+    message, hint = reasons[answer]
+    raise ProvisionError(message, hint=hint)
+
+
+def _play(opened: Session, playbook: Path, names: Sequence[str], artifacts: Path, tell: Emit, order: Order) -> Recap:
     macs = {name: mac_of(opened.site, name) for name in names}
     return play(
         Playbook(
@@ -59,8 +109,11 @@ def _play(opened: Session, playbook: Path, names: Sequence[str], artifacts: Path
             inventory=opened.site.root / "hosts.yml",
             ssh_config=opened.ssh.config_file,
             limit=",".join(names),
-            check=check,
-            variables={"provision_macs": macs},
+            check=order.check,
+            diff=order.diff,
+            tags=order.tags,
+            roles=(opened.site.root / "roles",),
+            variables={"provision_macs": macs, **order.variables},
             vault_password_file=opened.vault.password_file,
             variables_file=opened.vault.variables_file(),
         ),

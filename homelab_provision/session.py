@@ -29,7 +29,9 @@ class Session:
 def session(site_dir: Path, names: Sequence[str] = ()) -> Iterator[Session]:
     """Open a site for these hosts (none named: all that are provisioned)."""
     site = load_site(site_dir)
-    hosts = [site.host(name) for name in names] or [host for host in site.hosts.values() if host.provisioned]
+    hosts = [site.host(name) for name in dict.fromkeys(names)] or [
+        host for host in site.hosts.values() if host.provisioned
+    ]
     addresses = {host.name: host.address for host in hosts if host.address}
     for host in hosts:
         if not host.provisioned or host.name not in addresses:

@@ -36,6 +36,7 @@ from homelab_provision.events import (
     RunFinished,
     RunResult,
     RunStarted,
+    Said,
     StepFinished,
     StepStarted,
     TaskFinished,
@@ -72,6 +73,7 @@ RESULT_STYLES = {
 LONG_TEXTS = ("text", "error", "evidence", "hint", "message")  # of events; every other text is a name
 LONGEST_TEXT = 200_000  # characters
 SIZES = ("COLUMNS", "LINES")
+DIFF_STYLES = {"+": "green", "-": "red"}
 BAD = (Outcome.FAILED, Outcome.UNREACHABLE)
 
 
@@ -236,6 +238,10 @@ class PlainRenderer(Renderer):
                 self._line(f"warning: {event.text}" if event.level == "warning" else event.text)
             case RunFinished():
                 self._line(f"{event.result} after {seconds_text(event.seconds)}")
+            case Said():
+                self._line(f"{event.host}: {event.task}{'' if event.what == 'message' else f' ({event.what})'}")
+                for line in event.text.splitlines():
+                    self._line(f"    {line}")
             case TaskFinished() if event.result in BAD:
                 self._line(f"{self._where()}{event.host}: {event.task}: {event.result}{_because(event.message)}")
         if isinstance(event, Progress | TaskFinished):
@@ -322,6 +328,8 @@ class LiveRenderer(Renderer):
                 _say(self._console, Text.assemble(("warning", "bold yellow"), ": ", event.text))
             case Notice():
                 _say(self._console, Text(event.text))
+            case Said():
+                self._said(event)
             case RunFinished():
                 self._run_finished(event)
             case TaskFinished() if event.result in BAD:
@@ -332,6 +340,13 @@ class LiveRenderer(Renderer):
             self._phase.take(event)
             if isinstance(event, StepFinished) and not self._phase.name and not self._phase.at_work():
                 self._leave()
+
+    def _said(self, event: Said) -> None:
+        kind = "" if event.what == "message" else f" ({event.what})"
+        _say(self._console, Text.assemble((f"{event.host}: ", "dim"), (event.task, "bold"), (kind, "dim")))
+        for line in event.text.splitlines():
+            style = DIFF_STYLES.get(line[:1], "") if event.what == "diff" else ""
+            _say(self._console, Text(f"    {line}", style=style))
 
     def _phase_finished(self, event: PhaseFinished) -> None:
         phase = self._phase if self._phase and self._phase.name == event.phase else RunningPhase(event.phase)

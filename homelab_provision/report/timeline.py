@@ -22,6 +22,7 @@ from homelab_provision.events import (
     RunFinished,
     RunResult,
     RunStarted,
+    Said,
     StepFinished,
     StepStarted,
     TaskFinished,
@@ -54,6 +55,7 @@ class Phase:
     steps: list[Step] = field(default_factory=list)
     tasks: list[tuple[float, TaskFinished]] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
 
 
 @dataclass
@@ -98,6 +100,8 @@ def _add(attempt: Attempt, event: Event) -> None:
             _finish_phase(attempt, event, now)
         case Notice():
             (phase.notices if phase else attempt.notices).append(event)
+        case Said() if phase:
+            phase.said.append(event)
         case StepStarted() if phase:
             _begin_step(phase, step_parts(event.name, phase.name), now)
         case StepFinished() if phase:
