@@ -75,6 +75,7 @@ def _surroundings(site_dir: Path | None) -> Surroundings:
         accelerator=_remembered_accelerator,
         load_site=(lambda: _describe(site)) if site else None,
         open_vault=(lambda: _open_vault(site)) if site else None,
+        site=site,
     )
 
 

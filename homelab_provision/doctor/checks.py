@@ -44,6 +44,7 @@ class Surroundings:
     accelerator: Callable[[], str | None] = lambda: None
     load_site: Callable[[], str] | None = None
     open_vault: Callable[[], str] | None = None
+    site: Path | None = None
     root: Path = Path("/")
 
 
@@ -70,7 +71,37 @@ def all_checks(around: Surroundings) -> list[Check]:
         for name, tell in (("description", around.load_site), ("vault", around.open_vault))
         if tell
     ]
+    if around.site:
+        site.append(Check("site", "kept from git", partial(kept_from_git, around.site)))
     return [*tool_checks(around.root), *lab, *store, *site]
+
+
+def kept_from_git(site: Path) -> Answer:
+    """A repository is soon pushed somewhere: the vault's password must not be in it. Nothing of the site's git runs."""
+    git = ["git", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", "-C", os.fspath(site)]
+    if shutil.which("git") is None:
+        return Answer(Verdict.OK, "no git here")
+    listed = run([*git, "ls-files", "-z", "--", ".vault-password*", "vault"], deadline=5, check=False)
+    if listed.returncode:
+        outside = "not a git repository" in listed.stderr
+        return Answer(Verdict.OK, "the site is in no git repository") if outside else Answer(
+            Verdict.WARN, f"git does not say what it tracks: {listed.stderr.strip()}", "look at it with `git ls-files`"
+        )  # fmt: skip
+    tracked = [name for name in listed.stdout.split("\0") if name]
+    if passwords := [name for name in tracked if name.startswith(".vault-password")]:
+        return Answer(
+            Verdict.FAIL,
+            f"git tracks the vault's password: {', '.join(passwords)}",
+            f"git -C {site} rm --cached {passwords[0]}; if it was ever pushed, seal the vault with another one "
+            "(ansible-vault rekey) and make new keys (docs/how-to/lost-and-stolen.md)",
+        )
+    ignored = run([*git, "check-ignore", "--quiet", ".vault-password"], deadline=5, check=False).returncode == 0
+    if not ignored:
+        return Answer(
+            Verdict.WARN, "nothing keeps the vault's password from `git add`",
+            f"echo .vault-password >>{site}/.gitignore",
+        )  # fmt: skip
+    return Answer(Verdict.OK, "the password is ignored" + (", the sealed vault is tracked" if tracked else ""))
 
 
 def kvm(around: Surroundings) -> Answer:

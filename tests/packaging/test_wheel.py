@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,15 +17,58 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.packaging, pytest.mark.processes]
 
 
+# What somebody may have beside the sites of a clone, and must not be given away.
+PLANTED = {
+    "inventories/lab/.vault-password": "hunter2",
+    "inventories/lab/vault/site.yml": "$ANSIBLE_VAULT;1.1;AES256",
+    "inventories/example/.vault-password": "hunter2",
+    "inventories/example/vault/secrets.yml": "$ANSIBLE_VAULT;1.1;AES256",
+    "inventories/example/notes.txt": "hunter2",
+    "inventories/home/hosts.yml": "all: {}",
+    "roles/postgres/files/root/usr/local/sbin/__pycache__/x.cpython-311.pyc": "compiled",
+}
+
+
 @pytest.fixture(scope="module")
-def provision(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel and the source archive of a copy of the tree in which somebody has worked."""
+    folder = tmp_path_factory.mktemp("built")
+    tree = folder / "tree"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name)
+    for name, text in PLANTED.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text)
+    subprocess.run([sys.executable, "-m", "build", "--outdir", folder, tree], check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.negative
+def test_what_is_built_holds_no_secret_and_nothing_compiled(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    (source,) = built.glob("*.tar.gz")
+    with tarfile.open(source) as packed:
+        names = {
+            "wheel": zipfile.ZipFile(wheel).namelist(),
+            "source": [name.partition("/")[2] for name in packed.getnames()],
+        }
+    for what, found in names.items():
+        bad = [name for name in found if ".vault-password" in name or "/vault/" in name or "__pycache__" in name]
+        assert bad == [], what
+    assert [name for name in names["wheel"] if "notes.txt" in name or "inventories/home" in name] == []
+    for site in ("example", "lab"):
+        assert f"homelab_provision/content/inventories/{site}/.gitignore" in names["wheel"]
+
+
+@pytest.fixture(scope="module")
+def provision(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The command of a fresh environment into which only the wheel was installed."""
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT], check=True, capture_output=True
-    )
     venv.create(folder / "env", with_pip=True)
-    (wheel,) = folder.glob("*.whl")
+    (wheel,) = built.glob("*.whl")
     install: list[str | Path] = [
         folder / "env/bin/python",
         "-m",

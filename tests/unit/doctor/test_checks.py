@@ -3,6 +3,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from homelab_provision import paths
 from homelab_provision.doctor import Finding, Verdict, all_checks
 from homelab_provision.doctor.checks import (
     Surroundings,
     forwarding,
     images,
+    kept_from_git,
     kvm,
     locks,
     namespace,
@@ -258,3 +262,75 @@ def test_the_table_shows_repairs_and_all_packages() -> None:
         "1 ok, 1 warn, 1 fail",
         "all packages at once: sudo apt-get install mmdebstrap",
     ]
+
+
+# ---- git -----------------------------------------------------------------------------------------------------------
+
+
+def git(folder: Path, *words: str) -> None:
+    own = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"}
+    who = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
+    subprocess.run(["git", *who, *words], cwd=folder, env=own, check=True, capture_output=True)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A copy of the example in a repository of its own, with a password and a vault."""
+    site = tmp_path / "homelab"
+    shutil.copytree(paths.content("inventories") / "example", site, ignore=shutil.ignore_patterns(".vault-p*", "vault"))
+    (site / ".vault-password").write_text("hunter2")
+    (site / "vault").mkdir()
+    (site / "vault" / "site.yml").write_text("sealed")
+    git(site, "init", "--quiet")
+    return site
+
+
+@pytest.mark.processes
+def test_add_everything_stages_neither_password_nor_vault(site: Path) -> None:
+    git(site, "add", "--all")
+    listed = subprocess.run(["git", "ls-files"], cwd=site, capture_output=True, text=True, check=True).stdout.split()
+    assert "hosts.yml" in listed
+    assert [name for name in listed if "vault" in name] == []
+    assert kept_from_git(site).verdict is OK
+
+
+@pytest.mark.processes
+@pytest.mark.negative
+def test_a_password_that_git_tracks_is_a_failure(site: Path) -> None:
+    git(site, "add", "--force", ".vault-password")
+    answer = kept_from_git(site)
+    assert answer.verdict is FAIL
+    assert ".vault-password" in answer.found
+    assert "rm --cached" in (answer.repair or "")
+    git(site, "commit", "--quiet", "--message", "all")
+    assert kept_from_git(site).verdict is FAIL
+
+
+@pytest.mark.processes
+@pytest.mark.negative
+def test_a_password_that_nothing_ignores_is_a_warning(site: Path) -> None:
+    (site / ".gitignore").unlink()
+    assert kept_from_git(site).verdict is WARN
+
+
+@pytest.mark.processes
+def test_a_site_below_a_repository_and_one_without(site: Path, tmp_path: Path) -> None:
+    shutil.rmtree(site / ".git")
+    assert kept_from_git(site).found == "the site is in no git repository"
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", "--force", "homelab/.vault-password")
+    assert kept_from_git(site).verdict is FAIL
+
+
+@pytest.mark.processes
+@pytest.mark.negative
+def test_what_the_repository_would_run_is_not_run(site: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\n")
+    script.chmod(0o700)
+    for name in ("core.fsmonitor", "core.pager", "core.editor", "core.sshCommand", "core.askPass", "alias.ls-files"):
+        git(site, "config", name, f"!{script}" if name.startswith("alias") else str(script))
+    (site / ".git" / "hooks").mkdir(exist_ok=True)
+    shutil.copy(script, site / ".git" / "hooks" / "post-index-change")
+    assert kept_from_git(site).verdict is OK
+    assert not (tmp_path / "was-run").exists()

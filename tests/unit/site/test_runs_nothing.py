@@ -129,3 +129,33 @@ def test_the_password_script_that_the_user_named_is_run(site: Path, mark: Path, 
     provision(site, tmp_path / "home", "doctor", ANSIBLE_VAULT_PASSWORD_FILE=str(script))
     assert (tmp_path / "asked").exists()
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("words", [["-i", "hosts.yml"], ["-i", "."], []], ids=" ".join)
+@pytest.mark.parametrize("name", ["example", "lab"])
+def test_ansible_itself_understands_a_site(tmp_path: Path, name: str, words: list[str]) -> None:
+    """By whoever stands in it; machines.yml and the vault are no inventories."""
+    site = tmp_path / "site"
+    shutil.copytree(paths.content("inventories") / name, site, ignore=shutil.ignore_patterns(".vault-p*", "vault"))
+    (site / "vault").mkdir()
+    (site / "vault" / "site.yml").write_text("$ANSIBLE_VAULT;1.1;AES256\n3030\n")
+    (site / "roles" / "mine" / "tasks").mkdir(parents=True)
+    (site / "roles" / "mine" / "tasks" / "main.yml").write_text("- ansible.builtin.debug: {msg: of my own}\n")
+    (site / "playbooks").mkdir()
+    (site / "playbooks" / "mine.yml").write_text(
+        "- hosts: db-wyse\n  gather_facts: false\n  connection: local\n  roles: [mine]\n"
+    )
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LANG": "C.UTF-8"}
+
+    def ansible(program: str, *rest: str) -> subprocess.CompletedProcess[str]:
+        command = [Path(sys.executable).with_name(program), *words, *rest]
+        return subprocess.run(command, cwd=site, env=environment, capture_output=True, text=True, check=False)
+
+    listed = ansible("ansible-inventory", "--graph")
+    assert listed.returncode == 0
+    assert "WARNING" not in listed.stderr
+    assert "db-wyse" in listed.stdout
+    assert "machines" not in listed.stdout
+    played = ansible("ansible-playbook", "playbooks/mine.yml")
+    assert played.returncode == 0, played.stdout + played.stderr
+    assert "of my own" in played.stdout
