@@ -56,4 +56,4 @@ bench: setup
 	python -m bench
 
 clean:
-	rm -rf .venv .venv-next .mypy_cache .ruff_cache .pytest_cache dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache dist

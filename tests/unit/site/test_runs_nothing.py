@@ -148,7 +148,7 @@ def test_ansible_itself_understands_a_site(tmp_path: Path, name: str, words: lis
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LANG": "C.UTF-8"}
 
     def ansible(program: str, *rest: str) -> subprocess.CompletedProcess[str]:
-        command = [Path(sys.executable).with_name(program), *words, *rest]
+        command: list[str | Path] = [Path(sys.executable).with_name(program), *words, *rest]
         return subprocess.run(command, cwd=site, env=environment, capture_output=True, text=True, check=False)
 
     listed = ansible("ansible-inventory", "--graph")
