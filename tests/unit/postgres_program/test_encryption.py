@@ -118,6 +118,23 @@ def test_without_a_key_a_second_repository_is_as_it_was() -> None:
     assert "cipher" not in written("second.conf.j2", postgres_backup_second_repository={"type": "s3"})
 
 
+@pytest.mark.negative
+@pytest.mark.parametrize(
+    "said",
+    [
+        "raised from local-1 protocol: unable to flush",
+        "raised from local-1 protocol: unable to flush\n[CryptoError] on retry after 0ms",
+        "raised from local-1 protocol: cipher header missing",
+        "raised from local-1 protocol: cipher header invalid",
+        "error restoring '/srv/postgresql.conf': actual checksum '804d' does not match expected checksum '7b00'",
+        "unable to load backup manifest file 'm' or 'm.copy':\nCryptoError: unable to flush",
+    ],
+)
+def test_damage_to_encrypted_files_is_called_damage(said: str) -> None:
+    """What pgBackRest says of files that were cut off, emptied, overwritten, or partly zeroed."""
+    assert "missing or damaged" in part("repository")._hint(said)
+
+
 @pytest.mark.parametrize("site", ["example", "lab"])
 def test_new_sites_encrypt(site: str) -> None:
     path = ROLE.parents[1] / f"inventories/{site}/group_vars/databases/postgres.yml"

@@ -24,6 +24,13 @@ from .trouble import Trouble
 ANSWER, COPY, VERIFY = 180.0, 1200.0, 4 * 3600.0
 
 
+# Words of pgBackRest about files that are not what they were; the last three are said of encrypted ones.
+DAMAGED = (
+    "unexpected eof", "checksum", "FileMissingError", "FormatError", "missing file",
+    "CryptoError", "unable to flush", "cipher header",
+)  # fmt: skip
+
+
 class Repository:
     """A repository of this host's stanza; everything raises `Trouble`.
 
@@ -146,6 +153,6 @@ def _hint(text: str) -> str | None:
         return "make room on the file system that is named below, then run the same command again"
     if "unable to acquire lock" in text:
         return "another pgBackRest is at work on this host; wait for it, then run the same command again"
-    if any(word in text for word in ("unexpected eof", "checksum", "FileMissingError", "FormatError", "missing file")):
+    if any(word in text for word in DAMAGED):
         return "files of the repository are missing or damaged; try an older backup with --label, and look at the NAS"
     return None
