@@ -38,6 +38,7 @@ class Document:
     text: str
     root: Node | None = None
     problems: list[Problem] = field(default_factory=list)
+    sealed: bool = False  # it was opened with the vault's password: nothing of it is ever shown
 
     def problem(
         self, path: KeyPath, message: str, *, expected: str | None = None, suggestion: str | None = None,
@@ -55,7 +56,8 @@ class Document:
             if pair is None:
                 break
             key, node = pair
-            found = node if at_value or key is None else key
+            # What is not written stands nowhere: the parser would say "where the next thing begins".
+            found = key if key is not None and (not at_value or is_empty(node)) else node
         return self._place(found)
 
     def _place(self, node: Node | None) -> Place:
@@ -63,12 +65,14 @@ class Document:
             return Place(1, 0, 1)
         start, end = node.start_mark, node.end_mark
         same_line = start.line == end.line
-        line = self.text.splitlines()[start.line] if start.line < self.text.count("\n") + 1 and self.text else ""
-        width = end.column - start.column if same_line else len(line.rstrip()) - start.column
+        lines = self.text.splitlines()
+        if start.line >= len(lines):  # a value that lacks at the very end
+            return Place(max(1, len(lines)), 0, max(1, len(lines[-1]) if lines else 1))
+        width = end.column - start.column if same_line else len(lines[start.line].rstrip()) - start.column
         return Place(start.line + 1, start.column, max(1, width))
 
     def _problem(self, place: Place, path: str, message: str, expected: str | None, suggestion: str | None) -> Problem:
-        shown = excerpt(self.text, place.line, place.column, place.width)
+        shown = "" if self.sealed else excerpt(self.text, place.line, place.column, place.width)
         return Problem(self.name, place.line, path, message, expected, suggestion, shown)
 
     def note_syntax(self, error: MarkedYAMLError) -> None:
@@ -103,40 +107,75 @@ def read_document(root: Path, name: str) -> Document:
     return parse_document(name, text)
 
 
-def parse_document(name: str, text: str) -> Document:
-    document = Document(name, text)
+def parse_document(name: str, text: str, *, sealed: bool = False) -> Document:
+    document = Document(name, text, sealed=sealed)
     try:
         document.root = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         document.note_syntax(error)
-    except YAMLError as error:
-        document.problems.append(Problem(name, 1, "", f"not YAML: {str(error).splitlines()[0]}"))
-    if _contains_itself(document.root, ()):
-        document.problems.append(Problem(name, 0, "", "an alias (`*name`) inside of what it stands for"))
+    except (YAMLError, ValueError, RecursionError) as error:  # also characters that no text has, and depth without end
+        reason = "nested too deep" if isinstance(error, RecursionError) else (str(error).splitlines() or ["?"])[0]
+        line = _line_of(error, text)
+        document.problems.append(Problem(name, line, "", f"not YAML: {'' if sealed else reason}".rstrip(": ")))
+    if too_much := _too_much(document.root):
+        place = document._place(too_much)
+        message = "an alias (`*name`) inside of what it stands for, or aliases of aliases without end"
+        document.problems.append(document._problem(place, "", message, None, None))
         document.root = None
     document.note_duplicates()
     return document
 
 
-def plain(node: Node | None) -> object:
-    """The node as dict, list, text or None. Keys without a value are left out; merges (`<<`) are applied."""
+def _line_of(error: Exception, text: str) -> int:
+    """The line of a character that YAML does not allow; 1 where the error does not say."""
+    position = getattr(error, "position", None)
+    return text.count("\n", 0, position) + 1 if isinstance(position, int) else 1
+
+
+def plain(node: Node | None, *, keep_empty: bool = False) -> object:
+    """The node as dict, list, text or None. Keys without a value are left out (unless `keep_empty`); merges (`<<`) are
+    applied."""
     if isinstance(node, MappingNode):
         merged: dict[str, object] = {}
         for key, value in node.value:
             if key.tag == _MERGE:
                 for source in value.value if isinstance(value, SequenceNode) else [value]:
-                    inherited = plain(source)
+                    inherited = plain(source, keep_empty=keep_empty)
                     if isinstance(inherited, dict):
                         merged = {**inherited, **merged}
         # Of a key that is there twice (an error), the first one counts, as it does for `child`.
-        own = {str(key.value): plain(value) for key, value in reversed(node.value) if key.tag != _MERGE}
+        own = {str(key.value): plain(value, keep_empty=keep_empty)
+               for key, value in reversed(node.value) if key.tag != _MERGE}  # fmt: skip
         own = dict(reversed(own.items()))
-        return {**merged, **{key: value for key, value in own.items() if value is not None}}
+        return {**merged, **{key: value for key, value in own.items() if keep_empty or value is not None}}
     if isinstance(node, SequenceNode):
-        return [plain(item) for item in node.value]
+        return [plain(item, keep_empty=keep_empty) for item in node.value]
     if isinstance(node, ScalarNode) and node.tag != _NULL:
         return str(node.value)
     return None
+
+
+def is_null(node: Node | None) -> bool:
+    """Whether a value says "nothing" (`~`, `null`), or is not written at all."""
+    return isinstance(node, ScalarNode) and node.tag == _NULL
+
+
+def is_empty(node: Node | None) -> bool:
+    """Whether a value is not written at all."""
+    return is_null(node) and str(getattr(node, "value", "")) == ""
+
+
+def walk(node: Node | None, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Node]]:
+    """Every value with its path; keys themselves are left out."""
+    if node is None:
+        return
+    yield path, node
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            yield from walk(value, (*path, str(key.value)))
+    elif isinstance(node, SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from walk(item, (*path, index))
 
 
 def child(node: Node | None, step: str | int) -> tuple[Node | None, Node] | None:
@@ -174,13 +213,24 @@ def dotted(path: KeyPath) -> str:
     return text.lstrip(".")
 
 
-def _contains_itself(node: Node | None, above: tuple[Node, ...]) -> bool:
-    if not isinstance(node, (MappingNode, SequenceNode)):
-        return False
-    if any(node is other for other in above):
-        return True
-    below = [part for pair in node.value for part in pair] if isinstance(node, MappingNode) else node.value
-    return any(_contains_itself(part, (*above, node)) for part in below)
+MOST_NODES = 200_000  # of a file with its aliases written out
+
+
+def _too_much(root: Node | None) -> Node | None:
+    """A node that contains itself, or at which a file with its aliases written out becomes too large."""
+    seen = 0
+    stack: list[tuple[Node, frozenset[int]]] = [(root, frozenset())] if root is not None else []
+    while stack:
+        node, above = stack.pop()
+        seen += 1
+        if id(node) in above or seen > MOST_NODES:
+            return node
+        if isinstance(node, MappingNode | SequenceNode):
+            pairs = node.value
+            below = [part for pair in pairs for part in pair] if isinstance(node, MappingNode) else pairs
+            inner = above | {id(node)}
+            stack += [(part, inner) for part in below if isinstance(part, MappingNode | SequenceNode)]
+    return None
 
 
 def _mappings(node: Node | None, path: KeyPath) -> Iterator[tuple[KeyPath, MappingNode]]:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address
+from functools import cache
+from ipaddress import AddressValueError, IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ruamel.yaml.nodes import MappingNode, Node
 
-from homelab_provision.site.document import Document, KeyPath, at, read_document
+from homelab_provision import paths
+from homelab_provision.site.document import Document, KeyPath, at
+from homelab_provision.site.form import LABEL_EXPECTED, RESERVED, fault_of_name, written_out
 from homelab_provision.site.inventory import Inventory, Variables
 from homelab_provision.site.models import PROVISIONED_GROUP, Backup, Frozen, Host, Needs, Network
 from homelab_provision.site.problems import Problem
+from homelab_provision.site.sealed import read_variables
 from homelab_provision.site.validation import Model, did_you_mean, validate
-from homelab_provision.site.values import SecretName
+from homelab_provision.site.values import SecretName, computer_address
 
 NETWORK, NEEDS, ADDRESS = "provision_network", "provision_needs", "ansible_host"
 BACKUP, SECRETS = "provision_backup", "provision_secrets"
+EXPORTS = "nfs_server_exports"  # who has it keeps the backups of the others
 OURS = (NETWORK, NEEDS, BACKUP, SECRETS, "provision_mounts")
 # What `site.yml` is told by the toolkit itself, and a playbook may look at.
 TOLD = ("provision_macs", "provision_run", "provision_restore")
@@ -46,6 +52,12 @@ class HostSources:
         return document.problem(path, message, expected=expected, suggestion=suggestion,
                                 at_value=path[-1:] == (variable,), called=f"hosts.{host}")  # fmt: skip
 
+    def named(self, host: str, message: str) -> Problem:
+        """A problem with the name of a host."""
+        path = next(_paths_of_host(self.document.root, (), host), ())
+        expected = f"{LABEL_EXPECTED}; none of {', '.join(sorted(RESERVED))}"
+        return self.document.problem(path, message, expected=expected, called=f"hosts.{host}")
+
     def where(self, host: str, variable: str) -> tuple[Document, KeyPath]:
         """The file, and the place in it, that decides a variable of a host."""
         for document, path in self._places(host):
@@ -65,7 +77,7 @@ class HostSources:
         for path in (self.root / folder / (name + suffix) for suffix in (".yml", ".yaml", ".json", "")):
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
                 if file.is_file() and not file.name.startswith("."):
-                    yield read_document(self.root, str(file.relative_to(self.root))), ()
+                    yield read_variables(self.root, str(file.relative_to(self.root))), ()
 
 
 def read_hosts(sources: HostSources) -> tuple[dict[str, Host], list[Problem]]:
@@ -81,6 +93,8 @@ def read_hosts(sources: HostSources) -> tuple[dict[str, Host], list[Problem]]:
         groups = tuple(sorted(set(sources.inventory.groups_of(name)) - {"all", "ungrouped"}))
         secrets = _secrets(sources, name, variables, problems)
         address = variables.get(ADDRESS)
+        if PROVISIONED_GROUP in groups and (fault := fault_of_name(name)):
+            problems.append(sources.named(name, fault))
         hosts[name] = Host(name=name, address=None if address is None else str(address), network=network, needs=needs,
                            backup=backup, secrets=secrets, groups=groups,
                            provisioned=PROVISIONED_GROUP in groups)  # fmt: skip
@@ -98,15 +112,26 @@ def _model(model: type[Model], variable: str, sources: HostSources, host: str, v
 def _secrets(sources: HostSources, host: str, variables: Variables, problems: list[Problem]) -> tuple[str, ...]:
     document, path = sources.where(host, SECRETS)
     given = {SECRETS: variables[SECRETS]} if SECRETS in variables else {}
-    found = validate(_Secrets, given, document, path[:-1], problems)
+    found = validate(_Secrets, given, document, path[:-1], problems, whole=False)
     return found.provision_secrets if found else ()
 
 
 def _misspelt(sources: HostSources, host: str, variables: Variables) -> Iterator[Problem]:
-    """Ansible takes any variable; one that looks much like ours was meant to be ours."""
-    for variable in variables.keys() - {*OURS, *TOLD}:
-        if variable.startswith("provis") and (hint := did_you_mean(variable, OURS, cutoff=0.85)):
+    """Ansible takes any variable; one that looks much like ours, or like a role's, was meant to be that."""
+    known = {*OURS, *TOLD, *variables_of_roles()}
+    for variable in sorted(variables.keys() - known):
+        if not variable.startswith("ansible_") and (hint := did_you_mean(variable, known, cutoff=0.87)):
             yield sources.problem(host, f"unknown variable `{variable}`", variable, suggestion=hint)
+
+
+@cache
+def variables_of_roles() -> frozenset[str]:
+    """The variables that our roles take, as their argument specs say."""
+    names: set[str] = set()
+    for file in sorted(paths.content("roles").glob("*/meta/argument_specs.yml")):
+        entries = yaml.safe_load(file.read_text())["argument_specs"].values()
+        names |= {name for entry in entries for name in entry.get("options", {})}
+    return frozenset(names)
 
 
 def _address_problems(sources: HostSources, hosts: dict[str, Host]) -> Iterator[Problem]:
@@ -115,15 +140,19 @@ def _address_problems(sources: HostSources, hosts: dict[str, Host]) -> Iterator[
         yield from _own_address(sources, host)
         for address, variable in _addresses(host).items():
             other = taken.setdefault(address, host.name)
-            if other != host.name:
+            # Ordinary inventories have several names for one computer; one that is rebuilt is nobody else.
+            if other != host.name and (host.provisioned or hosts[other].provisioned):
                 yield sources.problem(host.name, f"two hosts with one address: {address} is also that of `{other}`",
                                       variable, expected="an address that no other host has")  # fmt: skip
 
 
 def _addresses(host: Host) -> dict[str, str]:
-    """Each address of a host and the variable that says it."""
+    """Each address of a host and the variable that says it. Names and templates are no addresses."""
     network = {str(host.network.address.ip): NETWORK} if host.network else {}
-    return {**network, **({host.address: ADDRESS} if host.address else {})}
+    try:
+        return {**network, **({str(ip_address(host.address)): ADDRESS} if host.address else {})}
+    except ValueError:
+        return network
 
 
 def _own_address(sources: HostSources, host: Host) -> Iterator[Problem]:
@@ -139,6 +168,14 @@ def _own_address(sources: HostSources, host: Host) -> Iterator[Problem]:
         yield sources.problem(host.name, f"`{host.address}` does not fit", ADDRESS,
                               expected="an IPv4 address: a host is rebuilt also while DNS is down")  # fmt: skip
         return
+    try:
+        computer_address(address)
+    except ValueError as error:
+        yield sources.problem(host.name, f"`{host.address}` does not fit", ADDRESS, expected=str(error))
+        return
+    if host.backup and host.backup.server == address and EXPORTS not in sources.inventory.variables(host.name):
+        yield sources.problem(host.name, f"`{BACKUP}` says that the host keeps its backups itself ({address})", BACKUP,
+                              expected="the NFS server that keeps the hosts' data")  # fmt: skip
     if host.network and host.network.address.ip != address:
         yield sources.problem(
             host.name, f"`{NETWORK}` says {host.network.address.ip}, but `{ADDRESS}` says {address}", NETWORK,
@@ -147,8 +184,8 @@ def _own_address(sources: HostSources, host: Host) -> Iterator[Problem]:
 
 def _paths_of_host(node: Node | None, path: KeyPath, host: str) -> Iterator[KeyPath]:
     for group_path, group in _groups(node, path):
-        if at(group, ("hosts",)) is not None and _has_key(at(group, ("hosts",)), host):
-            yield (*group_path, "hosts", host)
+        if key := _key_of(at(group, ("hosts",)), host):
+            yield (*group_path, "hosts", key)
 
 
 def _paths_of_group(node: Node | None, path: KeyPath, name: str) -> Iterator[KeyPath]:
@@ -164,5 +201,9 @@ def _groups(node: Node | None, path: KeyPath) -> Iterator[tuple[KeyPath, Node]]:
             yield from _groups(at(group, ("children",)), (*here, "children"))
 
 
-def _has_key(node: Any, name: str) -> bool:
-    return isinstance(node, MappingNode) and any(key.value == name for key, _ in node.value)
+def _key_of(node: Any, host: str) -> str | None:
+    """The key that names a host: its own name, or a range (`web[1:3]`) that it is one of."""
+    if not isinstance(node, MappingNode):
+        return None
+    keys = [str(key.value) for key, _ in node.value]
+    return host if host in keys else next((key for key in keys if "[" in key and host in written_out(key)), None)

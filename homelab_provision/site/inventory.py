@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,12 +69,17 @@ class Inventory:
         return depths
 
 
-def read_inventory(root: Path) -> Inventory | Problem:
-    """Ask Ansible. Costs about half a second, nearly all of it Ansible's start. Nothing of the site's is run."""
+def read_inventory(root: Path, password: Path | None = None) -> Inventory | Problem:
+    """Ask Ansible. Costs about half a second, nearly all of it Ansible's start. Nothing of the site's is run.
+
+    `password` opens files of variables that are sealed.
+    """
     # Only YAML is tried, and a file that does not parse is an error instead of an empty inventory.
     strict = {"ANSIBLE_INVENTORY_ENABLED": "yaml", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
               "ANSIBLE_VARS_ENABLED": "host_group_vars", "ANSIBLE_DEPRECATION_WARNINGS": "false"}  # fmt: skip
     argv: list[Argument] = [program("ansible-inventory"), "-i", root.resolve() / HOSTS_FILE, "--list", "--export"]
+    if password:
+        argv += ["--vault-password-file", password.absolute()]
     try:
         with surroundings() as around:
             env = {**around.environment, **strict}
@@ -82,7 +88,10 @@ def read_inventory(root: Path) -> Inventory | Problem:
         if error.returncode in (None, 127):
             raise
         said = [line for line in error.stderr.splitlines() if line.strip() and not line.startswith("Traceback")]
-        return Problem(HOSTS_FILE, 0, "", "Ansible cannot read the inventory", excerpt="\n".join(said[-12:]))
+        # What we check ourselves never comes so far; where the rest stands, Ansible does not always know.
+        found = re.search(rf"Origin: {re.escape(str(root.resolve()))}/(\S+?):(\d+):\d+", error.stderr)
+        file, line = (found[1], int(found[2])) if found else (HOSTS_FILE, 1)
+        return Problem(file, line, "", "Ansible cannot read the inventory", excerpt="\n".join(said[-12:]))
     return parse_export(json.loads(done.stdout))
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from homelab_provision.site.checks import check_machines, check_players
 from homelab_provision.site.document import Document, read_document
+from homelab_provision.site.form import CONVERT, ENDINGS, FOLDERS, INI, check_form, own_reading
 from homelab_provision.site.hosts import HostSources, read_hosts
-from homelab_provision.site.inventory import HOSTS_FILE, read_inventory
+from homelab_provision.site.inventory import HOSTS_FILE, Inventory, read_inventory
 from homelab_provision.site.machines import MACHINES_FILE, read_machines
 from homelab_provision.site.models import Host, Site
 from homelab_provision.site.problems import Problem, SiteError
+from homelab_provision.site.sealed import password_of, read_variables
 
 
 def load_site(root: Path) -> Site:
@@ -37,19 +40,14 @@ def assemble(root: Path, hosts: Mapping[str, Host] | None, document: Document, p
                 image_max_age=read.settings.image_max_age)  # fmt: skip
 
 
-def _broken_variables(root: Path) -> list[Problem]:
-    """Why Ansible cannot read the variables: it says what is wrong, but not always where."""
-    problems: list[Problem] = []
-    files = [file for folder in ("group_vars", "host_vars") for file in sorted((root / folder).rglob("*"))]
-    for file in files:
-        if file.is_file() and not file.name.startswith("."):
-            document = read_document(root, str(file.relative_to(root)))
-            if document.text.startswith("$ANSIBLE_VAULT"):
-                problems.append(Problem(document.name, 1, "", "an encrypted file among the variables",
-                                        "secrets in files of vault/, which only playbooks read"))  # fmt: skip
-            else:
-                problems += document.problems
-    return problems
+def _variables(root: Path) -> list[Document]:
+    """The files of variables; sealed ones are opened with the site's password."""
+    files = [file for folder in FOLDERS for file in sorted((root / folder).rglob("*"))]
+    return [
+        read_variables(root, str(file.relative_to(root)))
+        for file in files
+        if file.is_file() and not file.name.startswith(".") and file.suffix in ("", *ENDINGS)
+    ]
 
 
 def _strange_files(root: Path) -> list[Problem]:
@@ -66,11 +64,19 @@ def _hosts(root: Path) -> tuple[Mapping[str, Host] | None, list[Problem]]:
     """The hosts (None if the inventory cannot be read at all) and the problems with them."""
     document = read_document(root, HOSTS_FILE)
     if document.root is None and document.problems:
-        return None, document.problems
+        ini = CONVERT if INI.search(document.text) else None
+        return None, [replace(problem, suggestion=ini) for problem in document.problems]
     if strange := _strange_files(root):
         return None, [*document.problems, *strange]
-    inventory = read_inventory(root)
+    variables = _variables(root)
+    broken = [*document.problems, *(problem for file in variables for problem in file.problems)]
+    broken += check_form(document, variables)
+    if broken:
+        inventory: Inventory | Problem = own_reading(document, variables)
+    else:
+        sealed = any(file.sealed for file in variables)
+        inventory = read_inventory(root, password_of(root) if sealed else None)
     if isinstance(inventory, Problem):
-        return None, [*document.problems, *(_broken_variables(root) or [inventory])]
+        return None, [inventory]
     hosts, problems = read_hosts(HostSources(root, document, inventory))
-    return hosts, [*document.problems, *problems]
+    return None if broken else hosts, [*broken, *problems]

@@ -11,6 +11,7 @@ from ruamel.yaml.nodes import MappingNode, Node
 
 from homelab_provision.lab.model import LabNetwork
 from homelab_provision.site.document import Document, at, plain
+from homelab_provision.site.form import LABEL_EXPECTED, fault_of_name
 from homelab_provision.site.models import IMAGE_MAX_AGE, Frozen, Machine
 from homelab_provision.site.problems import Problem
 from homelab_provision.site.validation import did_you_mean, validate
@@ -65,13 +66,15 @@ def read_machines(document: Document) -> Machines:
     machines = {}
     described = data.get("machines") or {}
     for name in dict.fromkeys(str(key.value) for key, _ in names.value) if isinstance(names, MappingNode) else ():
+        if fault := fault_of_name(name):
+            problems.append(document.problem(("machines", name), fault, expected=LABEL_EXPECTED))
         # A name with nothing below it is a machine that somebody began to describe: say what it lacks.
         machine = validate(Machine, described.get(name, {}), document, ("machines", name), problems,
                            computed={"name": name})  # fmt: skip
         if machine is not None:
             machines[name] = machine
     given = {key: data[key] for key in Settings.model_fields if key in data}
-    settings = validate(Settings, given, document, (), problems) or Settings()
+    settings = validate(Settings, given, document, (), problems, whole=False) or Settings()
     return Machines(machines, lab, settings, tuple(problems))
 
 

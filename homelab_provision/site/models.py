@@ -7,17 +7,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from homelab_provision.errors import UsageError
 from homelab_provision.lab.model import LabMachine, LabNetwork
 from homelab_provision.site.values import (
     BoxSerial,
+    ComputerAddress,
+    Cores,
+    Gigabytes,
     Mac,
+    MemoryMib,
+    NetworkAddress,
     ProductUuid,
     SecretName,
     Serial,
@@ -99,9 +104,9 @@ class Passport(Frozen):
     macs: Annotated[tuple[Mac, ...], Field(min_length=1)]
     """Wired network cards; every one of them has to be there."""
     firmware: Firmware = Firmware.UEFI
-    memory_mib: PositiveInt | None = None
+    memory_mib: MemoryMib | None = None
     """Memory that is installed, in MiB."""
-    cores: PositiveInt | None = None
+    cores: Cores | None = None
     cpu_flags: tuple[str, ...] = ()
     """CPU features that hosts may need, as /proc/cpuinfo names them."""
     disks: Annotated[tuple[Disk, ...], Field(min_length=1)]
@@ -131,7 +136,7 @@ class Machine(Frozen):
     """The host that this machine is."""
     distrusted_as: tuple[str, ...] = ()
     """Hosts that this machine once was: it may still hold their keys and is not to be taken for them."""
-    address: IPv4Address | None = None
+    address: ComputerAddress | None = None
     """Where its rescue system answers, if the address is reserved."""
     way: Way = Way.USB
     operator: OperatorKind = OperatorKind.PERSON
@@ -143,25 +148,33 @@ class Machine(Frozen):
 class Network(Frozen):
     """A host's place in the network (inventory variable `provision_network`); without it, DHCP decides."""
 
-    address: IPv4Interface
+    address: NetworkAddress
     """With the length of the prefix: 192.168.50.10/24."""
-    gateway: IPv4Address | None = None
-    dns: tuple[IPv4Address, ...] = ()
+    gateway: ComputerAddress | None = None
+    dns: tuple[ComputerAddress, ...] = ()
 
-    @model_validator(mode="after")
-    def _gateway_is_near(self) -> Self:
-        if self.gateway is not None and self.gateway not in self.address.network:
-            raise expected(f"a gateway inside {self.address.network}")
-        return self
+    @field_validator("gateway")
+    @classmethod
+    def _gateway_is_near(cls, gateway: IPv4Address | None, info: ValidationInfo) -> IPv4Address | None:
+        own = info.data.get("address")  # missing if it is wrong itself
+        if gateway is None or own is None:
+            return gateway
+        if gateway not in own.network:
+            raise expected(f"a gateway inside {own.network}")
+        if gateway == own.ip:
+            raise expected("the address of the router, not of the host itself")
+        if gateway in (own.network.network_address, own.network.broadcast_address):
+            raise expected(f"the address of a computer inside {own.network}")
+        return gateway
 
 
 class Needs(Frozen):
     """What a host asks of a machine that shall play it (inventory variable `provision_needs`)."""
 
-    disk_gb: PositiveFloat | None = None
+    disk_gb: Gigabytes | None = None
     """Size of the system disk, in GB (10^9 bytes)."""
-    memory_mib: PositiveInt | None = None
-    cores: PositiveInt | None = None
+    memory_mib: MemoryMib | None = None
+    cores: Cores | None = None
     cpu_flags: tuple[str, ...] = ()
 
 
@@ -169,7 +182,7 @@ class Backup(Frozen):
     """Where the hosts' data is kept (inventory variable `provision_backup`): an NFS server that exports one directory
     for each host, `export/HOST`, to that host alone and, for reading, to the controller."""
 
-    server: IPv4Address
+    server: ComputerAddress
     """An address and no name: data is restored also while DNS is down."""
     export: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._-]+)+$")]
     """The directory above those of the hosts, as the server exports it."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from homelab_provision.site.document import Document, KeyPath
+from homelab_provision.site.document import Document, KeyPath, at, is_null, walk
 from homelab_provision.site.problems import Problem
 from homelab_provision.site.values import EXPECTATION
 
@@ -53,28 +53,41 @@ _KINDS = {
 
 
 def validate(model: type[Model], data: object, document: Document, path: KeyPath, problems: list[Problem],
-             *, computed: Mapping[str, object] | None = None) -> Model | None:  # fmt: skip
+             *, computed: Mapping[str, object] | None = None, whole: bool = True) -> Model | None:  # fmt: skip
     """`data`, which stands at `path` in `document`, as a `model`; None if it is not one (see `problems`).
 
-    `computed` are fields that the file does not hold (a machine's name is the key above it).
+    `computed` are fields that the file does not hold (a machine's name is the key above it); without `whole`, other
+    things stand there, too.
     """
     hidden = frozenset(computed or ())
     if isinstance(data, dict):
         for key in hidden & data.keys():
             problems.append(_unknown_key(model, document, (*path, key), hidden))
         data = {**data, **(computed or {})}
+    nothing = list(_keys_without_value(model, document, path, hidden)) if whole else []
+    problems += nothing
     try:
-        return model.model_validate(data)
+        found = model.model_validate(data)
+        return None if nothing else found
     except ValidationError as error:
         every = error.errors(include_url=False)
-    found = [(details, _problem(model, document, path, details, hidden)) for details in every
+    wrong = [(details, _problem(model, document, path, details, hidden)) for details in every
              if not _follows(details, every)]  # fmt: skip
-    meant = {(details["loc"][:-1], problem.suggestion) for details, problem in found if problem.message == _UNKNOWN_KEY}
-    for details, problem in found:
+    meant = {(details["loc"][:-1], problem.suggestion) for details, problem in wrong if problem.message == _UNKNOWN_KEY}
+    for details, problem in wrong:
         # A misspelt key is one mistake, not also a missing one.
         if details["type"] != "missing" or (details["loc"][:-1], _suggest(str(details["loc"][-1]))) not in meant:
             problems.append(problem)
     return None
+
+
+def _keys_without_value(model: type[BaseModel], document: Document, path: KeyPath,
+                        hidden: frozenset[str]) -> Iterator[Problem]:  # fmt: skip
+    """Unknown keys behind which nothing stands, as in `{use:keep}`, where a blank was forgotten."""
+    for below, node in walk(at(document.root, path)):
+        owner = model_at(model, below[:-1]) if below else None
+        if owner and is_null(node) and isinstance(below[-1], str) and below[-1] not in owner.model_fields:
+            yield _unknown_key(owner, document, (*path, *below), hidden if len(below) == 1 else frozenset())
 
 
 def _follows(details: ErrorDetails, every: list[ErrorDetails]) -> bool:
@@ -95,12 +108,12 @@ def _problem(model: type[BaseModel], document: Document, base: KeyPath, details:
         return document.problem(path[:-1], f"missing key `{key}`", expected=_MEANING.get(key))
     if kind == "enum":
         words = [word.strip("' ") for word in details["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        return document.problem(path, _bad(details), expected=_one_of(words), at_value=True,
+        return document.problem(path, _bad(details, document), expected=_one_of(words), at_value=True,
                                 suggestion=did_you_mean(str(details["input"]), words))  # fmt: skip
     if kind == "too_short":
         return document.problem(path, "the list is empty", expected=_MEANING.get(str(path[-1]), "at least one"))
     if expected := _expected(details):
-        return document.problem(path, _bad(details), expected=expected, at_value=True)
+        return document.problem(path, _bad(details, document), expected=expected, at_value=True)
     message = details["msg"].removeprefix("Value error, ")
     return document.problem(path, message[:1].lower() + message[1:], at_value=isinstance(details["input"], str))
 
@@ -117,14 +130,16 @@ def _expected(details: ErrorDetails) -> str | None:
     return _KINDS.get(kind)
 
 
-def _bad(details: ErrorDetails) -> str:
+def _bad(details: ErrorDetails, document: Document) -> str:
+    if document.sealed:
+        return "does not fit"
     return f"`{details['input']}` does not fit" if isinstance(details["input"], (str, int, float)) else "does not fit"
 
 
 def _unknown_key(owner: type[BaseModel] | None, document: Document, path: KeyPath, hidden: frozenset[str]) -> Problem:
     known = [name for name in owner.model_fields if name not in hidden] if owner else []
     return document.problem(path, _UNKNOWN_KEY, expected=_one_of(known),
-                            suggestion=did_you_mean(str(path[-1]), known))  # fmt: skip
+                            suggestion=did_you_mean(str(path[-1]).partition(":")[0], known))  # fmt: skip
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

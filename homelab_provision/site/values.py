@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import IPv4Address, IPv4Interface
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from homelab_provision.rescue_facts import serial_key
@@ -19,6 +20,7 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _SIZE = re.compile(r"\d+(?:\.(\d+))?\s*([A-Za-z]*)")
 _AGE = re.compile(r"(\d+)\s*([dh])")
 _SIZE_EXPECTED = 'a size in bytes, or with a unit as in "256 GB" (10^9) or "14.7 GiB" (2^30)'
+SMALLEST_DISK, LARGEST_DISK = 10**6, 10**15  # bytes
 # "1 TB" may be 1000 or 1024 GB, "16 GB" of eMMC are 15.8: a rounder number than that is no measurement.
 ROUNDEST = 0.03
 
@@ -72,6 +74,49 @@ def _product_uuid(text: str) -> str:
     return uuid
 
 
+def _is_text(value: object) -> object:
+    """YAML makes `no` a false, and `IPv4Address(False)` is 0.0.0.0."""
+    if isinstance(value, bool | int | float):
+        raise expected("an IPv4 address, as in 192.168.1.10")
+    return value
+
+
+def computer_address(address: IPv4Address) -> IPv4Address:
+    """An address that a computer of a home can have."""
+    for what, holds in (("loopback", address.is_loopback), ("group", address.is_multicast),
+                        ("unspecified", address.is_unspecified), ("reserved or broadcast", address.is_reserved),
+                        ("link-local", address.is_link_local)):  # fmt: skip
+        if holds:
+            raise expected(f"the address of a computer ({address} is a {what} address)")
+    return address
+
+
+def _with_prefix(value: object) -> object:
+    if isinstance(value, IPv4Interface):
+        return value
+    if not isinstance(value, str) or "/" not in value:
+        raise expected("an IPv4 address with the length of its prefix, as in 192.168.50.10/24")
+    return value
+
+
+def _in_a_network(interface: IPv4Interface) -> IPv4Interface:
+    """An address and the network that it is in: there has to be room for a neighbour."""
+    computer_address(interface.ip)
+    if not 8 <= interface.network.prefixlen <= 30:
+        raise expected(f"a network with neighbours: a prefix from /8 to /30, not /{interface.network.prefixlen}")
+    if interface.ip == interface.network.network_address:
+        raise expected(f"the address of a computer ({interface.ip} is that of the network {interface.network} itself)")
+    if interface.ip == interface.network.broadcast_address:
+        raise expected(f"the address of a computer ({interface.ip} is the broadcast address of {interface.network})")
+    return interface
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise expected("a number (YAML takes yes, no, on and off for true and false)")
+    return value
+
+
 @dataclass(frozen=True)
 class Size:
     """A capacity as somebody wrote it, in bytes, and how far the truth may be from it.
@@ -107,6 +152,8 @@ def written_size(value: object) -> Size:
     exact = unit in ("", "B")
     if size_bytes <= 0 or (exact and decimals):
         raise expected(_SIZE_EXPECTED)
+    if not SMALLEST_DISK <= size_bytes <= LARGEST_DISK:
+        raise expected(f"the size of a disk, from 1 MB to 1000 TB ({_SIZE_EXPECTED.removeprefix('a size ')})")
     if exact:
         return Size(text, size_bytes, 0)
     last_digit = parse_size(f"1 {unit}") / 10 ** len(decimals)
@@ -134,6 +181,12 @@ _SIZE_SCHEMA: dict[str, Any] = {
 }
 # What a variable of Ansible may be called.
 SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+ComputerAddress = Annotated[IPv4Address, BeforeValidator(_is_text), AfterValidator(computer_address)]
+NetworkAddress = Annotated[IPv4Interface, BeforeValidator(_with_prefix), AfterValidator(_in_a_network)]
+# What the largest machine of a home could have, with room.
+MemoryMib = Annotated[int, Field(ge=64, le=64 * 2**20), BeforeValidator(_no_bool)]
+Cores = Annotated[int, Field(ge=1, le=4096), BeforeValidator(_no_bool)]
+Gigabytes = Annotated[float, Field(gt=0, le=10**6, allow_inf_nan=False), BeforeValidator(_no_bool)]
 Mac = Annotated[str, AfterValidator(_mac), WithJsonSchema(
     {"type": "string", "pattern": "^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$"})]  # fmt: skip
 Serial = Annotated[str, AfterValidator(_serial)]

@@ -56,7 +56,9 @@ def test_what_is_not_yaml_is_shown_with_its_line(text: str, line: int, words: st
 
 def test_an_alias_that_contains_itself() -> None:
     document = parse_document("x.yml", "a: &a\n  b: [*a]\n")
-    assert [problem.message for problem in document.problems] == ["an alias (`*name`) inside of what it stands for"]
+    assert [problem.message for problem in document.problems] == [
+        "an alias (`*name`) inside of what it stands for, or aliases of aliases without end"
+    ]
     assert parse_document("x.yml", "a: &a {b: 1}\nc: [*a, *a]\n").problems == []
 
 

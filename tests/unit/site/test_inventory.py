@@ -86,11 +86,11 @@ def test_mistakes_in_both_files_are_shown_at_once(tmp_path: Path) -> None:
 @pytest.mark.processes
 @pytest.mark.negative
 def test_what_ansible_refuses_is_passed_on(tmp_path: Path) -> None:
-    (tmp_path / "hosts.yml").write_text("all:\n  hosts: [a, b]\n")
+    (tmp_path / "hosts.yml").write_text("all:\n  hosts:\n    web[1:]:\n")
     (tmp_path / "machines.yml").write_text(MACHINES)
     with pytest.raises(SiteError, match="Ansible cannot read the inventory") as caught:
         load_site(tmp_path)
-    assert "hosts.yml" in caught.value.problems[0].excerpt
+    assert caught.value.problems[0].line >= 1
     assert "Traceback" not in caught.value.message
 
 
@@ -109,7 +109,7 @@ def test_variables_that_cannot_be_read_are_shown_where_they_stand(tmp_path: Path
         ("group_vars/all/secret.yml", 1),
         ("group_vars/provisioned.yml", 2),
     ]
-    assert "secrets in files of vault/" in caught.value.message
+    assert "no vault password" in caught.value.message
 
 
 @pytest.mark.negative
