@@ -17,6 +17,7 @@ from homelab_provision.ssh import Door, Ssh, opened
 
 PROGRAM = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin") or "/usr/sbin/sshd"
 ADDRESS = "127.0.0.1"
+AS_ASKED = 'exec sh -c "$SSH_ORIGINAL_COMMAND"'
 # Programs of the controller that want port 22 get the server's.
 PREFIX = """#!/bin/sh
 case $1 in
@@ -28,7 +29,7 @@ esac
 
 @dataclass(frozen=True)
 class Server:
-    """`asked` holds the commands that it was sent, a line each."""
+    """`asked` holds the commands that it was sent, a line each; `received` what a session has kept of its input."""
 
     folder: Path
     port: int
@@ -39,6 +40,11 @@ class Server:
         return log.read_text().splitlines() if log.exists() else []
 
     @property
+    def received(self) -> bytes:
+        log = self.folder / "received"
+        return log.read_bytes() if log.exists() else b""
+
+    @property
     def door(self) -> Door:
         prefix = self.folder / "prefix"
         prefix.write_text(PREFIX.format(port=self.port))
@@ -47,16 +53,22 @@ class Server:
 
 
 @contextmanager
-def listening(folder: Path, host_key: KeyPair, login: KeyPair) -> Iterator[Server]:
-    """A server that shows `host_key` and lets whoever has the key `login` run commands as the user of the tests."""
-    folder.mkdir(mode=0o700)
+def listening(folder: Path, host_key: KeyPair, login: KeyPair, *, session: str = AS_ASKED) -> Iterator[Server]:
+    """A server that shows `host_key` and lets whoever has the key `login` run commands as the user of the tests.
+
+    `session` is the shell script that a session runs.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
     with socket.socket() as probe:
         probe.bind((ADDRESS, 0))
         port = probe.getsockname()[1]
     files = {
         "host_key": host_key.private,
         "authorized_keys": login.public,
-        "run": f'#!/bin/sh\necho "$SSH_ORIGINAL_COMMAND" >>{folder}/asked\nexec sh -c "$SSH_ORIGINAL_COMMAND"\n',
+        "run": f"""#!/bin/sh
+printf '%s\\n' "$SSH_ORIGINAL_COMMAND" >>{folder}/asked
+{session}
+""",
         "config": f"""Port {port}
 ListenAddress {ADDRESS}
 HostKey {folder}/host_key

@@ -102,7 +102,7 @@ def test_a_revoked_stick_gets_not_one_byte(
         with pytest.raises(boot.RescueNotReached, match="a stick that was revoked on 20"):
             boot.run(rebuild_of(ssh, now, screen))
         assert screen.started == [Path("/the-new-stick")]
-        assert (rescue.asked(), rescue.received()) == ([], b"")
+        assert (rescue.asked, rescue.received) == ([], b"")
 
 
 def test_all_that_was_ever_revoked_is_remembered(keys: Vault, site: Identities) -> None:
@@ -131,7 +131,7 @@ def test_the_code_on_the_screen_confirms_the_rescue(site: Identities, tmp_path: 
     with listening(tmp_path / "r", site.site.rescue, site.site.controller) as rescue, at(rescue, site) as ssh:
         for screen, code in ((Screen(None, typed), ""), (Screen(typed), ""), (Screen(None), typed)):
             assert confirm.confirm(rebuild_of(ssh, site, screen, code=code)) == BOOT_ID
-        assert rescue.received() == b""  # what was typed is compared here and goes nowhere
+        assert rescue.received == b""  # what was typed is compared here and goes nowhere
         assert confirm.confirm(rebuild_of(ssh, site, Screen(None), code=None)) is None
 
 
@@ -142,8 +142,8 @@ def test_a_false_rescue_that_has_the_key_is_refused_before_anything_is_sent(site
         with pytest.raises(Refused, match="not the rescue on the screen of wyse-b") as refused:
             identify.run(rebuild_of(ssh, site, Screen(None, "TTTT-VVVV")))
         assert refused.value.exit_code is ExitCode.REFUSED
-        assert rescue.asked() == [f"cat {confirm.BOOT_ID_FILE} {confirm.CODE_FILE}"]
-        assert rescue.received() == b""
+        assert rescue.asked == [f"cat {confirm.BOOT_ID_FILE} {confirm.CODE_FILE}"]
+        assert rescue.received == b""
 
 
 @pytest.mark.negative
@@ -199,7 +199,7 @@ def test_the_identity_goes_whole_to_the_machine_that_was_identified(
         work = rebuild_of(ssh, site, Screen(None), place=tmp_path / "place")
         _identified(work, monkeypatch)
         flash._personalise(work, b"k" * size)
-        assert rescue.received() == b"k" * size
+        assert rescue.received == b"k" * size
 
 
 @pytest.mark.negative
@@ -215,4 +215,4 @@ def test_a_rescue_that_took_over_since_gets_no_identity(
         _identified(work, monkeypatch)
         with pytest.raises(Refused, match="restarted or exchanged"):
             flash._personalise(work, b"the private key")
-        assert rescue.received() == b""
+        assert rescue.received == b""
