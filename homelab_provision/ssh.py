@@ -64,9 +64,11 @@ def config(*, addresses: dict[str, str], folder: Path, door: Door) -> str:
 
     A host's pinned key is the only one that counts, for its alias and for its address, which Ansible connects to.
     """
+    # A shared connection has been checked against one key: who has another one, at the same address, gets his own.
     blocks = [
-        f"Host {_names(alias, address)}\n  HostName {address}\n  HostKeyAlias {alias}"
-        for alias, address in addresses.items()
+        f"Host {_names(alias, address)}\n  HostName {address}\n  HostKeyAlias {alias}\n"
+        f"  ControlPath {folder}/{number}-%C"
+        for number, (alias, address) in enumerate(addresses.items())
     ]
     proxy = door.proxy()
     common = [
@@ -243,9 +245,11 @@ def _own_folder() -> Iterator[Path]:
 
     It is locked as long as we live, so that one whose maker was killed can be told.
     """
-    folder = Path(tempfile.mkdtemp(prefix=LEFT_BY_US))
-    with (folder / "lock").open("w") as lock:
+    made = Path(tempfile.mkdtemp(prefix="hlp-new-"))
+    folder = made.with_name(made.name.replace("hlp-new-", LEFT_BY_US))
+    with (made / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        made.rename(folder)  # only what is locked has the name that is swept up
         try:
             yield folder
         finally:

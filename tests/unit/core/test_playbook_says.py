@@ -124,6 +124,25 @@ def test_a_playbook_that_fails_gives_its_reason(tmp_path: Path, tasks: str, reas
 
 
 @pytest.mark.processes
+def test_what_a_playbook_has_mended_itself_is_no_failure(tmp_path: Path) -> None:
+    tasks = """
+    - block:
+        - {name: break, ansible.builtin.command: "false"}
+      rescue:
+        - {name: mend, ansible.builtin.debug: {msg: mended}}
+"""
+    assert said(run(tmp_path, tasks))[-1] == ("message", "mend", "mended")
+
+
+@pytest.mark.processes
+def test_variables_are_kept_in_no_artifact(tmp_path: Path) -> None:
+    run(tmp_path, "    - {name: quiet, ansible.builtin.set_fact: {x: 1}}\n", variables={"word": "hunter2"})
+    kept = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert kept
+    assert [path for path in kept if b"hunter2" in path.read_bytes()] == []
+
+
+@pytest.mark.processes
 def test_a_play_for_nobody_says_so(tmp_path: Path) -> None:
     events = run(tmp_path, "    - ansible.builtin.debug: {msg: x}\n", limit="db-wyse,!db-wyse")
     assert any(isinstance(one, Notice) and "no host" in one.text.lower() for one in events)

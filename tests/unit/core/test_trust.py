@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import signal
@@ -108,13 +109,17 @@ def test_a_rescue_is_no_host_at_the_same_address(identities: Identities, playboo
         sshd.listening(tmp_path / "rescue", identities.site.rescue, identities.site.controller) as server,
         opened(identities, {RESCUE: sshd.ADDRESS, HOST: sshd.ADDRESS}, server.door) as ssh,
     ):
+        ssh.config_file.write_text(ssh.config_file.read_text().replace("User root", f"User {getpass.getuser()}"))
+        assert ssh.answer(RESCUE) is Answer.OURS  # an open connection to the rescue is none to the host
+        assert ssh.answer(HOST) is Answer.STRANGER
         with pytest.raises(PlaybookFailed):
             play(
                 Playbook(playbook, sshd.inventory(tmp_path, HOST, {}), ssh.config_file),
                 artifacts=tmp_path / "run",
                 emit=lambda event: None,
             )
-        assert server.asked == []
+        assert server.asked == ["true"]  # by which the rescue was known
+    assert not (tmp_path / "received").exists()
 
 
 def test_the_address_belongs_to_the_host_alone() -> None:
