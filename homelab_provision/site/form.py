@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def names(document: Document) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(groups), frozenset(hosts)
 
 
-_RANGE = re.compile(r"\[(\w+):(\w+)(?::(\d+))?\]")
+_RANGE = re.compile(r"\[([0-9]{1,9}|[A-Za-z]):([0-9]{1,9}|[A-Za-z])(?::([0-9]{1,9}))?\]")
 MOST_HOSTS = 4096
 
 
@@ -171,7 +172,8 @@ def written_out(pattern: str) -> list[str]:
         parts = [chr(code) for code in range(ord(first), ord(last) + 1, step)]
     else:
         return [pattern]
-    return [name for part in parts for name in written_out(pattern[: found.start()] + part + pattern[found.end() :])]
+    inner = (written_out(pattern[: found.start()] + part + pattern[found.end() :]) for part in parts)
+    return list(islice(chain.from_iterable(inner), MOST_HOSTS))
 
 
 def own_reading(document: Document, variables: Sequence[Document]) -> Inventory:

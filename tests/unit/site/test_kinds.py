@@ -10,6 +10,7 @@ import pytest
 
 from homelab_provision import paths
 from homelab_provision.site import SiteError, load_site
+from homelab_provision.site.form import MOST_HOSTS, written_out
 from homelab_provision.vault_format import seal
 from tests.unit.site.sites import HOSTS, MACHINES, problems_of
 
@@ -257,6 +258,12 @@ def test_a_mistake_of_a_range_is_shown_under_the_hosts_own_name() -> None:
     _, problems = read_hosts(HostSources(Path("/nowhere"), parse_document("hosts.yml", hosts), inventory_of(inventory)))
     (problem,) = problems
     assert (problem.path, problem.line) == ("hosts.web1", 8)
+
+
+def test_ranges_that_no_inventory_has_are_no_trouble() -> None:
+    assert written_out("web[²:3]") == ["web[²:3]"]
+    assert len(written_out("web[1:3000][1:3000][1:3000]")) == MOST_HOSTS
+    assert written_out("web[08:10:2].lan") == ["web08.lan", "web10.lan"]
 
 
 def test_an_ini_inventory_gets_a_word_on_how_to_convert(tmp_path: Path) -> None:
