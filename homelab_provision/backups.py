@@ -107,6 +107,7 @@ class Evidence:
     proof: BackupProof | None
     sizes: Mapping[str, int]
     known: frozenset[str] = frozenset()
+    broken: tuple[str, ...] = ()  # files of ours that cannot be understood, and could be the newest
 
 
 _T = TypeVar("_T", bound=_Told)
@@ -153,6 +154,7 @@ def plan_backups(
 def judge(evidence: Evidence, host: str, max_proof_age: timedelta, now: datetime) -> Iterator[str]:
     """Everything that speaks against restoring the newest backup of `host`."""
     record, proof = evidence.record, evidence.proof
+    yield from evidence.broken
     if record is None:
         yield "there is no backup"
         return
@@ -188,27 +190,33 @@ def _against_proof(
 
 
 def read_evidence(export: Export, role: str) -> Evidence:
-    """Read a role's records and its proof from the host's directory. Raises `UnreadableBackupsError`.
+    """Read a role's records and its proof from the host's directory. Raises `NfsError` where nobody can look.
 
     What has another name than a record's is somebody else's (a synchroniser's, a desktop's) and is passed over. One
-    that cannot be understood is named, unless a newer one is good: then nobody needs it.
+    that cannot be understood speaks against the backups, by its name, unless a newer one is good: then nobody needs it.
     """
     sizes = export.sizes()
     records = {name: _moment_of(name) for name in sizes if _moment_of(name) and _is_of(name, role)}
     read: list[Record] = []
+    broken: list[str] = []
     for name in sorted(records, key=records.__getitem__, reverse=True):
         try:
             read.append(_parse(export, name, sizes, Record))
-        except UnreadableBackupsError:
+        except UnreadableBackupsError as error:
             if not read:
-                raise
-    proof = f"{role}/{PROOF}"
-    return Evidence(
-        max(read, key=lambda record: record.finished, default=None),
-        _parse(export, proof, sizes, BackupProof) if proof in sizes else None,
-        sizes,
-        frozenset(record.label for record in read),
-    )
+                broken.append(_told(error))
+    proof = None
+    if (name := f"{role}/{PROOF}") in sizes:
+        try:
+            proof = _parse(export, name, sizes, BackupProof)
+        except UnreadableBackupsError as error:
+            broken.append(_told(error))
+    newest = max(read, key=lambda record: record.finished, default=None)
+    return Evidence(newest, proof, sizes, frozenset(record.label for record in read), tuple(broken))
+
+
+def _told(error: ProvisionError) -> str:
+    return "; ".join(filter(None, (error.message, error.evidence, error.hint)))
 
 
 def _is_of(name: str, role: str) -> bool:

@@ -60,10 +60,9 @@ class LazyGroup(click.Group):
             if not word.strip():
                 what = f"`{before}` was given an empty value" if before.startswith("-") else "an argument is empty"
                 raise click.UsageError(f"{what}; is a variable of your shell not set?", ctx)
-            if word.startswith("--") and word.endswith("=") and word.count("=") == 1:
-                raise click.UsageError(
-                    f"`{word[:-1]}` was given an empty value; is a variable of your shell not set?", ctx
-                )
+            name, equals, value = word.partition("=")
+            if name.startswith("--") and equals and not value.strip():
+                raise click.UsageError(f"`{name}` was given an empty value; is a variable of your shell not set?", ctx)
         return super().parse_args(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from homelab_provision.backups import Evidence, UnreadableBackupsError, ago, judge, plan_backups, read_evidence
+from homelab_provision.backups import Evidence, ago, judge, plan_backups, read_evidence
 from homelab_provision.errors import Refused
 from homelab_provision.nfs import Export, NfsError
 
@@ -215,8 +215,22 @@ def test_data_without_any_backup(nas: Nas | None, programs: dict[str, str], said
 
 
 def test_a_broken_record_is_not_taken_for_none() -> None:
-    with pytest.raises(UnreadableBackupsError):
-        read_evidence(good(**{"postgres/20261122-030000F.json": {"label": "x"}}), "postgres")
+    assert read_evidence(good(**{"postgres/20261122-030000F.json": {"label": "x"}}), "postgres").broken
+
+
+@pytest.mark.parametrize(
+    ("changed", "label"),
+    [
+        ({"postgres/proof.json": "{"}, "20261122-030000F"),
+        ({"postgres/20261122-030000F.json": "{"}, "20261120-030000F"),
+    ],
+)
+def test_who_accepts_a_torn_file_gets_the_newest_good_backup_and_not_an_empty_one(
+    changed: dict[str, Any], label: str
+) -> None:
+    planned, doubts = plan(good(**OLDER, **changed), accept=True)
+    assert [backup.label for backup in planned] == [label]
+    assert "cannot be understood" in doubts[0]
 
 
 def test_records_of_another_role_and_other_files_are_not_read() -> None:
