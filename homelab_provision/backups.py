@@ -27,6 +27,7 @@ from pydantic import (
 
 from homelab_provision.errors import ProvisionError, Refused
 from homelab_provision.nfs import Export
+from homelab_provision.signing import CLOCK_SKEW, Signer, digest, objection
 from homelab_provision.site.values import age_text
 
 PROOF = "proof.json"
@@ -34,8 +35,6 @@ PROOF = "proof.json"
 _RECORD = re.compile(r"(?P<full>\d{8}-\d{6})F(?:_(?P<own>\d{8}-\d{6})[DI])?\.json")
 # How many damaged files a message names.
 NAMED = 3
-# A clock may be ahead of another by so much; what comes from later was not written by a clock that is right.
-CLOCK_SKEW = timedelta(minutes=10)
 # A record names some ten thousand files on a large host; what is larger than this is none.
 MOST_BYTES = 32 * 2**20
 
@@ -87,6 +86,7 @@ class PlannedBackup(BaseModel):
     finished: datetime
     bytes: int
     proven: datetime | None
+    sha256: str | None = None  # of the record that was judged: the restore refuses another one
     proven_label: str | None = None  # an older backup, if that is the one that was restored and compared
 
     def line(self) -> str:
@@ -100,14 +100,23 @@ class PlannedBackup(BaseModel):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What lies on the NAS of one role's backups: the newest record and the proof, every file with its size, and the
-    records that are there by their labels."""
+    """What lies on the NAS of one role's backups: the records that can be understood by their labels, the proof, every
+    file with its size, and, as they lie there, the texts of the records and of the proof by their names."""
 
-    record: Record | None
+    role: str
+    records: Mapping[str, Record]
     proof: BackupProof | None
     sizes: Mapping[str, int]
-    known: frozenset[str] = frozenset()
+    texts: Mapping[str, str]
     broken: tuple[str, ...] = ()  # files of ours that cannot be understood, and could be the newest
+
+    @property
+    def newest(self) -> Record | None:
+        return max(self.records.values(), key=lambda record: record.finished, default=None)
+
+    def objection(self, name: str, host: str, moment: datetime, signers: Sequence[Signer]) -> str | None:
+        """What speaks against the signature of one of the role's files."""
+        return objection(self.texts[name], host, f"{self.role}/{name}", moment, signers)
 
 
 _T = TypeVar("_T", bound=_Told)
@@ -118,25 +127,28 @@ class UnreadableBackupsError(ProvisionError):
 
 
 def plan_backups(
-    host: str, programs: Mapping[str, str], export: Export | None, max_proof_age: timedelta, *, accept_unproven: bool
-) -> tuple[tuple[PlannedBackup, ...], tuple[str, ...]]:
+    host: str, programs: Mapping[str, str], export: Export | None, signers: Sequence[Signer],
+    max_proof_age: timedelta, *, accept_unproven: bool,
+) -> tuple[tuple[PlannedBackup, ...], tuple[str, ...]]:  # fmt: skip
     """What a rebuild of `host` will restore, and what speaks against trusting it.
 
-    `programs` maps each role that keeps data to the program that restores it ("" where none does). Raises `Refused`
-    for the first role with doubts, unless `accept_unproven`: then the doubts are returned, and data without any
-    readable backup begins empty.
+    `programs` maps each role that keeps data to the program that restores it ("" where none does); `signers` are the
+    keys that signed for the host, and when. Raises `Refused` for the first role with doubts, unless `accept_unproven`:
+    then the doubts are returned, and data without any readable backup begins empty.
     """
     planned: list[PlannedBackup] = []
     doubts: list[str] = []
     for role, program in programs.items():
         found = _look(host, role, program, export)
-        evidence = found if isinstance(found, Evidence) else Evidence(None, None, {})
-        against = [found] if isinstance(found, str) else list(judge(evidence, host, max_proof_age, datetime.now(UTC)))
+        if isinstance(found, str):
+            against, record = [found], None
+        else:
+            against, record = list(judge(found, host, signers, max_proof_age, datetime.now(UTC))), found.newest
         if against and not accept_unproven:
             raise _refusal(host, role, against, away=isinstance(found, str) and export is not None)
         doubts += [f"{role}: {text}" for text in against]
-        if record := evidence.record:
-            sound = evidence.proof if not against else None
+        if record and isinstance(found, Evidence):
+            sound = found.proof if not against else None
             planned.append(
                 PlannedBackup(
                     role=role,
@@ -144,6 +156,7 @@ def plan_backups(
                     label=record.label,
                     finished=record.finished,
                     bytes=record.bytes,
+                    sha256=digest(found.texts[_record_name(record.label)]),
                     proven=sound.proven if sound else None,
                     proven_label=sound.label if sound else None,
                 )
@@ -151,15 +164,19 @@ def plan_backups(
     return tuple(planned), tuple(doubts)
 
 
-def judge(evidence: Evidence, host: str, max_proof_age: timedelta, now: datetime) -> Iterator[str]:
+def judge(
+    evidence: Evidence, host: str, signers: Sequence[Signer], max_proof_age: timedelta, now: datetime
+) -> Iterator[str]:
     """Everything that speaks against restoring the newest backup of `host`."""
-    record, proof = evidence.record, evidence.proof
+    record, proof = evidence.newest, evidence.proof
     yield from evidence.broken
     if record is None:
         yield "there is no backup"
         return
     if record.host != host:
         yield f"the newest backup ({record.label}) is one of {record.host}, not of {host}"
+    if wrong := evidence.objection(_record_name(record.label), host, record.finished, signers):
+        yield f"the record of the newest backup ({record.label}) {wrong}"
     if record.finished > now + CLOCK_SKEW:
         yield f"the newest backup ({record.label}) says that it was made {ago(record.finished - now)} from now"
     damaged = [name for name, size in record.files.items() if evidence.sizes.get(name) != size]
@@ -170,6 +187,8 @@ def judge(evidence: Evidence, host: str, max_proof_age: timedelta, now: datetime
     if proof is None:
         yield "no backup was ever restored and compared"
     else:
+        if wrong := evidence.objection(PROOF, host, proof.proven, signers):
+            yield f"the proof (of backup {proof.label}) {wrong}"
         yield from _against_proof(proof, evidence, host, max_proof_age, now)
 
 
@@ -178,12 +197,15 @@ def _against_proof(
 ) -> Iterator[str]:
     if proof.host != host:
         yield f"the proof is one of {proof.host}, not of {host}"
-    if proof.label not in evidence.known:
+    of = evidence.records.get(proof.label)
+    if of is None:
         yield f"the proof is of a backup that is not there (any more): {proof.label}"
+    elif of.host != host:
+        yield f"the proof is of a backup ({of.label}) that is one of {of.host}, not of {host}"
+    elif proof.proven < of.finished:
+        yield f"the proof is older than the backup that it is of ({of.label})"
     if proof.proven > now + CLOCK_SKEW:
         yield f"the proof (of backup {proof.label}) says that it was made {ago(proof.proven - now)} from now"
-    if evidence.record and proof.label == evidence.record.label and proof.proven < evidence.record.finished:
-        yield f"the proof is older than the backup that it is of ({proof.label})"
     if now - proof.proven > max_proof_age:
         yield (f"the last proof is {ago(now - proof.proven)} old (of backup {proof.label}); "
                f"at most {age_text(max_proof_age)} are allowed (`max_proof_age`)")  # fmt: skip
@@ -197,26 +219,33 @@ def read_evidence(export: Export, role: str) -> Evidence:
     """
     sizes = export.sizes()
     records = {name: _moment_of(name) for name in sizes if _moment_of(name) and _is_of(name, role)}
-    read: list[Record] = []
+    read: dict[str, Record] = {}
+    texts: dict[str, str] = {}
     broken: list[str] = []
     for name in sorted(records, key=records.__getitem__, reverse=True):
         try:
-            read.append(_parse(export, name, sizes, Record))
+            record, text = _parse(export, name, sizes, Record)
         except UnreadableBackupsError as error:
             if not read:
                 broken.append(_told(error))
+            continue
+        read[record.label] = record
+        texts[_record_name(record.label)] = text
     proof = None
     if (name := f"{role}/{PROOF}") in sizes:
         try:
-            proof = _parse(export, name, sizes, BackupProof)
+            proof, texts[PROOF] = _parse(export, name, sizes, BackupProof)
         except UnreadableBackupsError as error:
             broken.append(_told(error))
-    newest = max(read, key=lambda record: record.finished, default=None)
-    return Evidence(newest, proof, sizes, frozenset(record.label for record in read), tuple(broken))
+    return Evidence(role, read, proof, sizes, texts, tuple(broken))
 
 
 def _told(error: ProvisionError) -> str:
     return "; ".join(filter(None, (error.message, error.evidence, error.hint)))
+
+
+def _record_name(label: str) -> str:
+    return f"{label}.json"
 
 
 def _is_of(name: str, role: str) -> bool:
@@ -229,20 +258,21 @@ def _moment_of(name: str) -> str:
     return (found["own"] or found["full"]) if found else ""
 
 
-def _parse(export: Export, name: str, sizes: Mapping[str, int], model: type[_T]) -> _T:
-    """One file of the records, as what it has to be."""
+def _parse(export: Export, name: str, sizes: Mapping[str, int], model: type[_T]) -> tuple[_T, str]:
+    """One file of the records, as what it has to be, and its text."""
     where = f"{export}/{name}"
     hint = "look at the file on the NAS; if it is of no use, remove it: the backups themselves lie elsewhere"
     if sizes[name] > MOST_BYTES:
         raise UnreadableBackupsError(f"{where} has {sizes[name]} bytes: that is no record", hint=hint)
     try:
-        found = model.model_validate_json(export.read(name))
+        text = export.read(name)
+        found = model.model_validate_json(text)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors()[:NAMED])
         raise UnreadableBackupsError(f"{where} cannot be understood", evidence=wrong, hint=hint) from None
-    if isinstance(found, Record) and f"{found.label}.json" != PurePosixPath(name).name:
+    if isinstance(found, Record) and _record_name(found.label) != PurePosixPath(name).name:
         raise UnreadableBackupsError(f"{where} is a record of another backup, {found.label}", hint=hint)
-    return found
+    return found, text
 
 
 def ago(age: timedelta) -> str:

@@ -14,12 +14,13 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
 from homelab_provision.certificates import Certificate, Named, fits, issue, new_authority, permits, renewed
 from homelab_provision.errors import UsageError
+from homelab_provision.signing import Signer
 from homelab_provision.site import Host, Site
 from homelab_provision.vault import SITE, Vault
 from homelab_provision.vault_values import SECRETS
@@ -28,6 +29,9 @@ from homelab_provision.vault_values import SECRETS
 SECRET_PREFIX = "secret_"
 # In a file of the vault: fingerprint of a key that was replaced → the day on which it was (UTC), as JSON.
 RETIRED = "retired_keys"
+# In a host's file of the vault: since when its key signs (ISO 8601), and those that signed before it, as JSON.
+SIGNING_SINCE = "signing_since"
+SIGNERS = "signers"
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,16 @@ class SiteIdentity:
 
 @dataclass(frozen=True)
 class HostIdentity:
-    """What makes a machine this host: its SSH host key, its certificate, its machine-id (32 hexadecimal digits)."""
+    """What makes a machine this host: its SSH host key, its certificate, its machine-id (32 hexadecimal digits).
+
+    `signing` signs the records of its backups; `signers` are that key and all before it, each with its time.
+    """
 
     host_key: KeyPair
     certificate: Certificate
     machine_id: str
+    signing: KeyPair
+    signers: tuple[Signer, ...]
     retired: Mapping[str, str] = field(default_factory=dict)
     """Fingerprints of SSH host keys that this host had before its identity was rotated → when."""
 
@@ -131,11 +140,21 @@ def rotate(vault: Vault, host: Host) -> str:
             f"`{host.name}` has no identity yet that could be rotated", hint="it is made at the host's first rebuild"
         )
     retired = _retire(values, "host_key")
+    _close_signer(values)
     for make in _makers_of_a_host().values():
         values |= make()
     values |= _kept("tls", issue(_certificate(stored[SITE], "authority"), host.name, host.address))
     vault.write(host.name, values)
     return retired
+
+
+def renew_signing(vault: Vault, host: str, identity: HostIdentity) -> HostIdentity:
+    """Give a host whose disk is being written a new key for its records: the one on the old disk counts no more."""
+    values = vault.read([host])[host]
+    _close_signer(values)
+    values |= _new_signing()
+    vault.write(host, values)
+    return replace(identity, signing=_pair(values, "signing"), signers=_signers(values))
 
 
 def rotate_authority(vault: Vault, site: str, all_hosts: Iterable[Host]) -> None:
@@ -186,12 +205,74 @@ def _complete(values: dict[str, str], makers: Mapping[str, Callable[[], dict[str
 def _makers_of_a_host() -> dict[str, Callable[[], dict[str, str]]]:
     return {
         "host_key_private": partial(_new_key, "host_key"),
+        "signing_private": _new_signing,
         "machine_id": lambda: {"machine_id": secrets.token_hex(16)},
     }
 
 
 def _host(values: Mapping[str, str]) -> HostIdentity:
-    return HostIdentity(_pair(values, "host_key"), _certificate(values, "tls"), values["machine_id"], _retired(values))
+    return HostIdentity(
+        _pair(values, "host_key"),
+        _certificate(values, "tls"),
+        values["machine_id"],
+        _pair(values, "signing"),
+        _signers(values),
+        _retired(values),
+    )
+
+
+def _new_signing() -> dict[str, str]:
+    return _new_key("signing") | {SIGNING_SINCE: _now()}
+
+
+def _close_signer(values: dict[str, str]) -> None:
+    """From now on the key that signs counts for the past alone."""
+    if "signing_public" in values:
+        ended = {"public": values["signing_public"], "after": values.get(SIGNING_SINCE), "before": _now()}
+        values[SIGNERS] = json.dumps([*_closed(values), ended])
+
+
+def _signers(values: Mapping[str, str]) -> tuple[Signer, ...]:
+    """Every key that signed for a host, the one that does now last. Raises UsageError."""
+    told = [*_closed(values), {"public": values["signing_public"], "after": values.get(SIGNING_SINCE), "before": None}]
+    try:
+        return tuple(_signer(each) for each in told)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise _no_signers() from None
+
+
+def _signer(told: Mapping[str, str | None]) -> Signer:
+    kind, key = str(told["public"]).split()[:2]
+    before = told["before"]
+    return Signer(f"{kind} {key}", _moment(told["after"]), _moment(before) if before else None)
+
+
+def _closed(values: Mapping[str, str]) -> list[dict[str, str | None]]:
+    try:
+        found = json.loads(values.get(SIGNERS, "[]"))
+    except ValueError:
+        raise _no_signers() from None
+    if not isinstance(found, list):
+        raise _no_signers()
+    return found
+
+
+def _no_signers() -> UsageError:
+    return UsageError(
+        f"`{SIGNERS}` or `{SIGNING_SINCE}` in a host's file of the vault is not what was written there",
+        hint="bring the file back from git or a backup; without it no record of that host's backups can be believed",
+    )
+
+
+def _moment(text: str | None) -> datetime:
+    moment = datetime.fromisoformat(text or "")
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _named(hosts: Iterable[Host]) -> list[Named]:

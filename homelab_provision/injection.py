@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 
 from homelab_provision import paths
 from homelab_provision.identity import HostIdentity, SiteIdentity
+from homelab_provision.signing import KEY_FILE
 from homelab_provision.site import Host, Site
 
 RELEASE = "etc/homelab-provision/release.json"
@@ -42,6 +43,7 @@ def files(
         f"{TLS}/ca.crt": File(site.authority.certificate),
         f"{TLS}/host.crt": File(identity.certificate.certificate),
         f"{TLS}/host.key": File(identity.certificate.private, 0o600),
+        KEY_FILE.removeprefix("/"): File(identity.signing.private, 0o600),
         RELEASE: File(json.dumps(dict(release), indent=2, sort_keys=True) + "\n"),
     }
     if network := network_variables(host, mac):

@@ -15,6 +15,7 @@ PAIRS = {
     "controller": "public",
     "rescue": "public",
     "host_key": "public",
+    "signing": "public",
     "authority": "certificate",
     "tls": "certificate",
 }

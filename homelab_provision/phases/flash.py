@@ -12,6 +12,7 @@ from typing import Any
 from homelab_provision.choice import Target
 from homelab_provision.errors import ProvisionError, Refused
 from homelab_provision.events import Notice, Progress, Proof, step
+from homelab_provision.identity import renew_signing
 from homelab_provision.image.layout import KeptData, Layout, kept_data, plan_layout
 from homelab_provision.image.os_image import Image, load_image
 from homelab_provision.injection import File, archive, files
@@ -132,7 +133,7 @@ def _identity(rebuild: Rebuild, image: Image) -> Mapping[str, Any]:
     }
     return files(
         rebuild.host,
-        rebuild.identities.hosts[rebuild.plan.host],
+        renew_signing(rebuild.vault, rebuild.plan.host, rebuild.identities.hosts[rebuild.plan.host]),
         rebuild.identities.site,
         mac=rebuild.machine.passport.macs[0],
         release=release,

@@ -100,7 +100,8 @@ def _backups(inspection: Inspection) -> tuple[tuple[PlannedBackup, ...], tuple[s
     export = Export(str(backup.server), f"{backup.export}/{host.name}", door) if backup else None
     with step(inspection.emit, "prove the backup"):
         planned, doubts = plan_backups(
-            host.name, programs, export, backup.max_proof_age if backup else timedelta(0),
+            host.name, programs, export, inspection.identities.hosts[host.name].signers,
+            backup.max_proof_age if backup else timedelta(0),
             accept_unproven=request.accept_unproven_backup,
         )  # fmt: skip
     for doubt in doubts:

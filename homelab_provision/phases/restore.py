@@ -15,7 +15,8 @@ def run(rebuild: Rebuild) -> Proof:
     results = restored(rebuild.run)
     for backup in rebuild.plan.backups:
         if backup.role not in results:
-            words = ("restore", "--label", backup.label)
+            judged = ("--record", backup.sha256) if backup.sha256 else ()
+            words = ("restore", "--label", backup.label, *judged)
             results[backup.role] = run_program(
                 rebuild.ssh, rebuild.plan.host, backup.program, *words, emit=rebuild.emit
             )

@@ -65,6 +65,37 @@ def test_what_an_older_vault_lacks_is_added_and_the_rest_stays(lab_vault: Vault)
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize("how", ["flash", "rotate"])
+def test_a_key_that_signed_is_kept_for_its_time_alone(lab_vault: Vault, how: str) -> None:
+    before = identity.load(lab_vault, "lab", HOST).hosts["db-wyse"]
+    if how == "flash":
+        renewed = identity.renew_signing(lab_vault, "db-wyse", before)
+        assert (renewed.host_key, renewed.machine_id) == (before.host_key, before.machine_id)
+    else:
+        identity.rotate(lab_vault, HOST)
+    after = identity.load(lab_vault, "lab", HOST).hosts["db-wyse"]
+    old, new = after.signers
+    assert after.signing != before.signing
+    assert (old.public, new.public) == (before.signing.public, after.signing.public)
+    assert old.before is not None
+    assert new.before is None
+
+
+@pytest.mark.negative
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    "broken",
+    [{"signers": "{"}, {"signers": "{}"}, {"signers": "[1]"}, {"signers": '[{"public": "x"}]'},
+     {"signing_since": "yesterday"}, {"signing_since": "2026-11-22T03:00:00"}],
+)  # fmt: skip
+def test_damaged_signers_are_named(lab_vault: Vault, broken: dict[str, str]) -> None:
+    identity.load(lab_vault, "lab", HOST)
+    lab_vault.write("db-wyse", lab_vault.read(["db-wyse"])["db-wyse"] | broken)
+    with pytest.raises(UsageError, match="signers"):
+        identity.load(lab_vault, "lab", HOST)
+
+
+@pytest.mark.processes
 def test_a_rotated_host_has_nothing_in_common_with_the_one_that_was_stolen(lab_vault: Vault) -> None:
     before = identity.load(lab_vault, "lab", HOST)
     old = before.hosts["db-wyse"]
@@ -174,8 +205,9 @@ HOST = Host(
     provisioned=True,
 )
 WHO = HostIdentity(
-    KeyPair("ssh-ed25519 AAAA", "-----PRIVATE-----"), Certificate("-----CERT-----", "-----KEY-----"), "01ab" * 8
-)
+    KeyPair("ssh-ed25519 AAAA", "-----PRIVATE-----"), Certificate("-----CERT-----", "-----KEY-----"), "01ab" * 8,
+    KeyPair("ssh-ed25519 EEEE", "-----SIGNING-----"), (),
+)  # fmt: skip
 WHERE = SiteIdentity(KeyPair("ssh-ed25519 CCCC", ""), KeyPair("ssh-ed25519 DDDD", ""), Certificate("-----CA-----", ""))
 
 
@@ -186,6 +218,8 @@ def test_injected_files_make_the_host(tmp_path: Path) -> None:
         owners = {(member.uid, member.gid) for member in tar}
     assert modes["etc/ssh/ssh_host_ed25519_key"] == 0o600
     assert modes["etc/homelab-provision/tls/host.key"] == 0o600
+    assert modes["etc/homelab-provision/signing-key"] == 0o600
+    assert made["etc/homelab-provision/signing-key"].text == "-----SIGNING-----"
     assert made["etc/homelab-provision/tls/ca.crt"].text == "-----CA-----"
     assert made["root/.ssh/authorized_keys"].text.startswith("ssh-ed25519 CCCC ")
     assert modes["root/.ssh"] == 0o700

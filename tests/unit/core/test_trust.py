@@ -47,7 +47,8 @@ def key(name: str) -> KeyPair:
 def identities() -> Identities:
     nothing = Certificate("", "")
     return Identities(
-        SiteIdentity(key("controller"), key("rescue"), nothing), {HOST: HostIdentity(key("host"), nothing, "0" * 32)}
+        SiteIdentity(key("controller"), key("rescue"), nothing),
+        {HOST: HostIdentity(key("host"), nothing, "0" * 32, key("signing"), ())},
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from homelab_provision.backups import Evidence, ago, judge, plan_backups, read_evidence
 from homelab_provision.errors import Refused
 from homelab_provision.nfs import Export, NfsError
+from tests.unit.data.signers import SIGNERS, sealed
 
 NOW = datetime.now(UTC)
 WEEK = timedelta(days=7)
@@ -52,7 +52,7 @@ class Nas(Export):
 
     def read(self, name: str) -> str:
         body = self.files[name]  # type: ignore[attr-defined]
-        return body if isinstance(body, str) else json.dumps(body)
+        return body if isinstance(body, str) else sealed(name, body)
 
 
 def good(**changed: Any) -> Nas:
@@ -66,7 +66,7 @@ def good(**changed: Any) -> Nas:
 
 
 def plan(nas: Export | None, *, accept: bool = False, programs: dict[str, str] = PROGRAM) -> Any:
-    return plan_backups("db-wyse", programs, nas, WEEK, accept_unproven=accept)
+    return plan_backups("db-wyse", programs, nas, SIGNERS, WEEK, accept_unproven=accept)
 
 
 def test_a_whole_and_proven_backup_is_planned() -> None:
@@ -176,7 +176,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
 def test_many_damaged_files_are_counted() -> None:
     evidence = read_evidence(good(**{"postgres/20261122-030000F.json": record(files={str(n): 1 for n in range(9)})}),
                              "postgres")  # fmt: skip
-    (said,) = judge(evidence, "db-wyse", WEEK, NOW)
+    (said,) = judge(evidence, "db-wyse", SIGNERS, WEEK, NOW)
     assert "0 is missing, 1 is missing, 2 is missing and 6 more" in said
 
 

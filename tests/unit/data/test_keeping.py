@@ -18,6 +18,7 @@ from homelab_provision.events import PhaseFinished, RunFinished, RunResult, disc
 from homelab_provision.site import Backup, Host
 
 PROGRAM = "/usr/local/sbin/homelab-postgres"
+KEY = ("db-wyse", "key of db-wyse")
 BACKUP = Backup(server=IPv4Address("192.168.50.20"), export="/srv/backup")
 
 
@@ -30,9 +31,13 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]
              for name in groups}  # fmt: skip
     calls: list[tuple[str, ...]] = []
 
+    keys = {name: SimpleNamespace(signing=SimpleNamespace(private=f"key of {name}")) for name in groups}
+
     @contextmanager
     def session(site: Path, names: list[str]) -> Iterator[Any]:
-        yield SimpleNamespace(site=SimpleNamespace(host=hosts.__getitem__), ssh=None)
+        yield SimpleNamespace(
+            site=SimpleNamespace(host=hosts.__getitem__), ssh=None, identities=SimpleNamespace(hosts=keys)
+        )
 
     def run_program(ssh: Any, host: str, program: str, *words: str, emit: Any) -> dict[str, Any]:
         calls.append((host, program, *words))
@@ -44,6 +49,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]
 
     monkeypatch.setattr(keeping, "session", session)
     monkeypatch.setattr(keeping, "run_program", run_program)
+    monkeypatch.setattr(keeping, "bring_key", lambda ssh, host, private: calls.append((host, private)))
     return calls
 
 
@@ -55,7 +61,7 @@ def result() -> Any:
 
 def test_a_backup_that_is_proven_is_a_proven_run(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
     told = keeping.back_up(tmp_path, "db-wyse", "full", prove=True, emit=discard)
-    assert ran == [("db-wyse", PROGRAM, "backup", "--type", "full"), ("db-wyse", PROGRAM, "prove")]
+    assert ran == [KEY, ("db-wyse", PROGRAM, "backup", "--type", "full"), ("db-wyse", PROGRAM, "prove")]
     assert told["postgres"] == {"label": "x", "facts": {"large": True}, "backup": True, "prove": True}
     assert result() is RunResult.PROVEN
     finished = [event for event in runs.load("latest").events() if isinstance(event, PhaseFinished)]
@@ -66,7 +72,7 @@ def test_a_backup_that_is_proven_is_a_proven_run(ran: list[tuple[str, ...]], tmp
 
 def test_a_backup_alone_proves_nothing(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
     keeping.back_up(tmp_path, "db-wyse", None, prove=False, emit=discard)
-    assert ran == [("db-wyse", PROGRAM, "backup")]
+    assert ran == [KEY, ("db-wyse", PROGRAM, "backup")]
     assert result() is RunResult.DONE
 
 

@@ -19,7 +19,7 @@ from homelab_provision.phases import restore, verify
 from homelab_provision.runs import Request
 
 BACKUP = PlannedBackup(role="postgres", program="homelab-postgres", label="20261123-030000F",
-                       finished=datetime.now(UTC), bytes=1, proven=None)  # fmt: skip
+                       finished=datetime.now(UTC), bytes=1, proven=None, sha256="0a" * 32)  # fmt: skip
 FACTS: dict[str, Any] = {"databases": {"spans": {}}}
 
 
@@ -54,7 +54,7 @@ class Host:
 def test_the_planned_backup_is_restored_and_the_roles_settle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host: Any = Host(tmp_path, monkeypatch)
     proof = restore.run(host)
-    assert host.asked == [(("restore", "--label", BACKUP.label), None)]
+    assert host.asked == [(("restore", "--label", BACKUP.label, "--record", BACKUP.sha256), None)]
     assert host.played == 1
     assert proof == {"data": "restored", "restored": {"postgres": {"label": BACKUP.label, "rows": 3}}}
 

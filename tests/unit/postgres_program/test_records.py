@@ -103,6 +103,16 @@ def test_a_broken_record_that_is_the_newest_is_named(tmp_path: Path, text: str) 
         records.load_all(tmp_path)
 
 
+@pytest.mark.negative
+def test_only_the_record_that_was_judged_is_used(tmp_path: Path) -> None:
+    records.save(tmp_path, f"{FULL}.json", records.render(EARLY))
+    judged = {FULL: part("signing").digest(records.render(EARLY))}
+    assert records.load_all(tmp_path, judged) == [EARLY]
+    records.save(tmp_path, f"{FULL}.json", records.render(dataclasses.replace(EARLY, bytes=2)))
+    with pytest.raises(Trouble, match="is not the record that was judged"):
+        records.load_all(tmp_path, judged)
+
+
 def test_no_records_are_no_error(tmp_path: Path) -> None:
     assert records.load_all(tmp_path / "nothing") == []
 

@@ -69,7 +69,7 @@ def _run(words: argparse.Namespace, setup: Setup) -> dict[str, object]:
         case "facts":
             door = Service(setup).door()
             return compare(door, words.against) if words.against else {"facts": take(door)}
-    request = Request(words.to, words.label)
+    request = Request(words.to, words.label, words.record)
     return extract(setup, words.database, request) if words.database else restore(setup, request)
 
 
@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--to", type=_moment, metavar="TIME", help="as it was then (ISO 8601, local or with an offset)")
     one.add_argument("--database", metavar="NAME", help="this database only; the others are left alone")
     one.add_argument("--label", help="begin with this backup instead of the newest that will do")
+    one.add_argument("--record", metavar="SHA256", help="refuse if the record of --label is another file than this")
     jobs.add_parser("prove", help="restore the newest backup aside, compare, and write a proof")
     one = jobs.add_parser("facts", help="count and sum up what is in the cluster now")
     one.add_argument("--against", type=_facts, metavar="-", help="compare with the facts (JSON) on standard input")

@@ -9,7 +9,7 @@ from . import facts, report, share
 from .config import Setup, backups_of
 from .moment import now, read, write
 from .pgbackrest_info import Backup
-from .records import Record, drop_expired, needed_files, render, save
+from .records import Record, drop_expired, needed_files, save_record
 from .replay import await_archived
 from .repository import Repository
 from .service import Service
@@ -51,7 +51,7 @@ def backup(setup: Setup, kind: str) -> dict[str, object]:
         setup.host, made.label, made.type, write(started), write(read(at["moment"])), point, at["lsn"],
         int(at["timeline"], 16), cluster["system_id"], cluster["bytes"], found,
     )  # fmt: skip
-    save(folder, f"{made.label}.json", render(_with_files(repository, record, cluster["segment_size"])))
+    save_record(folder, _with_files(repository, record, cluster["segment_size"]))
     report.step("let go of what is too old")
     repository.expire()
     drop_expired(folder, repository.info().labels, made.label)

@@ -15,6 +15,7 @@ from typing import Any
 from .moment import read, write
 from .pgbackrest_info import Backup, Listed, history_files, segments
 from .share import bounded
+from .signing import digest, signed
 from .trouble import Trouble
 from .wal import parse_lsn, segment_before, segment_name, segment_number
 
@@ -73,16 +74,18 @@ def render(record: Record) -> str:
     return json.dumps(asdict(record), indent=1, sort_keys=True) + "\n"
 
 
-def load_all(folder: Path) -> list[Record]:
+def load_all(folder: Path, judged: Mapping[str, str] | None = None) -> list[Record]:
     """All records, oldest first. What is none by its name is somebody else's (a desktop's, a synchroniser's).
 
-    Raises `Trouble` that names a record which cannot be understood, unless a newer one is good.
+    Raises `Trouble` that names a record which cannot be understood, unless a newer one is good. `judged`: label →
+    SHA-256 of the file that somebody else has looked at; another file under that name is refused.
     """
 
     def texts() -> dict[str, str]:
         try:
             ours = [each for each in sorted(folder.iterdir()) if OF_A_BACKUP.fullmatch(each.name) and each.is_file()]
-            return {each.name: each.read_text(errors="replace") for each in ours if each.stat().st_size <= MOST_BYTES}
+            return {each.name: each.read_bytes().decode(errors="replace") for each in ours
+                    if each.stat().st_size <= MOST_BYTES}  # fmt: skip
         except FileNotFoundError:
             return {}
 
@@ -90,6 +93,12 @@ def load_all(folder: Path) -> list[Record]:
         found = bounded(texts)
     except OSError as error:
         raise Trouble(f"cannot read the records in {folder}: {error.strerror}", "look at the share") from None
+    for label, wanted in (judged or {}).items():
+        if f"{label}.json" in found and digest(found[f"{label}.json"]) != wanted:
+            raise Trouble(
+                f"{folder / label}.json is not the record that was judged: it was changed since",
+                "see who writes to the share; then run the rebuild anew, so that the backup is judged again",
+            )
     records: list[Record] = []
     for name in sorted(found, key=_moment_of, reverse=True):
         try:
@@ -127,6 +136,17 @@ def save(folder: Path, name: str, text: str) -> None:
     except OSError as error:
         hint = "look at the share and its free space"
         raise Trouble(f"cannot write {folder / name}: {error.strerror}", hint) from None
+
+
+def save_record(folder: Path, record: Record) -> None:
+    """Write a record, signed; one that cannot be signed is still better than none, and raises `Trouble`."""
+    name, body = f"{record.label}.json", render(record)
+    try:
+        text = signed(record.host, name, body)
+    except Trouble:
+        save(folder, name, body)
+        raise
+    save(folder, name, text)
 
 
 def drop_expired(folder: Path, labels: Iterable[str], made: str) -> None:
@@ -206,4 +226,4 @@ def write_proof(folder: Path, record: Record, proven: datetime, seconds: float, 
         "format": FORMAT, "host": record.host, "label": record.label, "proven": write(proven),
         "seconds": round(seconds, 1), **sums,
     }  # fmt: skip
-    save(folder, PROOF, json.dumps(proof, indent=1, sort_keys=True) + "\n")
+    save(folder, PROOF, signed(record.host, PROOF, json.dumps(proof, indent=1, sort_keys=True) + "\n"))

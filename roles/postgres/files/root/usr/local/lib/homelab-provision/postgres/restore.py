@@ -28,7 +28,7 @@ def restore(setup: Setup, request: Request) -> dict[str, object]:
     service, swap = Service(setup), Swap(setup)
     share.require(setup)
     make(setup.data.parent)
-    asked = {"to": write(request.to) if request.to else None, "label": request.label}
+    asked = {"to": write(request.to) if request.to else None, "label": request.label, "record": request.record}
     with Halt(service, swap) as halt:
         note = swap.read()
         # Whoever runs may have been written to: what was ready before that is not the newest any more.

@@ -17,10 +17,14 @@ from .wal import Branch, last_segment, lies_on, lineage, parse_lsn, timeline_at
 
 @dataclass(frozen=True)
 class Request:
-    """What to restore: up to when (None: everything), and from which backup (None: the newest that will do)."""
+    """What to restore: up to when (None: everything), and from which backup (None: the newest that will do).
+
+    `record`: the SHA-256 that the record of the backup `label` has to have, if somebody has judged it before.
+    """
 
     to: datetime | None = None
     label: str | None = None
+    record: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ def select(setup: Setup, repository: Repository, request: Request) -> Source:
     _, folder = backups_of(setup)
     stanza = repository.info()
     backups = {backup.label: backup for backup in stanza.backups}
-    records = [record for record in load_all(folder) if record.label in backups]
+    judged = {request.label: request.record} if request.label and request.record else {}
+    records = [record for record in load_all(folder, judged) if record.label in backups]
     # Which cluster, if the repository has known several: that of the backup named, or of the newest early enough.
     first = choose(records, request.label, request.to)
     archive = read_archive(repository, stanza, int(first.system_id))

@@ -1,0 +1,96 @@
+"""Who signed a record: the right host at the right time is believed, nobody else. All signatures are OpenSSH's own."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from homelab_provision.backups import plan_backups
+from homelab_provision.errors import Refused
+from homelab_provision.signing import digest, objection
+from tests.unit.data.signers import HOST, NOW, SIGNERS, body_of, program, sealed, signature
+from tests.unit.data.test_backups import PROGRAM, WEEK, good, proof, record
+
+LABEL = "20261122-030000F"
+NAME = f"postgres/{LABEL}.json"
+RIGHT = sealed(NAME, record())
+
+
+def against(text: str, name: str = NAME, moment: datetime = NOW) -> str | None:
+    return objection(text, HOST, name, moment, SIGNERS)
+
+
+def test_the_hosts_own_key_is_believed() -> None:
+    assert against(RIGHT) is None
+
+
+def test_what_the_old_box_signed_in_its_time_is_believed_by_the_new_one() -> None:
+    assert against(sealed(NAME, record(), by="old"), moment=NOW - timedelta(days=31)) is None
+
+
+def test_a_clock_that_is_a_little_off_harms_nothing() -> None:
+    assert against(RIGHT, moment=NOW - timedelta(days=30, minutes=9)) is None
+    assert against(RIGHT, moment=NOW - timedelta(days=30, minutes=11)) is not None
+
+
+def changed(text: str) -> str:
+    return text.replace('"bytes": 1000000000', '"bytes": 1000000001')
+
+
+WRONG = {
+    "one byte": (changed(RIGHT), "was changed after it was signed"),
+    "one blank": (RIGHT.replace(": 512", ":  512"), "was changed after it was signed"),
+    "another host's key": (sealed(NAME, record(), by="site-wyse"), "a key that was not db-wyse's at that time"),
+    "a key that was retired": (sealed(NAME, record(), by="old"), "a key that was not db-wyse's at that time"),
+    "said of another host": (sealed(NAME, record(), host="site-wyse"), "was not signed as"),
+    "signed as another file": (sealed("postgres/proof.json", record()), "was not signed as"),
+    "signed for something else": (sealed(NAME, record(), namespace="file"), "was not signed as"),
+    "not signed": (body_of(record()), "is not signed"),
+    "cut short": (RIGHT[: RIGHT.rindex("-----END")] + '"\n}\n', "was changed after it was signed"),
+    "empty": (str(program.embed(body_of(record()), "")), "was changed after it was signed"),
+    "no signature": (str(program.embed(body_of(record()), "<b>")), "cut short or damaged"),
+    "something behind it": (RIGHT.removesuffix("}\n") + ' , "bytes": 1}\n', "cut short or damaged"),
+    "two of them": (str(program.embed(RIGHT, signature("x"))), "was changed after it was signed"),
+}
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize("wrong", WRONG)
+def test_whatever_else_is_refused(wrong: str) -> None:
+    text, said = WRONG[wrong]
+    assert text != RIGHT
+    assert said in (against(text) or "")
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0900-01-01T00:00:00Z"])
+def test_a_time_at_which_no_key_counted(moment: str) -> None:
+    said = against(sealed(NAME, record(), by="old"), moment=datetime.fromisoformat(moment))
+    assert said == "was signed with a key that was not db-wyse's at that time"
+
+
+def plan(accept: bool = False, **files: Any) -> Any:
+    return plan_backups(HOST, PROGRAM, good(**files), SIGNERS, WEEK, accept_unproven=accept)
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize(("name", "document"), [(NAME, record()), ("postgres/proof.json", proof())])
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("unsigned", "is not signed"), ("site-wyse", "was not db-wyse's"), ("old", "was not db-wyse's")],
+)
+def test_no_disk_is_wiped_for_it(name: str, document: dict[str, Any], how: str, said: str) -> None:
+    text = body_of(document) if how == "unsigned" else sealed(name, document, by=how)
+    with pytest.raises(Refused) as refused:
+        plan(**{name: text})
+    assert said in (refused.value.evidence or "")
+    assert "provision backup db-wyse --prove" in (refused.value.hint or "")
+    _, (doubt,) = plan(accept=True, **{name: text})
+    assert said in doubt
+
+
+def test_the_plan_names_the_very_record_that_was_judged() -> None:
+    (backup,), _ = plan(**{NAME: RIGHT})
+    assert backup.sha256 == digest(RIGHT)
