@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Emit, Notice, Outcome, Progress, StepFinished, StepStarted
 from homelab_provision.runs import Run
+from homelab_provision.signing import KEY_FILE
 from homelab_provision.ssh import Ssh
 
 # Longer than any restore; a program watches its own progress and gives up by itself.
@@ -70,6 +71,13 @@ def _written(run: Run) -> str | None:
     """When the run last wrote the disk."""
     flash = run.proven().get("flash")
     return flash.at.isoformat() if flash else None
+
+
+def bring_key(ssh: Ssh, host: str, private: str) -> None:
+    """Give a host the key that signs its records: one that was installed before there was any has none yet."""
+    new = f"{KEY_FILE}.new"
+    script = f"umask 077 && cat >{new} && sync {new} && mv -f {new} {KEY_FILE}"
+    ssh.run(host, "sh", "-c", script, input=private, deadline=60)
 
 
 class _Listener:

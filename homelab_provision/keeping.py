@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from homelab_provision.data import run_program
+from homelab_provision.data import bring_key, run_program
 from homelab_provision.errors import UsageError
 from homelab_provision.events import Emit
 from homelab_provision.phases import Phase
@@ -14,9 +14,7 @@ from homelab_provision.recording import recorded
 from homelab_provision.roles import programs_of, roles_of
 from homelab_provision.runs import Request
 from homelab_provision.session import session
-from homelab_provision.signing import KEY_FILE
 from homelab_provision.site import Host
-from homelab_provision.ssh import Ssh
 
 Results = dict[str, dict[str, Any]]
 
@@ -63,13 +61,6 @@ def _run(site_dir: Path, name: str, phase: Phase, orders: Sequence[Sequence[str]
             recording.leave({role: {key: value for key, value in result.items() if key not in ("facts", "files")}
                              for role, result in results.items()})  # fmt: skip
             return results
-
-
-def bring_key(ssh: Ssh, host: str, private: str) -> None:
-    """Give a host the key that signs its records: one that was installed before there was any has none yet."""
-    new = f"{KEY_FILE}.new"
-    script = f"umask 077 && cat >{new} && sync {new} && mv -f {new} {KEY_FILE}"
-    ssh.run(host, "sh", "-c", script, input=private, deadline=60)
 
 
 def _programs(host: Host) -> dict[str, str]:

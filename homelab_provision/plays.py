@@ -9,13 +9,14 @@ from typing import Any
 
 from homelab_provision import paths
 from homelab_provision.ansible import Playbook, Recap, play
+from homelab_provision.data import bring_key
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Emit, Event, Said
 from homelab_provision.image.mirror import find_mirror
 from homelab_provision.injection import mac_of
 from homelab_provision.phases import Phase
 from homelab_provision.recording import recorded
-from homelab_provision.roles import roles_of
+from homelab_provision.roles import programs_of, roles_of
 from homelab_provision.runs import Request, Run
 from homelab_provision.session import Session, session
 from homelab_provision.ssh import Answer
@@ -62,6 +63,8 @@ def run_playbook(command: str, site_dir: Path, playbook: Path, order: Order, *, 
                 recording.tell(event)
 
             recap = _play(opened, playbook, names, recording.run.folder("ansible"), tell, order)
+            if command == "apply" and not order.check:
+                _bring_keys(opened)
             recording.leave(recap.proof())
     return Played(recording.run, recap, tuple(said))
 
@@ -99,6 +102,13 @@ def _require_ours(opened: Session, host: str) -> None:
     }  # fmt: skip
     message, hint = reasons[answer]
     raise ProvisionError(message, hint=hint)
+
+
+def _bring_keys(opened: Session) -> None:
+    """Give the key that signs records to hosts whose data is backed up: one installed before there was any has none."""
+    for host in opened.hosts:
+        if any(programs_of(roles_of(host)).values()):
+            bring_key(opened.ssh, host.name, opened.identities.hosts[host.name].signing.private)
 
 
 def _play(opened: Session, playbook: Path, names: Sequence[str], artifacts: Path, tell: Emit, order: Order) -> Recap:

@@ -70,18 +70,18 @@ def objection(text: str, host: str, name: str, moment: datetime, signers: Iterab
         signature, allowed = Path(folder, "signature"), Path(folder, "allowed_signers")
         signature.write_text(found["signature"].replace("\\n", "\n"))
         allowed.write_text(allowed_signers(host, signers))
-        words = ["-n", NAMESPACE, "-s", signature]
-        if not _agrees(["-Y", "check-novalidate", *words], said):
+        what = ("-n", NAMESPACE, "-s", signature)
+        if not _agrees(said, "-Y", "check-novalidate", *what):
             return f"was changed after it was signed, or was not signed as {name} of {host}"
-        at = f"-Overify-time={_stamp(moment)}"
-        if not _agrees(["-Y", "verify", "-f", allowed, "-I", host, at, *words], said):
+        when = f"-Overify-time={_stamp(moment)}"
+        if not _agrees(said, "-Y", "verify", "-f", allowed, "-I", host, when, *what):
             return f"was signed with a key that was not {host}'s at that time"
     return None
 
 
-def _agrees(words: list[str | Path], said: str) -> bool:
+def _agrees(said: str, *words: str | Path) -> bool:
     # Times without a zone are local to ssh-keygen; older ones know no other.
-    done = run(["ssh-keygen", *words], input=said, deadline=DEADLINE, check=False, env={"TZ": "UTC"})
+    done = run(("ssh-keygen", *words), input=said, deadline=DEADLINE, check=False, env={"TZ": "UTC"})
     return done.returncode == 0
 
 

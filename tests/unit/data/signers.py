@@ -7,7 +7,7 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from homelab_provision.signing import NAMESPACE, Signer
@@ -16,12 +16,13 @@ from tests.unit.postgres_program.program import part
 program = part("signing")
 HOST = "db-wyse"
 NOW = datetime.now(UTC)
+_KEYS = TemporaryDirectory(prefix="hlp-test-")
 
 
 @cache
 def key(name: str) -> Path:
     """The file of a private key; the public half lies beside it."""
-    path = Path(mkdtemp(prefix="hlp-test-")) / name
+    path = Path(_KEYS.name, name)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", path], check=True)
     return path
 
@@ -46,8 +47,8 @@ def sealed(name: str, document: dict[str, Any], *, by: str = HOST, host: str = H
     return str(program.embed(body, signature(said, by, namespace)))
 
 
-# The key of a box that was replaced a month ago, and the one of today.
-SIGNERS = (
-    Signer(public("old"), NOW - timedelta(days=90), NOW - timedelta(days=30)),
-    Signer(public(HOST), NOW - timedelta(days=30)),
-)
+@cache
+def signers() -> tuple[Signer, ...]:
+    """The key of a box that was replaced a month ago, and the one of today."""
+    old = Signer(public("old"), NOW - timedelta(days=90), NOW - timedelta(days=30))
+    return old, Signer(public(HOST), NOW - timedelta(days=30))

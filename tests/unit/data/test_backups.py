@@ -10,7 +10,9 @@ import pytest
 from homelab_provision.backups import Evidence, ago, judge, plan_backups, read_evidence
 from homelab_provision.errors import Refused
 from homelab_provision.nfs import Export, NfsError
-from tests.unit.data.signers import SIGNERS, sealed
+from tests.unit.data.signers import sealed, signers
+
+pytestmark = pytest.mark.processes  # ssh-keygen signs, and looks at signatures
 
 NOW = datetime.now(UTC)
 WEEK = timedelta(days=7)
@@ -66,7 +68,7 @@ def good(**changed: Any) -> Nas:
 
 
 def plan(nas: Export | None, *, accept: bool = False, programs: dict[str, str] = PROGRAM) -> Any:
-    return plan_backups("db-wyse", programs, nas, SIGNERS, WEEK, accept_unproven=accept)
+    return plan_backups("db-wyse", programs, nas, signers(), WEEK, accept_unproven=accept)
 
 
 def test_a_whole_and_proven_backup_is_planned() -> None:
@@ -114,6 +116,11 @@ def test_the_newest_backup_is_the_one() -> None:
         ({"postgres/proof.json": proof(label="20261101-030000F")}, "not there (any more): 20261101-030000F"),
         ({"postgres/proof.json": proof(host="site-wyse")}, "the proof is one of site-wyse"),
         ({"postgres/proof.json": proof(days=0.3)}, "the proof is older than the backup that it is of"),
+        ({**OLDER, "postgres/proof.json": proof(days=3, label="20261120-030000F")},
+         "the proof is older than the backup that it is of (20261120-030000F)"),
+        ({"postgres/20261120-030000F.json": record("20261120-030000F", hours=60, host="site-wyse"),
+          "postgres/proof.json": proof(days=2, label="20261120-030000F")},
+         "is of a backup (20261120-030000F) that is one of site-wyse, not of db-wyse"),
         ({"postgres/proof.json": "nonsense"}, "postgres/proof.json cannot be understood"),
     ],
 )  # fmt: skip
@@ -166,8 +173,9 @@ def test_a_broken_record_that_could_be_the_newest_is_named() -> None:
 
 @pytest.mark.negative
 def test_everything_that_is_wrong_is_told_at_once() -> None:
-    old = {"postgres/proof.json": proof(days=30, label="20261120-030000F")}
-    nas = good(**OLDER, **old, **{"pgbackrest/archive/main/17-1/01.zst": 0})
+    old = {"postgres/20261001-030000F.json": record("20261001-030000F", hours=800),
+           "postgres/proof.json": proof(days=30, label="20261001-030000F")}  # fmt: skip
+    nas = good(**old, **{"pgbackrest/archive/main/17-1/01.zst": 0})
     with pytest.raises(Refused) as refused:
         plan(nas)
     assert len((refused.value.evidence or "").splitlines()) == 2
@@ -176,7 +184,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
 def test_many_damaged_files_are_counted() -> None:
     evidence = read_evidence(good(**{"postgres/20261122-030000F.json": record(files={str(n): 1 for n in range(9)})}),
                              "postgres")  # fmt: skip
-    (said,) = judge(evidence, "db-wyse", SIGNERS, WEEK, NOW)
+    (said,) = judge(evidence, "db-wyse", signers(), WEEK, NOW)
     assert "0 is missing, 1 is missing, 2 is missing and 6 more" in said
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,20 +11,25 @@ import pytest
 from homelab_provision.backups import plan_backups
 from homelab_provision.errors import Refused
 from homelab_provision.signing import digest, objection
-from tests.unit.data.signers import HOST, NOW, SIGNERS, body_of, program, sealed, signature
+from tests.unit.data.signers import HOST, NOW, body_of, program, sealed, signature, signers
 from tests.unit.data.test_backups import PROGRAM, WEEK, good, proof, record
 
 LABEL = "20261122-030000F"
 NAME = f"postgres/{LABEL}.json"
-RIGHT = sealed(NAME, record())
+RECORD = record()
+pytestmark = pytest.mark.processes
+
+
+def right() -> str:
+    return sealed(NAME, RECORD)
 
 
 def against(text: str, name: str = NAME, moment: datetime = NOW) -> str | None:
-    return objection(text, HOST, name, moment, SIGNERS)
+    return objection(text, HOST, name, moment, signers())
 
 
 def test_the_hosts_own_key_is_believed() -> None:
-    assert against(RIGHT) is None
+    assert against(right()) is None
 
 
 def test_what_the_old_box_signed_in_its_time_is_believed_by_the_new_one() -> None:
@@ -31,36 +37,33 @@ def test_what_the_old_box_signed_in_its_time_is_believed_by_the_new_one() -> Non
 
 
 def test_a_clock_that_is_a_little_off_harms_nothing() -> None:
-    assert against(RIGHT, moment=NOW - timedelta(days=30, minutes=9)) is None
-    assert against(RIGHT, moment=NOW - timedelta(days=30, minutes=11)) is not None
+    assert against(right(), moment=NOW - timedelta(days=30, minutes=9)) is None
+    assert against(right(), moment=NOW - timedelta(days=30, minutes=11)) is not None
 
 
-def changed(text: str) -> str:
-    return text.replace('"bytes": 1000000000', '"bytes": 1000000001')
-
-
-WRONG = {
-    "one byte": (changed(RIGHT), "was changed after it was signed"),
-    "one blank": (RIGHT.replace(": 512", ":  512"), "was changed after it was signed"),
-    "another host's key": (sealed(NAME, record(), by="site-wyse"), "a key that was not db-wyse's at that time"),
-    "a key that was retired": (sealed(NAME, record(), by="old"), "a key that was not db-wyse's at that time"),
-    "said of another host": (sealed(NAME, record(), host="site-wyse"), "was not signed as"),
-    "signed as another file": (sealed("postgres/proof.json", record()), "was not signed as"),
-    "signed for something else": (sealed(NAME, record(), namespace="file"), "was not signed as"),
-    "not signed": (body_of(record()), "is not signed"),
-    "cut short": (RIGHT[: RIGHT.rindex("-----END")] + '"\n}\n', "was changed after it was signed"),
-    "empty": (str(program.embed(body_of(record()), "")), "was changed after it was signed"),
-    "no signature": (str(program.embed(body_of(record()), "<b>")), "cut short or damaged"),
-    "something behind it": (RIGHT.removesuffix("}\n") + ' , "bytes": 1}\n', "cut short or damaged"),
-    "two of them": (str(program.embed(RIGHT, signature("x"))), "was changed after it was signed"),
+WRONG: dict[str, tuple[Callable[[], str], str]] = {
+    "one byte": (lambda: right().replace('"bytes": 1000000000', '"bytes": 1000000001'), "was changed after"),
+    "one blank": (lambda: right().replace(": 512", ":  512"), "was changed after it was signed"),
+    "another host's key": (lambda: sealed(NAME, RECORD, by="site-wyse"), "a key that was not db-wyse's at that time"),
+    "a key that was retired": (lambda: sealed(NAME, RECORD, by="old"), "a key that was not db-wyse's at that time"),
+    "said of another host": (lambda: sealed(NAME, RECORD, host="site-wyse"), "was not signed as"),
+    "signed as another file": (lambda: sealed("postgres/proof.json", RECORD), "was not signed as"),
+    "signed for something else": (lambda: sealed(NAME, RECORD, namespace="file"), "was not signed as"),
+    "not signed": (lambda: body_of(RECORD), "is not signed"),
+    "cut short": (lambda: right()[: right().rindex("-----END")] + '"\n}\n', "was changed after it was signed"),
+    "empty": (lambda: str(program.embed(body_of(RECORD), "")), "was changed after it was signed"),
+    "no signature": (lambda: str(program.embed(body_of(RECORD), "<b>")), "cut short or damaged"),
+    "more behind it": (lambda: right().removesuffix("}\n") + ' , "bytes": 1}\n', "cut short or damaged"),
+    "two of them": (lambda: str(program.embed(right(), signature("x"))), "was changed after it was signed"),
 }
 
 
 @pytest.mark.negative
 @pytest.mark.parametrize("wrong", WRONG)
 def test_whatever_else_is_refused(wrong: str) -> None:
-    text, said = WRONG[wrong]
-    assert text != RIGHT
+    make, said = WRONG[wrong]
+    text = make()
+    assert text != right()
     assert said in (against(text) or "")
 
 
@@ -71,8 +74,8 @@ def test_a_time_at_which_no_key_counted(moment: str) -> None:
     assert said == "was signed with a key that was not db-wyse's at that time"
 
 
-def plan(accept: bool = False, **files: Any) -> Any:
-    return plan_backups(HOST, PROGRAM, good(**files), SIGNERS, WEEK, accept_unproven=accept)
+def plan(files: dict[str, str], accept: bool = False) -> Any:
+    return plan_backups(HOST, PROGRAM, good(**files), signers(), WEEK, accept_unproven=accept)
 
 
 @pytest.mark.negative
@@ -84,13 +87,13 @@ def plan(accept: bool = False, **files: Any) -> Any:
 def test_no_disk_is_wiped_for_it(name: str, document: dict[str, Any], how: str, said: str) -> None:
     text = body_of(document) if how == "unsigned" else sealed(name, document, by=how)
     with pytest.raises(Refused) as refused:
-        plan(**{name: text})
+        plan({name: text})
     assert said in (refused.value.evidence or "")
     assert "provision backup db-wyse --prove" in (refused.value.hint or "")
-    _, (doubt,) = plan(accept=True, **{name: text})
+    _, (doubt,) = plan({name: text}, accept=True)
     assert said in doubt
 
 
 def test_the_plan_names_the_very_record_that_was_judged() -> None:
-    (backup,), _ = plan(**{NAME: RIGHT})
-    assert backup.sha256 == digest(RIGHT)
+    (backup,), _ = plan({NAME: right()})
+    assert backup.sha256 == digest(right())

@@ -20,6 +20,8 @@ records, signing, process = part("records"), part("signing"), part("process")
 Trouble = part("trouble").Trouble
 NOW = datetime.now(UTC)
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(autouse=True)
 def whoever(monkeypatch: pytest.MonkeyPatch) -> None:
