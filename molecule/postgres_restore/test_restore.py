@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
+from homelab_provision.signing import Signer, objection
 
 DATA = "/srv/postgresql/17/main"
 SERVICE = "postgresql@17-main.service"
@@ -41,6 +43,21 @@ def test_record_lists_every_file_with_its_size(machine: Any, backed_up: Any) -> 
         assert part in needed
     assert record["facts"]["databases"]["spans"]["tables"]["public.spans"]["rows"] == 22_000
     assert machine.sh("stat -c '%U %a' /nas/postgres/*.json | sort -u") == "postgres 640"
+
+
+def against(machine: Any, name: str) -> str | None:
+    """What speaks against the signature of a file, for the controller."""
+    kind, key = machine.sh("cat /etc/homelab-provision/signing-key.pub").split()[:2]
+    current = datetime.now(UTC)
+    signers = [Signer(f"{kind} {key}", current - timedelta(days=1))]
+    text = machine.sh(f"cat /nas/postgres/{name}") + "\n"
+    return objection(text, json.loads(text)["host"], f"postgres/{name}", current, signers)
+
+
+def test_records_are_signed_with_a_key_that_only_root_reads(machine: Any, backed_up: Any) -> None:
+    assert machine.sh("stat -c '%U %a' /etc/homelab-provision/signing-key") == "root 600"
+    assert against(machine, f"{backed_up['incr']['label']}.json") is None
+    assert against(machine, f"{backed_up['full']['label']}.json") is None
 
 
 def test_a_destroyed_cluster_comes_back_with_what_came_after_the_backup(machine: Any, backed_up: Any) -> None:
@@ -125,5 +142,6 @@ def test_proof_is_written(machine: Any, backed_up: Any) -> None:
     machine.done("prove")
     proof = json.loads(machine.sh("cat /nas/postgres/proof.json"))
     assert proof["label"] == backed_up["incr"]["label"]
+    assert against(machine, "proof.json") is None
     assert proof["rows"] == 22_000
     assert machine.beside() == []

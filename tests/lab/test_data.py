@@ -157,6 +157,7 @@ def backups_are_judged_before_anything_is_wiped(homelab: Homelab) -> None:
     old = (datetime.now(UTC) - timedelta(days=9)).isoformat()
     on(homelab, "nas", f'cp -p {proof} /root/proof; sed -i \'s/"proven": *"[^"]*"/"proven": "{old}"/\' {proof}')
     refused(homelab, "the last proof is 9 days old")
+    refused(homelab, "was changed after it was signed")
     on(homelab, "nas", f"cp -p /root/proof {proof}")
     largest = on(homelab, "nas", f"find {SHARE}/pgbackrest/backup -type f | xargs ls -S | head -n1").strip()
     on(homelab, "nas", f"cp -p {largest} /root/whole; head -c -1 /root/whole >{largest}")
