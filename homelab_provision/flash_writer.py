@@ -318,7 +318,9 @@ def personalise(plan: Plan, identity: BinaryIO) -> None:
             command("umount", str(ROOT_MOUNT))
         if not plan["keep_data"]:
             say(stage="make the data file system")
-            command("mke2fs", "-q", "-F", "-t", "ext4", "-L", "hlp-srv", "-m", "1", "-E", "nodiscard", data)
+            # With project quotas: whoever shares directories of it may want to limit them.
+            command("mke2fs", "-q", "-F", "-t", "ext4", "-L", "hlp-srv", "-m", "1", "-O", "quota,project",
+                    "-E", "nodiscard,quotatype=prjquota", data)  # fmt: skip
         flush(root, data)
     say(result="personalised")
 

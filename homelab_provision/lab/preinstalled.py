@@ -79,8 +79,8 @@ def install(image: Image, disk: Path, disk_bytes: int, files: Mapping[str, File]
     layout = assemble_raw(image, disk, disk_bytes)
     data = layout.data
     run(
-        ["mke2fs", "-q", "-F", "-t", "ext4", "-L", data.name, "-m", "1", "-E", f"offset={data.offset_bytes},nodiscard",
-         disk, f"{data.size_bytes // 1024}k"],
+        ["mke2fs", "-q", "-F", "-t", "ext4", "-L", data.name, "-m", "1", "-O", "quota,project",
+         "-E", f"offset={data.offset_bytes},nodiscard,quotatype=prjquota", disk, f"{data.size_bytes // 1024}k"],
         deadline=120,
     )  # fmt: skip
     root = f"{disk}?offset={layout.root.offset_bytes}"

@@ -40,6 +40,11 @@ QUESTIONS = {
     "sockets": "ss --no-header --listening --tcp --udp --numeric --processes",
     "firewall": "nft --json list chain inet homelab services",
     "knock": KNOCK,
+    "shares": "cat /etc/homelab-provision/shares.json",
+    "timer": "systemctl is-active homelab-share-snapshot.timer; true",
+    "open": "find /srv/snapshots \\( ! -user root -o ! -group root -o -perm /077 \\) -print -quit 2>/dev/null; true",
+    "limits": "repquota --project --output=csv --no-names /srv",
+    "projects": "awk '{print $1}' /var/lib/nfs/etab | sort -u | xargs -r lsattr -pd 2>/dev/null; true",
     "failed": "systemctl --failed --plain --no-legend",
 }
 
@@ -67,7 +72,8 @@ def test_nothing_failed_to_start(answers: Any) -> None:
 def test_all_that_is_written_belongs_to_one_account(answers: Any) -> None:
     assert answers["account"].text.startswith("uid=2049(nas) gid=2049(nas)")
     for _, options in exported(answers):
-        assert {"all_squash", "anonuid=2049", "anongid=2049"} <= set(options.split(","))
+        words = set(options.split(","))
+        assert {"all_squash", "anonuid=2050" if "ro" in words else "anonuid=2049", "anongid=2049"} <= words
     owners = {line.split()[0] for line in answers["owners"].text.splitlines()}
     assert owners <= {"2049:2049"}
 
@@ -75,6 +81,27 @@ def test_all_that_is_written_belongs_to_one_account(answers: Any) -> None:
 @pytest.mark.negative
 def test_the_account_of_the_shares_opens_nothing(answers: Any) -> None:
     assert answers["account"].text.splitlines()[1].split()[:2] == ["nas", "L"]
+
+
+def test_copies_are_made_where_they_are_wanted(answers: Any) -> None:
+    wanted = any(share.get("snapshots") for share in json.loads(answers["shares"].text))
+    assert answers["timer"].text == ("active" if wanted else "inactive")
+
+
+@pytest.mark.negative
+def test_nobody_but_root_reads_or_changes_a_copy(answers: Any) -> None:
+    assert answers["open"].text == ""
+
+
+@pytest.mark.negative
+@pytest.mark.machine("its disk has no project quotas")
+def test_each_share_is_held_to_its_size(answers: Any) -> None:
+    wanted = {share["path"]: share["size"] for share in json.loads(answers["shares"].text) if share.get("size")}
+    if not wanted:
+        pytest.skip("no share has a limit")
+    projects = {words[2]: words[0] for words in map(str.split, answers["projects"].text.splitlines())}
+    limits = {line.split(",")[0].lstrip("#"): line.split(",") for line in answers["limits"].text.splitlines()}
+    assert [path for path in wanted if projects.get(path) not in limits] == []
 
 
 @pytest.mark.negative

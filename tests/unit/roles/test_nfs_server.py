@@ -13,6 +13,7 @@ from homelab_provision import paths
 
 ROLE = paths.content("roles") / "nfs_server"
 SQUASHED = "sync,no_subtree_check,all_squash,anonuid=2049,anongid=2049"
+READER = SQUASHED.replace("anonuid=2049", "anonuid=2050")
 
 
 def render(text: str, known: dict[str, Any]) -> Any:
@@ -27,9 +28,8 @@ def load(name: str) -> Any:
 def variables(exports: list[dict[str, Any]], **given: Any) -> dict[str, Any]:
     """The variables of the role, with those it computes."""
     known = {**load("defaults/main.yml"), **load("vars/main/accounts.yml"), "nfs_server_exports": exports, **given}
-    for name in ("__nfs_server_addresses", "__nfs_server_paths"):
-        known[name] = render(load("vars/main/files.yml")[name], known)
-    known["__nfs_server_id"] = known["nfs_server_accounts"][0]["id"]
+    for name in ("addresses", "paths", "sizes", "days", "id", "reader"):
+        known[f"__nfs_server_{name}"] = render(load("vars/main/files.yml")[f"__nfs_server_{name}"], known)
     return known
 
 
@@ -54,7 +54,7 @@ def test_each_client_has_its_own_rights_and_nobody_a_name_on_the_disk() -> None:
     two = {"path": "/srv/x", "clients": [{"address": "192.0.2.1"},
                                          {"address": "192.0.2.9", "access": "ro", "insecure": True}]}  # fmt: skip
     assert written("exports.j2", [two, export("/srv/y", "2001:db8::/64")]) == [
-        f'"/srv/x" 192.0.2.1(rw,secure,{SQUASHED}) 192.0.2.9(ro,insecure,{SQUASHED})',
+        f'"/srv/x" 192.0.2.1(rw,secure,{SQUASHED}) 192.0.2.9(ro,insecure,{READER})',
         f'"/srv/y" 2001:db8::/64(rw,secure,{SQUASHED})',
     ]
 
@@ -72,9 +72,11 @@ def test_the_port_is_open_for_every_client_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("path", ["/srv/x", "/srv/backup/db-wyse", "/srv/a.b_c", "/srv/..x/y"])
+@pytest.mark.parametrize(
+    "path", ["/srv/x", "/srv/backup/db-wyse", "/srv/a.b_c", "/srv/..x/y", "/srv/snapshots-of-mine"]
+)
 def test_directories_below_srv_can_be_shared(path: str) -> None:
-    assert accepted([export(path, "192.0.2.1", "192.0.2.0/24", "fd00::/8")])
+    assert accepted([{**export(path, "192.0.2.1", "192.0.2.0/24", "fd00::/8"), "size": "1.5 TB", "snapshots": 14}])
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,12 @@ def test_directories_below_srv_can_be_shared(path: str) -> None:
         [export("/srv/x", "192.0.2.1/24 10.0.0.1")],
         [export("/srv/x", "192.0.2.1\n10.0.0.1")],
         [export("/srv/x", "")],
+        [export("/srv/snapshots")],
+        [export("/srv/snapshots/x")],
+        [{**export(), "size": "200G"}],
+        [{**export(), "size": "much"}],
+        [{**export(), "size": ""}],
+        [{**export(), "snapshots": -1}],
     ],
 )
 @pytest.mark.negative
