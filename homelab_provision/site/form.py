@@ -87,14 +87,27 @@ def _group(document: Document, path: KeyPath, group: Node) -> Iterator[Problem]:
         elif not (is_null(part) or isinstance(part, MappingNode)):
             what = "names with a colon behind each" if name != "vars" else "variables: names with values"
             yield document.problem(here, "does not fit", at_value=True, expected=what)
+        elif isinstance(part, MappingNode) and name == "vars":
+            yield from _priority(document, here, part)
         elif isinstance(part, MappingNode) and name == "children":
             for below, inner in part.value:
                 yield from _group(document, (*here, str(below.value)), inner)
         elif isinstance(part, MappingNode) and name == "hosts":
             for host, own in part.value:
+                if (many := how_many(str(host.value))) > MOST_HOSTS:
+                    yield document.problem((*here, str(host.value)), f"this range is {many} hosts",
+                                           expected=f"a range of at most {MOST_HOSTS} hosts")  # fmt: skip
                 if not (is_null(own) or isinstance(own, MappingNode)):
                     yield document.problem((*here, str(host.value)), "does not fit", at_value=True,
                                            expected="a host: variables with values, or nothing")  # fmt: skip
+
+
+def _priority(document: Document, path: KeyPath, variables: Node) -> Iterator[Problem]:
+    """The one variable of a group that Ansible itself reads as a number, and dies of if it is none."""
+    node = at(variables, (PRIORITY,))
+    if node is not None and not (isinstance(node, ScalarNode) and _WHOLE.fullmatch(str(node.value))):
+        yield document.problem((*path, PRIORITY), "does not fit", at_value=True,
+                               expected="a whole number: of groups side by side, the higher one wins")  # fmt: skip
 
 
 def _tags(document: Document) -> Iterator[Problem]:
@@ -117,6 +130,7 @@ def _variables(document: Document) -> Iterator[Problem]:
     for key, _ in root.value:
         if not isinstance(key, ScalarNode):
             yield document.problem((), "a name that is a list or a mapping", expected="variables: names with values")
+    yield from _priority(document, (), root)
 
 
 def _somebodys(document: Document, groups: frozenset[str], hosts: frozenset[str]) -> Iterator[Problem]:
@@ -153,8 +167,19 @@ def names(document: Document) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(groups), frozenset(hosts)
 
 
+PRIORITY = "ansible_group_priority"
+_WHOLE = re.compile(r"[-+]?[0-9]{1,9}")
 _RANGE = re.compile(r"\[([0-9]{1,9}|[A-Za-z]):([0-9]{1,9}|[A-Za-z])(?::([0-9]{1,9}))?\]")
 MOST_HOSTS = 4096
+
+
+def how_many(pattern: str) -> int:
+    """The number of hosts that a range is, and Ansible would write out."""
+    count = 1
+    for found in _RANGE.finditer(pattern):
+        first, last = (int(end) if end.isdigit() else ord(end) for end in found.groups()[:2])
+        count *= max(1, len(range(first, last + 1, int(found[3] or 1) or 1)))
+    return count
 
 
 def written_out(pattern: str) -> list[str]:

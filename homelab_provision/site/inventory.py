@@ -54,7 +54,10 @@ class Inventory:
         return {**merged, **self.own.get(host, {})}
 
     def _priority(self, name: str) -> int:
-        return int(self.groups[name].variables.get("ansible_group_priority", 1))
+        try:
+            return int(self.groups[name].variables.get("ansible_group_priority", 1))
+        except (TypeError, ValueError, OverflowError):
+            return 1  # what is no number is told where it is written
 
     def _depths(self) -> dict[str, int]:
         depths: dict[str, int] = {}

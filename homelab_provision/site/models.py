@@ -167,6 +167,14 @@ class Network(Frozen):
             raise expected(f"the address of a computer inside {own.network}")
         return gateway
 
+    @field_validator("dns")
+    @classmethod
+    def _servers_are_computers(cls, servers: tuple[IPv4Address, ...], info: ValidationInfo) -> tuple[IPv4Address, ...]:
+        own = info.data.get("address")
+        if own is not None and {own.network.network_address, own.network.broadcast_address} & {*servers}:
+            raise expected(f"addresses of computers, not those of the network {own.network} itself")
+        return servers
+
 
 class Needs(Frozen):
     """What a host asks of a machine that shall play it (inventory variable `provision_needs`)."""

@@ -266,6 +266,30 @@ def test_ranges_that_no_inventory_has_are_no_trouble() -> None:
     assert written_out("web[08:10:2].lan") == ["web08.lan", "web10.lan"]
 
 
+@pytest.mark.parametrize(
+    ("name", "many"), [("web[1:5000]", 5000), ("w[1:3000][1:3000]", 9_000_000), ("w[a:z][0:999999999:2]x", 13 * 10**9)]
+)
+def test_a_range_without_end_is_not_written_out_by_anybody(tmp_path: Path, name: str, many: int) -> None:
+    said = wrong(site_in(tmp_path, HOSTS.replace("        nas:", f"        {name}:")))
+    assert re.search(rf"hosts\.yml:\d+: .*this range is {many} hosts", said)
+
+
+@pytest.mark.parametrize("value", ["high", "1.5", "[1]", "~", "'{{ x }}'", ".inf", '""', "9999999999"])
+def test_a_priority_that_is_no_number_is_told_where_it_stands(tmp_path: Path, value: str) -> None:
+    site = site_in(tmp_path / "one", HOSTS + f"    lab:\n      vars:\n        ansible_group_priority: {value}\n")
+    assert re.search(rf"hosts\.yml:{HOSTS.count(chr(10)) + 3}: .*ansible_group_priority.*does not fit", wrong(site))
+    site = site_in(tmp_path / "two")
+    (site / "group_vars").mkdir(exist_ok=True)
+    (site / "group_vars" / "all.yml").write_text(f"x: 1\nansible_group_priority: {value}\n")
+    assert "group_vars/all.yml:2: ansible_group_priority: does not fit" in wrong(site)
+
+
+def test_a_name_server_is_a_computer() -> None:
+    for last in (0, 255):
+        said = with_host(f"          provision_network: {{address: 192.168.50.10/24, dns: [192.168.50.{last}]}}\n")
+        assert "addresses of computers, not those of the network 192.168.50.0/24 itself" in said
+
+
 def test_an_ini_inventory_gets_a_word_on_how_to_convert(tmp_path: Path) -> None:
     said = wrong(site_in(tmp_path, "[provisioned]\ndb-wyse ansible_host=192.168.50.10\n"))
     assert "--list --yaml" in said

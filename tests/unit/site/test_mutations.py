@@ -41,10 +41,12 @@ VALUES = [
     '"\\ud800"', "\x1b[2J", "\ufeff", "\u202e", "a" * 5000, "192.168.1.10", "192.168.1.0/24", "0.0.0.0/0", "::1",
     "127.0.0.1/8", "255.255.255.255", "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "../x", "/", "a b",
     "{{ lookup('pipe', 'id') }}",
+    "web[1:3]", "web[000000:999999]", "[a:z][a:z][a:z][a:z]", "high",
     "{{ undefined }}", "{%", "%YAML 9.9", "? x", "- x", "@x", "`x`", "#", "<<: 5", "<<: *x",
 ]  # fmt: skip
 WORDS = ["provision_network", "povision_network", "vars", "var", "hosts", "host", "children", "machines", "passport",
-         "rescue", "site", "secrets", "all", "x" * 300, "<<", "null", "1", "on", "../x", "a b"]  # fmt: skip
+         "rescue", "site", "secrets", "all", "web[1:999999999]", "[a:z][a:z][a:z][a:z]", "ansible_group_priority",
+         "x" * 300, "<<", "null", "1", "on", "../x", "a b"]  # fmt: skip
 
 
 # ---- changes to a text ---------------------------------------------------------------------------------------
