@@ -78,6 +78,7 @@ class House:
         exports = [
             {"path": str(one["source"]).partition(":")[2], "clients": [{"address": HOST}]} for one in (DATA, BACKUP)
         ]
+        exports[1] |= {"size": "200 MB", "snapshots": 2}
         # The shortest times that still work: after a start nobody opens files for as long.
         smb = f"ip saddr {HOST} tcp dport 445 accept"
         self.tell(
@@ -130,6 +131,8 @@ def test_shares_outlive_their_nas(homelab: Homelab, tmp_path: Path) -> None:
     shares_are_mounted_by_their_first_use(house)
     smb_share_is_its_owners(house)
     wrong_password_opens_no_smb_share(house)
+    host_fills_no_more_than_its_share(house)
+    what_a_host_destroys_is_put_back(house)
     homelab.machine("nas-a").power_off()
     host_lives_without_its_nas(house)
     host_boots_without_its_nas(house)
@@ -166,6 +169,26 @@ def wrong_password_opens_no_smb_share(house: House) -> None:
     assert house.mounted("/mnt/media", "cifs") == set()
     house.mount(DATA, BACKUP, MEDIA)
     assert house.on("db-wyse", "cat /mnt/media/film") == "seen\n"
+
+
+def host_fills_no_more_than_its_share(house: House) -> None:
+    fill = "dd if=/dev/zero of=/mnt/backup/fill bs=1M count=300 conv=fsync"
+    assert "quota" in house.on("db-wyse", f"{fill} 2>&1 && exit 9; du --block-size=1M /mnt/backup >&2; true").lower()
+    used = int(house.on("nas", "du --summarize --block-size=1M /srv/backup/db-wyse | cut -f1"))
+    assert 180 <= used <= 200
+    # Nobody else is held up by it.
+    house.on("db-wyse", "dd if=/dev/zero of=/mnt/data/large bs=1M count=250 conv=fsync && rm /mnt/data/large")
+    house.on("db-wyse", "rm /mnt/backup/fill")
+
+
+def what_a_host_destroys_is_put_back(house: House) -> None:
+    house.on("nas", "systemctl start homelab-share-snapshot.service")
+    house.on("db-wyse", "rm /mnt/backup/file; echo ransom >/mnt/backup/note; ! ls /mnt/backup/../snapshots")
+    house.on("nas", "homelab-shares put-back /srv/backup/db-wyse latest")
+    assert house.on("db-wyse", "ls /mnt/backup; cat /mnt/backup/file") == "file\nkept\n"
+    house.on("db-wyse", "echo kept >/mnt/backup/file")  # it is its own again
+    # A copy counts for nobody's limit.
+    assert house.on("nas", "repquota --project --no-names --raw-grace /srv | grep -c '^#'").strip() == "2"
 
 
 def host_lives_without_its_nas(house: House) -> None:

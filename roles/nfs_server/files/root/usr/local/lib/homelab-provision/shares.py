@@ -24,7 +24,7 @@ import shutil
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -86,11 +86,9 @@ def main(words: Sequence[str]) -> int:
         with only_one():
             match asked.job:
                 case "limit":
-                    limit(shares)
+                    each_of(shares if quotas(shares) else [], limit)
                 case "snapshot":
-                    for share in shares:
-                        if share.days:
-                            print(take(share, datetime.now(UTC)))
+                    each_of([share for share in shares if share.days], lambda share: print(take(share)))
                 case "list":
                     for share in shares:
                         for each in share.finished():
@@ -101,6 +99,18 @@ def main(words: Sequence[str]) -> int:
         print(f"homelab-shares: {trouble}", file=sys.stderr)
         return 1
     return 0
+
+
+def each_of(shares: Sequence[Share], do: Callable[[Share], object]) -> None:
+    """Do it for each: what one host has done to its share costs the others nothing. Raises `Trouble` at the end."""
+    wrong = []
+    for share in shares:
+        try:
+            do(share)
+        except Trouble as trouble:
+            wrong.append(f"{share.path}: {trouble}")
+    if wrong:
+        raise Trouble("\n".join(wrong))
 
 
 def load(settings: Path) -> list[Share]:
@@ -129,8 +139,8 @@ def size(text: str) -> int:
 # ---- limits --------------------------------------------------------------------------------------------------
 
 
-def limit(shares: Sequence[Share]) -> None:
-    """Count what lies in each share that has a limit, and hold it to that. Those without are set free."""
+def quotas(shares: Sequence[Share]) -> bool:
+    """See that the file system holds projects to their limits; raises `Trouble` if it cannot and has to."""
     device, kind = run("findmnt", "--noheadings", "--output", "SOURCE,FSTYPE", "--target", SRV).split()
     if kind != "ext4" or not {"project", "quota"} <= features(device):
         if any(share.limit for share in shares):
@@ -139,20 +149,23 @@ def limit(shares: Sequence[Share]) -> None:
                 f"(a rebuild without --keep-data), or here, with everything that uses it stopped: `umount {SRV}; "
                 f"e2fsck -f {device}; tune2fs -O project,quota -Q prjquota {device}; mount {SRV}`"
             )
-        return
+        return False
     if "enforced" not in run("quotaon", "--print-state", "--project", SRV, fine=(0, 1)):
         run("quotaon", "--project", SRV)
-    for share in shares:
-        if share.limit and project_of(share.path) != share.project:
-            # What lies in it first, and the directory last: it tells that all the rest is done.
-            number = str(share.project)
-            for kind, flag in (("d", ("+P",)), ("f", ())):
-                within(share.path, "rw", "find", HERE, "-mindepth", "1", "-type", kind, "-exec",
-                       "chattr", *flag, "-p", number, "{}", "+")  # fmt: skip
-            within(share.path, "rw", "chattr", "+P", "-p", number, HERE)
-        blocks = -(-share.limit // 1024)
-        if share.limit or project_of(share.path) == share.project:
-            run("setquota", "--project", str(share.project), "0", str(blocks), "0", "0", SRV)
+    return True
+
+
+def limit(share: Share) -> None:
+    """Count what lies in a share, and hold it to its limit; one that has none any more is set free."""
+    number = str(share.project)
+    if share.limit and project_of(share.path) != share.project:
+        # What lies in it first, and the directory last: it tells that all the rest is done.
+        for kind, flag in (("d", ("+P",)), ("f", ())):
+            within(share.path, "rw", "find", HERE, "-mindepth", "1", "-type", kind, "-exec",
+                   "chattr", *flag, "-p", number, "{}", "+")  # fmt: skip
+        within(share.path, "rw", "chattr", "+P", "-p", number, HERE)
+    if share.limit or project_of(share.path) == share.project:
+        run("setquota", "--project", number, "0", str(-(-share.limit // 1024)), "0", "0", SRV)
 
 
 def features(device: str) -> set[str]:
@@ -170,8 +183,9 @@ def project_of(path: Path) -> int:
 # ---- copies --------------------------------------------------------------------------------------------------
 
 
-def take(share: Share, now: datetime) -> Path:
+def take(share: Share) -> Path:
     """Make a copy of a share, and let go of those that are too old. Raises `Trouble`; then no copy was removed."""
+    now = datetime.now(UTC)
     before = share.finished()
     draft = share.snapshots / UNFINISHED
     for folder in (SNAPSHOTS, *reversed(list(_between(draft)))):
@@ -184,7 +198,7 @@ def take(share: Share, now: datetime) -> Path:
     free, spare = room.f_bavail * room.f_frsize, int(room.f_blocks * room.f_frsize * SPARE)
     if free - new < spare:
         raise Trouble(
-            f"no copy of {share.path} was made: it needs {_gb(new)}, and {_gb(free)} are free of which {_gb(spare)} "
+            f"no copy was made: it needs {_gb(new)}, and {_gb(free)} are free of which {_gb(spare)} "
             "have to stay. Limit the share (`size`), keep copies for fewer days (`snapshots`), or remove old ones in "
             f"{SNAPSHOTS}"
         )
