@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -26,6 +25,7 @@ from homelab_provision import paths
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Emit, Notice, Outcome, Progress, Said, TaskFinished
 from homelab_provision.process import ProcessError, run
+from homelab_provision.scratch import scratch
 from homelab_provision.text import clipped
 
 PROGRAMS = Path(sys.executable).parent
@@ -114,14 +114,13 @@ def surroundings() -> Iterator[Surroundings]:
 
     Host keys are checked whoever asks otherwise: ansible-runner switches that off where the environment is silent.
     """
-    with TemporaryDirectory(prefix="hlp-ansible-") as name:
-        home = Path(name)
+    with scratch() as home:
         yield Surroundings(
             home,
             {
                 "PATH": f"{PROGRAMS}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
                 "ANSIBLE_CONFIG": os.fspath(paths.content("ansible.cfg")),
-                "ANSIBLE_HOME": name,
+                "ANSIBLE_HOME": os.fspath(home),
                 "ANSIBLE_COLLECTIONS_PATH": os.fspath(home / "collections"),
                 "ANSIBLE_HOST_KEY_CHECKING": "True",
                 "ANSIBLE_NOCOLOR": "True",
@@ -150,6 +149,7 @@ def strict_variables(ssh_config: Path) -> dict[str, object]:
         words += ["-o", option]
     return {
         "ansible_ssh_args": shlex.join(words),
+        "ansible_ssh_executable": "ssh",
         "ansible_host_key_checking": True,
         "ansible_ssh_host_key_checking": True,
     }

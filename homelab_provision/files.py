@@ -7,6 +7,7 @@ missing. Everything that is wrong is an `OSError` that names the file, so that i
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import tempfile
@@ -96,6 +97,17 @@ def _settle(folder: Path) -> None:
     try:
         with suppress(OSError):  # not every file system can
             os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock that the file `path` stands for; wait for who has it. The kernel releases it with its holder."""
+    handle = open_regular(path, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(handle)
 

@@ -13,7 +13,7 @@ import base64
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -76,14 +76,33 @@ class Identities:
     hosts: Mapping[str, HostIdentity]
 
 
-def load(vault: Vault, site: str, *hosts: Host, all_hosts: Iterable[Host] = ()) -> Identities:
-    """The identities of the site called `site` and of `hosts`; what is missing, the hosts' passwords too, is made and
-    kept. The site's authority may sign for those of `all_hosts` that are provisioned; when it may not yet (a new host,
-    or an authority that older versions made without limits), it gets a new certificate for its key."""
+def load(vault: Vault, site: str, *hosts: Host, all_hosts: Iterable[Host] = (), keep: bool = True) -> Identities:
+    """The identities of the site called `site` and of `hosts`; what is missing, the hosts' passwords too, is made, and
+    kept unless `keep` says not to. The site's authority may sign for those of `all_hosts` that are provisioned; when it
+    may not yet (a new host, or an authority that older versions made without limits), it gets a new certificate for
+    its key."""
+    named = (*hosts, *all_hosts)
+    stored, changed = _completed(vault, site, hosts, named)
+    if changed and keep:
+        with vault.locked():
+            # Somebody else may have written since.
+            stored, changed = _completed(vault, site, hosts, named)
+            for name in changed:
+                vault.write(name, stored[name])
+    of_site = stored[SITE]
+    authority = _certificate(of_site, "authority")
+    site_identity = SiteIdentity(_pair(of_site, "controller"), _pair(of_site, "rescue"), authority, _retired(of_site))
+    return Identities(site_identity, {host.name: _host(stored[host.name]) for host in hosts})
+
+
+def _completed(
+    vault: Vault, site: str, hosts: Sequence[Host], named_hosts: Sequence[Host]
+) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """What the vault holds of the site and of `hosts` with all that was missing, and the names of the files changed."""
     stored = vault.read([SITE, SECRETS, *(host.name for host in hosts)])
     before = {name: dict(values) for name, values in stored.items()}
     of_site = stored.setdefault(SITE, {})
-    named = _named([*hosts, *all_hosts])
+    named = _named(named_hosts)
     _complete(
         of_site,
         {
@@ -105,11 +124,7 @@ def load(vault: Vault, site: str, *hosts: Host, all_hosts: Iterable[Host] = ()) 
     if passwords:
         kept = stored.setdefault(SECRETS, {})
         kept |= {name: secrets.token_urlsafe(24) for name in sorted(passwords - kept.keys())}
-    for name, values in stored.items():
-        if values != before.get(name):
-            vault.write(name, values)
-    site_identity = SiteIdentity(_pair(of_site, "controller"), _pair(of_site, "rescue"), authority, _retired(of_site))
-    return Identities(site_identity, {host.name: _host(stored[host.name]) for host in hosts})
+    return stored, [name for name, values in stored.items() if values != before.get(name)]
 
 
 def revoke_rescue(vault: Vault, site: str) -> str:
@@ -117,15 +132,16 @@ def revoke_rescue(vault: Vault, site: str) -> str:
 
     Returns the fingerprint of the key that was revoked. Raises UsageError if there is none.
     """
-    of_site = vault.read([SITE]).get(SITE, {})
-    if "rescue_public" not in of_site:
-        raise UsageError(
-            f"site `{site}` has no rescue key to revoke: no stick was ever made of it",
-            hint="`provision usb write` makes the first one",
-        )
-    revoked = _retire(of_site, "rescue")
-    vault.write(SITE, of_site | _new_key("rescue"))
-    return revoked
+    with vault.locked():
+        of_site = vault.read([SITE]).get(SITE, {})
+        if "rescue_public" not in of_site:
+            raise UsageError(
+                f"site `{site}` has no rescue key to revoke: no stick was ever made of it",
+                hint="`provision usb write` makes the first one",
+            )
+        revoked = _retire(of_site, "rescue")
+        vault.write(SITE, of_site | _new_key("rescue"))
+        return revoked
 
 
 def rotate(vault: Vault, host: Host) -> str:
@@ -133,38 +149,42 @@ def rotate(vault: Vault, host: Host) -> str:
 
     Returns the fingerprint of the SSH host key that it had. Raises UsageError if it had none.
     """
-    stored = vault.read([SITE, host.name])
-    values = stored.get(host.name, {})
-    if "host_key_public" not in values or SITE not in stored:
-        raise UsageError(
-            f"`{host.name}` has no identity yet that could be rotated", hint="it is made at the host's first rebuild"
-        )
-    retired = _retire(values, "host_key")
-    _close_signer(values)
-    for make in _makers_of_a_host().values():
-        values |= make()
-    values |= _kept("tls", issue(_certificate(stored[SITE], "authority"), host.name, host.address))
-    vault.write(host.name, values)
-    return retired
+    with vault.locked():
+        stored = vault.read([SITE, host.name])
+        values = stored.get(host.name, {})
+        if "host_key_public" not in values or SITE not in stored:
+            raise UsageError(
+                f"`{host.name}` has no identity yet that could be rotated",
+                hint="it is made at the host's first rebuild",
+            )
+        retired = _retire(values, "host_key")
+        _close_signer(values)
+        for make in _makers_of_a_host().values():
+            values |= make()
+        values |= _kept("tls", issue(_certificate(stored[SITE], "authority"), host.name, host.address))
+        vault.write(host.name, values)
+        return retired
 
 
 def renew_signing(vault: Vault, host: str, identity: HostIdentity) -> HostIdentity:
     """Give a host whose disk is being written a new key for its records: the one on the old disk counts no more."""
-    values = vault.read([host])[host]
-    _close_signer(values)
-    values |= _new_signing()
-    vault.write(host, values)
-    return replace(identity, signing=_pair(values, "signing"), signers=_signers(values))
+    with vault.locked():
+        values = vault.read([host])[host]
+        _close_signer(values)
+        values |= _new_signing()
+        vault.write(host, values)
+        return replace(identity, signing=_pair(values, "signing"), signers=_signers(values))
 
 
 def rotate_authority(vault: Vault, site: str, all_hosts: Iterable[Host]) -> None:
     """Give the site a new certificate authority. The hosts' certificates are made anew by the next `load` of each."""
-    of_site = vault.read([SITE]).get(SITE, {})
-    if "authority_private" not in of_site:
-        raise UsageError(
-            f"site `{site}` has no certificate authority yet", hint="it is made together with the first host"
-        )
-    vault.write(SITE, of_site | _kept("authority", new_authority(site, _named(all_hosts))))
+    with vault.locked():
+        of_site = vault.read([SITE]).get(SITE, {})
+        if "authority_private" not in of_site:
+            raise UsageError(
+                f"site `{site}` has no certificate authority yet", hint="it is made together with the first host"
+            )
+        vault.write(SITE, of_site | _kept("authority", new_authority(site, _named(all_hosts))))
 
 
 def fingerprint(public: str) -> str:

@@ -69,14 +69,26 @@ def run_playbook(command: str, site_dir: Path, playbook: Path, order: Order, *, 
     return Played(recording.run, recap, tuple(said))
 
 
-def verify_hosts(site_dir: Path, hosts: Sequence[str], *, emit: Emit) -> list[VerifyReport]:
-    """Run the tests of the hosts' roles."""
+@dataclass(frozen=True)
+class Verified:
+    """What the tests of the hosts said, and why some hosts could not be asked."""
+
+    reports: tuple[VerifyReport, ...]
+    absent: tuple[ProvisionError, ...]
+
+
+def verify_hosts(site_dir: Path, hosts: Sequence[str], *, emit: Emit) -> Verified:
+    """Run the tests of the hosts' roles; one host that is off keeps nobody from hearing about the others."""
     mirror = find_mirror()
+    reports, absent = [], []
     with session(site_dir, hosts) as opened:
         for host in opened.hosts:
-            _require_ours(opened, host.name)
-        return [
-            verify(
+            try:
+                _require_ours(opened, host.name)
+            except ProvisionError as error:
+                absent.append(error)
+                continue
+            report = verify(
                 host.name,
                 roles_of(host),
                 ssh_config=opened.ssh.config_file,
@@ -84,8 +96,8 @@ def verify_hosts(site_dir: Path, hosts: Sequence[str], *, emit: Emit) -> list[Ve
                 artifacts=paths.private(paths.state() / "verify" / host.name),
                 emit=emit,
             )
-            for host in opened.hosts
-        ]
+            reports.append(report)
+    return Verified(tuple(reports), tuple(absent))
 
 
 def _require_ours(opened: Session, host: str) -> None:

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from homelab_provision import network, runs
@@ -24,6 +22,7 @@ from homelab_provision.events import (
     RunResult,
     RunStarted,
 )
+from homelab_provision.identity import Identities
 from homelab_provision.identity import load as load_identities
 from homelab_provision.operators import Operator
 from homelab_provision.operators.person import PersonOperator
@@ -34,6 +33,7 @@ from homelab_provision.phases.preflight import Inspection, decide, proof
 from homelab_provision.record import plan_of, write_report
 from homelab_provision.recording import at_phase, attempt, telling
 from homelab_provision.runs import Request, Run
+from homelab_provision.scratch import scratch
 from homelab_provision.site import OperatorKind, Site, load_site, record_player
 from homelab_provision.ssh import RESCUE, Answer, opened
 from homelab_provision.vault import Vault
@@ -88,7 +88,7 @@ def _attempt(
     with attempt(tell, begin, RunResult.PROVEN, again=again):
         plan = plan_of(run)
         if plan is None or Phase.PREFLIGHT not in run.proven() or first is Phase.PREFLIGHT:
-            plan = _phase(tell, Phase.PREFLIGHT, lambda: _preflight(run, site, tell, person, unattended))
+            plan = _phase(tell, Phase.PREFLIGHT, lambda: _first_phase(run, site, tell, person, unattended))
         with runs.locked([f"machine-{plan.machine}"], run.id):
             _carry_out(run, site, plan, tell, person, unattended, first, code)
         if record_needed(site, plan):
@@ -105,9 +105,15 @@ def _report(run: Run, emit: Emit) -> None:
 
 
 def plan_only(request: Request, *, emit: Emit, person: Person, unattended: bool) -> Plan:
-    """What a rebuild would do. Nothing is recorded and no machine is touched; a missing image is built."""
-    with TemporaryDirectory(prefix="hlp-plan-") as folder:
-        return _preflight(Run(Path(folder), request), load_site(request.site), emit, person, unattended)[0]
+    """What a rebuild would do. Nothing is recorded, no key is kept and no machine touched; a missing image is built."""
+    with scratch() as folder:
+        site = load_site(request.site)
+        host = site.host(request.host)
+        # A lab that has no vault yet gets none by being looked at.
+        new = site.lab is not None and not Vault.at(site.root)
+        vault = Vault.of(folder if new else site.root, name=site.name, create=new)
+        identities = load_identities(vault, site.name, host, all_hosts=site.hosts.values(), keep=False)
+        return _preflight(Run(folder, request), site, identities, emit, person, unattended)[0]
 
 
 def record_needed(site: Site, plan: Plan) -> bool:
@@ -116,10 +122,16 @@ def record_needed(site: Site, plan: Plan) -> bool:
     return player is None or player.name != plan.machine
 
 
-def _preflight(run: Run, site: Site, emit: Emit, person: Person, unattended: bool) -> tuple[Plan, Proof]:
-    host = site.host(run.request.host)
+def _first_phase(run: Run, site: Site, emit: Emit, person: Person, unattended: bool) -> tuple[Plan, Proof]:
     vault = Vault.of(site.root, name=site.name, create=site.lab is not None)
-    identities = load_identities(vault, site.name, host, all_hosts=site.hosts.values())
+    identities = load_identities(vault, site.name, site.host(run.request.host), all_hosts=site.hosts.values())
+    return _preflight(run, site, identities, emit, person, unattended)
+
+
+def _preflight(
+    run: Run, site: Site, identities: Identities, emit: Emit, person: Person, unattended: bool
+) -> tuple[Plan, Proof]:
+    host = site.host(run.request.host)
     if site.lab:
         network.lab_of(site, emit).up()
     addresses = {host.name: host.address or ""}

@@ -323,12 +323,8 @@ def _held(name: str, path: Path) -> Locked:
 @contextmanager
 def _numbering() -> Iterator[None]:
     """Two runs that begin at the same moment get two numbers."""
-    handle = files.open_regular(paths.private(paths.locks()) / "runs.lock", os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with files.exclusive(paths.private(paths.locks()) / "runs.lock"):
         yield
-    finally:
-        os.close(handle)
 
 
 def _number(name: str) -> int:

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from homelab_provision.process import run
+from homelab_provision.scratch import scratch
 
 NAMESPACE = "homelab-backup"
 KEY_FILE = "/etc/homelab-provision/signing-key"
@@ -66,8 +66,8 @@ def objection(text: str, host: str, name: str, moment: datetime, signers: Iterab
     if found is None:
         return "has a signature that is cut short or damaged"
     said = statement(host, name, found["body"] + "\n}\n")
-    with TemporaryDirectory(prefix="hlp-") as folder:
-        signature, allowed = Path(folder, "signature"), Path(folder, "allowed_signers")
+    with scratch() as folder:
+        signature, allowed = folder / "signature", folder / "allowed_signers"
         signature.write_text(found["signature"].replace("\\n", "\n"))
         allowed.write_text(allowed_signers(host, signers))
         what = ("-n", NAMESPACE, "-s", signature)

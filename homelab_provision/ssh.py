@@ -8,11 +8,8 @@ an agent of our own, never in a file.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +23,7 @@ from homelab_provision.errors import ProvisionError
 from homelab_provision.identity import Identities, known_hosts
 from homelab_provision.image.rescue import SSH_CIPHERS, SSH_MACS
 from homelab_provision.process import Completed, ProcessError, background, interact, run
+from homelab_provision.scratch import scratch
 
 RESCUE = "rescue"
 CONNECT_TIMEOUT = 5
@@ -35,7 +33,6 @@ WATCHED_AGENT = ("sh", "-c", 'read -r _; kill "$SSH_AGENT_PID"')
 # An agent that outlives even that forgets the key after this time; as long as we live, it gets it anew before.
 KEY_LIFETIME = 900  # seconds
 KEY_RENEWED = 300  # seconds
-LEFT_BY_US = "hlp-ssh-"
 # ssh's own exit status; any other is the command's.
 FAILED = 255
 
@@ -194,9 +191,8 @@ class Ssh:
 @contextmanager
 def opened(identities: Identities, addresses: dict[str, str], door: Door) -> Iterator[Ssh]:
     """Start the agent, write the configuration, and clean both up at the end."""
-    _sweep()
     with ExitStack() as stack:
-        folder = stack.enter_context(_own_folder())
+        folder = stack.enter_context(scratch())
         (folder / "known_hosts").write_text(known_hosts(identities, RESCUE))
         config_file = folder / "ssh_config"
         config_file.write_text(config(addresses=addresses, folder=folder, door=door))
@@ -237,31 +233,3 @@ def _key_in(agent: Path, private: str) -> Iterator[None]:
     finally:
         done.set()
         thread.join(timeout=20)
-
-
-@contextmanager
-def _own_folder() -> Iterator[Path]:
-    """A private directory with a short path: a socket's name may have no more than 108 characters.
-
-    It is locked as long as we live, so that one whose maker was killed can be told.
-    """
-    made = Path(tempfile.mkdtemp(prefix="hlp-new-"))
-    folder = made.with_name(made.name.replace("hlp-new-", LEFT_BY_US))
-    with (made / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        made.rename(folder)  # only what is locked has the name that is swept up
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sweep() -> None:
-    """Remove what killed runs have left: the directory, with the shared connections that may still be open."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{LEFT_BY_US}*"):
-        with suppress(OSError):
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-                continue
-            with (folder / "lock").open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)

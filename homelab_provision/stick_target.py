@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def find_target(named: Path, *, force: bool = False) -> Path | TargetFacts:
     none. Raises `UsageError` for what is neither, and `Refused` for a file that is there already, without `force`.
     """
     try:
+        with suppress(FileNotFoundError):
+            named.stat()  # newer versions of pathlib pass over names that no file can have, and links in a ring
         if is_device(named):
             return describe_target(named)
         if named.name.endswith(".img"):

@@ -11,17 +11,19 @@ keyring (`secret-tool`, attribute `homelab-provision` = the site's name).
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets as random
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from homelab_provision import files
+from homelab_provision import files, paths
 from homelab_provision.errors import UsageError
 from homelab_provision.process import ProcessError, run
 from homelab_provision.vault_format import NoVault, WrongPassword, seal, unseal
@@ -72,6 +74,13 @@ class Vault:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         clear = yaml.safe_dump(dict(values), explicit_start=True, sort_keys=True)
         files.replace(self._file(name), seal(clear, read_password(self.password_file)).encode())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else on this computer changes the vault meanwhile: what is read within is what is written over."""
+        name = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:16]
+        with files.exclusive(paths.private(paths.locks()) / f"vault-{name}.lock"):
+            yield
 
     def variables_file(self) -> Path | None:
         """The sealed file whose values playbooks get as variables, if there is one; Ansible opens it itself.

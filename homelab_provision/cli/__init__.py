@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from io import StringIO
+from types import FrameType
 
 import click
 
@@ -94,9 +95,15 @@ def main() -> None:
 
 def _end_like_ctrl_c() -> None:
     """A closed terminal or a `kill` ends us as Ctrl-C does: children, keys and temporary files go with us."""
-    for sign in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(sign) is signal.SIG_DFL:  # `nohup` has it ignored: so be it
-            signal.signal(sign, signal.default_int_handler)
+    ours = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in ours:  # a second one would only disturb the cleaning up
+            signal.signal(each, lambda number, frame: None)
+        raise KeyboardInterrupt
+
+    for each in ours:  # `nohup` has them ignored: so be it
+        signal.signal(each, stop)
 
 
 def _guarded(work: Callable[[], object]) -> int:

@@ -125,14 +125,18 @@ def verify(hosts: tuple[str, ...], site_dir: Path | None, as_json: bool) -> None
       provision verify db-wyse
     """
     from homelab_provision.cli.render import renderer
-    from homelab_provision.errors import Unproven
+    from homelab_provision.errors import ProvisionError, Unproven
     from homelab_provision.plays import verify_hosts
 
     with renderer() as show:
-        reports = verify_hosts(find_site(site_dir), hosts, emit=show)
+        verified = verify_hosts(find_site(site_dir), hosts, emit=show)
     if as_json:
-        print_json({report.host: report.proof() for report in reports})
-    for report in reports:
+        print_json({report.host: report.proof() for report in verified.reports})
+    for report in verified.reports:
         tell(f"{report.host}: {report.passed} passed, {report.failed} failed, {report.skipped} skipped")
-    if failures := [f"{report.host}: {line}" for report in reports for line in report.failures()]:
-        raise Unproven("some tests failed", evidence="\n".join(failures))
+    failures = "\n".join(f"{report.host}: {line}" for report in verified.reports for line in report.failures())
+    if absent := verified.absent:
+        hints = dict.fromkeys(error.hint for error in absent if error.hint)
+        raise ProvisionError("; ".join(error.message for error in absent), hint="; ".join(hints), evidence=failures)
+    if failures:
+        raise Unproven("some tests failed", evidence=failures)

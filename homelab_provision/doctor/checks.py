@@ -9,7 +9,6 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +20,8 @@ from homelab_provision.image.mirror import complete, find_mirror
 from homelab_provision.image.rescue import SUITE as RESCUE_SUITE
 from homelab_provision.process import run
 from homelab_provision.report.wording import bytes_text
+from homelab_provision.site.document import read_document
+from homelab_provision.site.machines import MACHINES_FILE, read_machines
 from homelab_provision.site.models import IMAGE_MAX_AGE
 
 SECURITY_DEADLINE = 8.0  # one request, where apt does not name the archive
@@ -63,7 +64,7 @@ def all_checks(around: Surroundings) -> list[Check]:
         Check("store", "state", partial(space, around.state)),
         Check("store", "permissions", partial(permissions, around.state)),
         Check("store", "locks", partial(locks, around.state / "locks")),
-        Check("store", "images", partial(images, around.cache)),
+        Check("store", "images", partial(images, around.cache, around.site)),
         Check("store", "security updates", partial(security_updates, around.root), SECURITY_DEADLINE),
     ]
     site = [
@@ -232,9 +233,10 @@ def _holder(path: Path) -> int | None:
     return None
 
 
-def images(cache: Path, max_age: timedelta = IMAGE_MAX_AGE) -> Answer:
+def images(cache: Path, site: Path | None = None) -> Answer:
     """An image in the cache means that a rebuild needs neither a mirror nor the minutes to build it; an old one lacks
-    what was mended since."""
+    what was mended since. How old it may be, the site says."""
+    max_age = read_machines(read_document(site, MACHINES_FILE)).settings.image_max_age if site else IMAGE_MAX_AGE
     found = sorted(current_images(cache), key=lambda image: image.created)
     if not found:
         return Answer(Verdict.WARN, "no image built yet; the first rebuild does it", "provision image build")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from homelab_provision import files
 from homelab_provision.image.image import MANIFEST, SHORT, Image, load_image
 from homelab_provision.paths import files_below
 
@@ -31,8 +31,7 @@ def building(shelf: Path, key: str) -> Iterator[Path]:
     """An empty directory to build `key` in, while nobody else builds it. It is gone afterwards, if not published."""
     shelf.mkdir(parents=True, exist_ok=True)
     work = shelf / f".building-{key[:SHORT]}"
-    with (shelf / f".lock-{key[:SHORT]}").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released by the kernel, also when we are killed
+    with files.exclusive(shelf / f".lock-{key[:SHORT]}"):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         try:

@@ -9,7 +9,6 @@ Everything lies in one state folder:
 
 from __future__ import annotations
 
-import fcntl
 import grp
 import pwd
 import shlex
@@ -21,7 +20,7 @@ from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from homelab_provision import paths
+from homelab_provision import files, paths
 from homelab_provision.errors import ProvisionError, UsageError
 from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.lab.model import LabMachine, LabNetwork
@@ -156,8 +155,7 @@ class Lab:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         paths.private(self._folder)
-        with (self._folder / "lab.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with files.exclusive(self._folder / "lab.lock"):
             yield
 
 

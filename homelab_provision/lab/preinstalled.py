@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from homelab_provision.errors import ProvisionError, UsageError
 from homelab_provision.events import Emit, step, waiting
@@ -21,6 +20,7 @@ from homelab_provision.injection import File, files
 from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.network import lab_of
 from homelab_provision.process import run
+from homelab_provision.scratch import scratch
 from homelab_provision.session import Session, session
 from homelab_provision.site import DiskUse
 from homelab_provision.ssh import Answer
@@ -84,8 +84,8 @@ def install(image: Image, disk: Path, disk_bytes: int, files: Mapping[str, File]
         deadline=120,
     )  # fmt: skip
     root = f"{disk}?offset={layout.root.offset_bytes}"
-    with TemporaryDirectory(prefix="hlp-") as folder:  # mode 0700: a private key passes through it
-        run(["debugfs", "-w", "-f", "-", root], deadline=120, input=_script(files, Path(folder)))
+    with scratch() as folder:  # a private key passes through it
+        run(["debugfs", "-w", "-f", "-", root], deadline=120, input=_script(files, folder))
     # debugfs ends well whatever happened (and a directory that was there is a complaint): read it all back.
     shown = run(["debugfs", "-f", "-", root], deadline=120, input="".join(f"cat /{path}\n" for path in sorted(files)))
     written = "".join(line for line in shown.stdout.splitlines(True) if not line.startswith("debugfs: cat "))

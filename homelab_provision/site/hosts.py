@@ -24,6 +24,7 @@ from homelab_provision.site.values import SecretName, computer_address
 
 NETWORK, NEEDS, ADDRESS = "provision_network", "provision_needs", "ansible_host"
 BACKUP, SECRETS = "provision_backup", "provision_secrets"
+CONNECTION, SSH = "ansible_connection", ("ssh", "smart", "ansible.builtin.ssh")
 EXPORTS = "nfs_server_exports"  # who has it keeps the backups of the others
 OURS = (NETWORK, NEEDS, BACKUP, SECRETS, "provision_mounts")
 # What `site.yml` is told by the toolkit itself, and a playbook may look at.
@@ -138,6 +139,7 @@ def _address_problems(sources: HostSources, hosts: dict[str, Host]) -> Iterator[
     taken: dict[str, str] = {}
     for host in hosts.values():
         yield from _own_address(sources, host)
+        yield from _own_connection(sources, host)
         for address, variable in _addresses(host).items():
             other = taken.setdefault(address, host.name)
             # Ordinary inventories have several names for one computer; one that is rebuilt is nobody else.
@@ -153,6 +155,15 @@ def _addresses(host: Host) -> dict[str, str]:
         return {**network, **({str(ip_address(host.address)): ADDRESS} if host.address else {})}
     except ValueError:
         return network
+
+
+def _own_connection(sources: HostSources, host: Host) -> Iterator[Problem]:
+    """How Ansible reaches a host that is rebuilt: by ssh, which looks at its key. Another way would look at none, or
+    run what is meant for the host on this computer."""
+    said = sources.inventory.variables(host.name).get(CONNECTION, "ssh")
+    if host.provisioned and said not in SSH:
+        yield sources.problem(host.name, f"`{CONNECTION}: {said}` does not fit", CONNECTION,
+                              expected="ssh, or nothing: such a host is known by its SSH host key")  # fmt: skip
 
 
 def _own_address(sources: HostSources, host: Host) -> Iterator[Problem]:

@@ -75,7 +75,7 @@ class House:
         self.homelab = homelab
         self.playbook = folder / "shares.yml"
         self.playbook.write_text(yaml.safe_dump(PLAYBOOK))
-        exports = [
+        exports: list[dict[str, object]] = [
             {"path": str(one["source"]).partition(":")[2], "clients": [{"address": HOST}]} for one in (DATA, BACKUP)
         ]
         exports[1] |= {"size": "200 MB", "snapshots": 2}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -211,3 +212,28 @@ def test_many_hosts_at_once(home: Path) -> None:
     done = shell(home, f"$P apply {hosts} --site site")
     assert done.returncode == 2
     assert "host-0" in done.stderr
+
+
+CLEANING = """
+import signal, sys, time
+from homelab_provision import cli
+cli._end_like_ctrl_c()
+try:
+    print("at work", flush=True)
+    time.sleep(30)
+except KeyboardInterrupt:
+    print("cleaning up", flush=True)
+    time.sleep(1)
+    print("clean", flush=True)
+"""
+
+
+@pytest.mark.parametrize("signs", [("TERM", "TERM"), ("HUP", "TERM")])
+def test_whoever_kills_twice_does_not_disturb_the_cleaning_up(signs: tuple[str, str]) -> None:
+    with subprocess.Popen([sys.executable, "-c", CLEANING], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        for said, sign in zip(("at work", "cleaning up"), signs, strict=True):
+            assert child.stdout.readline().strip() == said
+            child.send_signal(signal.Signals[f"SIG{sign}"])
+        assert child.stdout.read().strip() == "clean"
+        assert child.wait(10) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
@@ -38,6 +39,38 @@ def test_identities_are_made_once_and_kept_encrypted(lab_vault: Vault) -> None:
     assert "PRIVATE KEY" not in stored
     assert first.hosts["db-wyse"].machine_id not in stored
     assert {path.stat().st_mode & 0o777 for path in lab_vault.folder.iterdir()} == {0o600}
+
+
+@pytest.mark.processes
+def test_what_somebody_else_changed_meanwhile_is_not_written_over(
+    lab_vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stick is revoked while another command, which has read the vault already, adds a host."""
+    identity.load(lab_vault, "lab", HOST)
+    read = Vault.read
+    revoked: list[str] = []
+
+    def then_revoke(self: Vault, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        found = read(self, names)
+        if not revoked:
+            revoked.append("")
+            revoked[0] = identity.revoke_rescue(lab_vault, "lab")
+        return found
+
+    monkeypatch.setattr(Vault, "read", then_revoke)
+    other = HOST.model_copy(update={"name": "web-wyse", "address": "192.168.50.11"})
+    told = identity.load(lab_vault, "lab", HOST, other, all_hosts=[HOST, other])
+    kept = lab_vault.read(["site"])["site"]
+    assert identity.fingerprint(kept["rescue_public"]) != revoked[0]
+    assert told.site.rescue.public == kept["rescue_public"]
+    assert identity.retired_on(told.site, kept["rescue_public"]) is None
+    assert list(told.site.retired) == revoked
+
+
+@pytest.mark.processes
+def test_who_only_looks_keeps_nothing(lab_vault: Vault) -> None:
+    assert identity.load(lab_vault, "lab", HOST, keep=False).hosts["db-wyse"].machine_id
+    assert not lab_vault.folder.exists()
 
 
 @pytest.mark.processes

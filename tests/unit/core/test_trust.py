@@ -148,7 +148,9 @@ def test_nothing_in_the_project_switches_the_checking_off() -> None:
 # ---- the agent ---------------------------------------------------------------------------------------------------
 
 HOLDER = """
-import sys, time
+import signal, sys, time
+for number in (signal.SIGHUP, signal.SIGINT):  # whoever runs the tests in the background may have them ignored
+    signal.signal(number, signal.SIG_DFL if number == signal.SIGHUP else signal.default_int_handler)
 from pathlib import Path
 from homelab_provision.cli import main
 from homelab_provision.ssh import Door, opened

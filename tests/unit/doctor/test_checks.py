@@ -220,6 +220,14 @@ def test_what_ails_an_image_is_named(tmp_path: Path, fault: dict[str, Any], foun
     assert "provision image build --anew" in (answer.repair or "")
 
 
+def test_how_old_an_image_may_be_the_site_says(tmp_path: Path) -> None:
+    an_image(tmp_path, "aaaa", days=15)
+    (tmp_path / "machines.yml").write_text("image_max_age: 30d\nmachines: {}\n")
+    assert images(tmp_path, tmp_path).verdict is OK
+    (tmp_path / "machines.yml").write_text("machines: [")
+    assert images(tmp_path, tmp_path).verdict is WARN
+
+
 @pytest.mark.negative
 def test_an_apt_without_security_updates_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "etc/apt").mkdir(parents=True)

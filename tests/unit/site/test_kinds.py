@@ -284,6 +284,18 @@ def test_a_priority_that_is_no_number_is_told_where_it_stands(tmp_path: Path, va
     assert "group_vars/all.yml:2: ansible_group_priority: does not fit" in wrong(site)
 
 
+@pytest.mark.parametrize("way", ["local", "paramiko_ssh", "community.docker.docker", "[ssh]", "5", "~"])
+def test_a_host_that_is_rebuilt_is_reached_by_ssh(way: str) -> None:
+    said = with_host(f"          ansible_connection: {way}\n")
+    assert re.search(r"hosts\.yml:7: hosts\.db-wyse.*`ansible_connection: .*` does not fit", said)
+
+
+def test_how_other_hosts_are_reached_is_the_users_own_matter() -> None:
+    other = HOSTS.replace("        nas:\n", "        nas:\n          ansible_connection: local\n")
+    assert problems_of(hosts=other) == ""
+    assert with_host("          ansible_connection: ssh\n") == ""
+
+
 def test_a_name_server_is_a_computer() -> None:
     for last in (0, 255):
         said = with_host(f"          provision_network: {{address: 192.168.50.10/24, dns: [192.168.50.{last}]}}\n")
