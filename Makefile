@@ -44,7 +44,7 @@ shellcheck:
 	shellcheck $$(git grep -lE '^#!/bin/(ba)?sh' -- ':!*.md' ':!*.py')
 
 unit:
-	$(PYTEST) -q -m "not lab and not packaging and not long" tests
+	$(PYTEST) -q -m "not lab and not packaging and not long" -o faulthandler_timeout=300 tests
 
 setup:
 	@tools/setup

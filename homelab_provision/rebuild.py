@@ -32,9 +32,11 @@ from homelab_provision.phases.plan import Plan
 from homelab_provision.phases.preflight import Inspection, decide, proof
 from homelab_provision.record import plan_of, write_report
 from homelab_provision.recording import at_phase, attempt, telling
+from homelab_provision.rescue_facts import same_serial
 from homelab_provision.runs import Request, Run
 from homelab_provision.scratch import scratch
 from homelab_provision.site import OperatorKind, Site, load_site, record_player
+from homelab_provision.site.models import nearest
 from homelab_provision.ssh import RESCUE, Answer, opened
 from homelab_provision.vault import Vault
 
@@ -65,9 +67,7 @@ def rebuild(
     """
     request = asked if isinstance(asked, Request) else asked.request
     site = load_site(request.site)
-    site.host(request.host)  # names that are not there leave no run behind
-    if request.onto:
-        site.machine(request.onto)
+    _require_known(site, request)
     with runs.locked([f"host-{request.host}"]) as held_by:
         run = runs.start(request) if isinstance(asked, Request) else asked
         held_by(run.id)
@@ -76,6 +76,19 @@ def rebuild(
         finally:
             _report(run, emit)
     return run
+
+
+def _require_known(site: Site, request: Request) -> None:
+    """What is not there is a slip of the pen, and leaves no run behind. Raises `UsageError`."""
+    site.host(request.host)
+    machines = [site.machine(request.onto)] if request.onto else site.machines.values()
+    serials = [disk.serial for machine in machines for disk in machine.passport.system_disks]
+    for serial in sorted(request.erase):
+        if not any(same_serial(serial, known) for known in serials):
+            raise UsageError(
+                f"`--erase {serial}`: no machine that could be meant has a system disk with this serial",
+                hint=nearest(serial, serials, "system disks"),
+            )
 
 
 def _attempt(
@@ -108,6 +121,7 @@ def plan_only(request: Request, *, emit: Emit, person: Person, unattended: bool)
     """What a rebuild would do. Nothing is recorded, no key is kept and no machine touched; a missing image is built."""
     with scratch() as folder:
         site = load_site(request.site)
+        _require_known(site, request)
         host = site.host(request.host)
         # A lab that has no vault yet gets none by being looked at.
         new = site.lab is not None and not Vault.at(site.root)

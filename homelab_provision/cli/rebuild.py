@@ -36,7 +36,7 @@ def _code(context: click.Context, option: click.Parameter, value: str | None) ->
 @click.option(
     "--onto", metavar="MACHINE", help="The machine that becomes HOST.  [default: its own, or the spare that fits]"
 )
-@click.option("--way", type=click.Choice(["usb", "netboot", "bootnext", "kexec"]), help="How it gets into the rescue.")
+@click.option("--way", type=click.Choice(["usb"]), help="How it gets into the rescue.")
 @click.option("--keep-data", is_flag=True, help="Leave the data partition (/srv) untouched.")
 @click.option(
     "--accept-unproven-backup", is_flag=True, help="Go on although the backup is missing, damaged or unproven."

@@ -115,8 +115,13 @@ def test_an_attempt_that_is_locked_out_or_mistyped_leaves_no_run(world: World) -
     request = runs.Request(command="rebuild", site=world.root, host=HOST)
     with runs.locked([f"host-{HOST}"], "the other"), pytest.raises(Locked, match="the other"):
         world.begin_anew(request)
-    for typo in ({"host": "db-wise"}, {"onto": "wyse-x"}):
-        with pytest.raises(UsageError, match=next(iter(typo.values()))):
+    for typo, said in (
+        ({"host": "db-wise"}, "db-wise"),
+        ({"onto": "wyse-x"}, "wyse-x"),
+        ({"erase": frozenset({"SYS-X"})}, "--erase SYS-X"),
+        ({"onto": SPARE, "erase": frozenset({"SYS-A"})}, "--erase SYS-A"),
+    ):
+        with pytest.raises(UsageError, match=said):
             world.begin_anew(request.model_copy(update=typo))
     assert runs.everything() == []
     assert world.done == []
