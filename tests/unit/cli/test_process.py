@@ -217,6 +217,8 @@ def test_many_hosts_at_once(home: Path) -> None:
 CLEANING = """
 import signal, sys, time
 from homelab_provision import cli
+for number in (signal.SIGHUP, signal.SIGTERM):  # whoever runs the tests in the background may have them ignored
+    signal.signal(number, signal.SIG_DFL)
 cli._end_like_ctrl_c()
 try:
     print("at work", flush=True)
