@@ -68,6 +68,7 @@ def rebuild(
     request = asked if isinstance(asked, Request) else asked.request
     site = load_site(request.site)
     _require_known(site, request)
+    _warn(site, emit)
     with runs.locked([f"host-{request.host}"]) as held_by:
         run = runs.start(request) if isinstance(asked, Request) else asked
         held_by(run.id)
@@ -89,6 +90,11 @@ def _require_known(site: Site, request: Request) -> None:
                 f"`--erase {serial}`: no machine that could be meant has a system disk with this serial",
                 hint=nearest(serial, serials, "system disks"),
             )
+
+
+def _warn(site: Site, emit: Emit) -> None:
+    for warning in site.warnings:
+        emit(Notice(level="warning", text=f"hosts.yml: {warning}"))
 
 
 def _attempt(
@@ -122,6 +128,7 @@ def plan_only(request: Request, *, emit: Emit, person: Person, unattended: bool)
     with scratch() as folder:
         site = load_site(request.site)
         _require_known(site, request)
+        _warn(site, emit)
         host = site.host(request.host)
         # A lab that has no vault yet gets none by being looked at.
         new = site.lab is not None and not Vault.at(site.root)

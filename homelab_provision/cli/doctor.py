@@ -96,7 +96,8 @@ def _describe(root: Path) -> str:
     from homelab_provision.site import load_site
 
     site = load_site(root)
-    return f"hosts: {len(site.hosts)}, machines: {len(site.machines)}, spares: {len(site.spares())}, at {root}"
+    counts = f"hosts: {len(site.hosts)}, machines: {len(site.machines)}, spares: {len(site.spares())}, at {root}"
+    return "\n".join([counts, *(f"warning: hosts.yml: {warning}" for warning in site.warnings)])
 
 
 def _open_vault(root: Path) -> str:

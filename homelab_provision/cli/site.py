@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from homelab_provision.cli.options import find_site, json_option, print_json, print_table, print_text, site_option
+from homelab_provision.cli.options import find_site, json_option, print_json, print_table, print_text, site_option, tell
 
 
 @click.group()
@@ -51,7 +51,10 @@ def show_config(site_dir: Path | None, as_json: bool) -> None:
     """Show the merged, validated site; all mistakes at once if there are any."""
     from homelab_provision.site import describe, load_site
 
-    document = describe(load_site(find_site(site_dir)))
+    site = load_site(find_site(site_dir))
+    for warning in site.warnings:
+        tell(f"warning: hosts.yml: {warning}")
+    document = describe(site)
     if as_json:
         print_json(document)
         return

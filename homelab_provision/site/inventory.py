@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Inventory:
 
     groups: Mapping[str, Group]
     own: Mapping[str, Variables]
+    warnings: tuple[str, ...] = ()
+    """What Ansible does not like, and does nevertheless."""
 
     def hosts(self) -> tuple[str, ...]:
         """In the order in which the inventory names them."""
@@ -95,7 +97,14 @@ def read_inventory(root: Path, password: Path | None = None) -> Inventory | Prob
         found = re.search(rf"Origin: {re.escape(str(root.resolve()))}/(\S+?):(\d+):\d+", error.stderr)
         file, line = (found[1], int(found[2])) if found else (HOSTS_FILE, 1)
         return Problem(file, line, "", "Ansible cannot read the inventory", excerpt="\n".join(said[-12:]))
-    return parse_export(json.loads(done.stdout))
+    return replace(parse_export(json.loads(done.stdout)), warnings=warnings_in(done.stderr))
+
+
+def warnings_in(said: str) -> tuple[str, ...]:
+    """The warnings among what Ansible says on standard error; it breaks their lines to fit a terminal."""
+    parts = re.split(r"^\[(WARNING|ERROR|DEPRECATION WARNING)\]: ", said, flags=re.MULTILINE)
+    pairs = zip(parts[1::2], parts[2::2], strict=True)
+    return tuple(dict.fromkeys(" ".join(text.split()) for kind, text in pairs if kind == "WARNING"))
 
 
 def parse_export(data: Mapping[str, Any]) -> Inventory:

@@ -23,8 +23,9 @@ def load_site(root: Path) -> Site:
     root = root.expanduser().resolve()
     if not root.is_dir():
         raise SiteError(str(root), [Problem(str(root), 0, "", "there is no such directory")])
-    hosts, problems = _hosts(root)
-    return assemble(root, hosts, read_document(root, MACHINES_FILE), problems)
+    hosts, problems, warnings = _hosts(root)
+    site = assemble(root, hosts, read_document(root, MACHINES_FILE), problems)
+    return replace(site, warnings=warnings)
 
 
 def assemble(root: Path, hosts: Mapping[str, Host] | None, document: Document, problems: list[Problem]) -> Site:
@@ -60,14 +61,14 @@ def _strange_files(root: Path) -> list[Problem]:
     return problems
 
 
-def _hosts(root: Path) -> tuple[Mapping[str, Host] | None, list[Problem]]:
-    """The hosts (None if the inventory cannot be read at all) and the problems with them."""
+def _hosts(root: Path) -> tuple[Mapping[str, Host] | None, list[Problem], tuple[str, ...]]:
+    """The hosts (None if the inventory cannot be read at all), the problems with them, and Ansible's warnings."""
     document = read_document(root, HOSTS_FILE)
     if document.root is None and document.problems:
         ini = CONVERT if INI.search(document.text) else None
-        return None, [replace(problem, suggestion=ini) for problem in document.problems]
+        return None, [replace(problem, suggestion=ini) for problem in document.problems], ()
     if strange := _strange_files(root):
-        return None, [*document.problems, *strange]
+        return None, [*document.problems, *strange], ()
     variables = _variables(root)
     broken = [*document.problems, *(problem for file in variables for problem in file.problems)]
     broken += check_form(document, variables)
@@ -77,6 +78,6 @@ def _hosts(root: Path) -> tuple[Mapping[str, Host] | None, list[Problem]]:
         sealed = any(file.sealed for file in variables)
         inventory = read_inventory(root, password_of(root) if sealed else None)
     if isinstance(inventory, Problem):
-        return None, [inventory]
+        return None, [inventory], ()
     hosts, problems = read_hosts(HostSources(root, document, inventory))
-    return None if broken else hosts, [*broken, *problems]
+    return None if broken else hosts, [*broken, *problems], inventory.warnings

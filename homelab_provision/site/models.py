@@ -223,6 +223,8 @@ class Site:
     machines: Mapping[str, Machine]
     lab: LabNetwork | None = None
     image_max_age: timedelta = IMAGE_MAX_AGE
+    warnings: tuple[str, ...] = ()
+    """What Ansible does not like about the inventory, and reads nevertheless."""
 
     def host(self, name: str) -> Host:
         """The host called `name`. Raises UsageError."""

@@ -296,6 +296,14 @@ def test_how_other_hosts_are_reached_is_the_users_own_matter() -> None:
     assert with_host("          ansible_connection: ssh\n") == ""
 
 
+@pytest.mark.processes
+def test_what_ansible_warns_of_is_not_thrown_away(tmp_path: Path) -> None:
+    """A group and a host of one name: whatever is said of one is said of both."""
+    site = load_site(site_in(tmp_path / "site", HOSTS.replace("    others:", "    nas:")))
+    assert site.warnings == ("Found both group and host with same name: nas",)
+    assert load_site(site_in(tmp_path / "good")).warnings == ()
+
+
 def test_a_name_server_is_a_computer() -> None:
     for last in (0, 255):
         said = with_host(f"          provision_network: {{address: 192.168.50.10/24, dns: [192.168.50.{last}]}}\n")
