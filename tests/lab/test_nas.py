@@ -187,6 +187,7 @@ def what_a_host_destroys_is_put_back(house: House) -> None:
     house.on("nas", "homelab-shares put-back /srv/backup/db-wyse latest")
     assert house.on("db-wyse", "ls /mnt/backup; cat /mnt/backup/file") == "file\nkept\n"
     house.on("db-wyse", "echo kept >/mnt/backup/file")  # it is its own again
+    house.on("nas", "homelab-shares limit")  # a second time changes nothing
     # A copy counts for nobody's limit.
     assert house.on("nas", "repquota --project --no-names --raw-grace /srv | grep -c '^#'").strip() == "2"
 

@@ -150,8 +150,11 @@ def quotas(shares: Sequence[Share]) -> bool:
                 f"e2fsck -f {device}; tune2fs -O project,quota -Q prjquota {device}; mount {SRV}`"
             )
         return False
-    if "enforced" not in run("quotaon", "--print-state", "--project", SRV, fine=(0, 1)):
+    try:
         run("quotaon", "--project", SRV)
+    except Trouble as trouble:
+        if "File exists" not in str(trouble):  # on already: its state does not tell that from counting
+            raise
     return True
 
 
