@@ -71,12 +71,12 @@ def objection(text: str, host: str, name: str, moment: datetime, signers: Iterab
         signature.write_text(found["signature"].replace("\\n", "\n"))
         allowed.write_text(allowed_signers(host, signers))
         what = ("-n", NAMESPACE, "-s", signature)
-        if not _agrees(said, "-Y", "check-novalidate", *what):
-            return f"was changed after it was signed, or was not signed as {name} of {host}"
         when = f"-Overify-time={_stamp(moment)}"
-        if not _agrees(said, "-Y", "verify", "-f", allowed, "-I", host, when, *what):
+        if _agrees(said, "-Y", "verify", "-f", allowed, "-I", host, when, *what):
+            return None
+        if _agrees(said, "-Y", "check-novalidate", *what):
             return f"was signed with a key that was not {host}'s at that time"
-    return None
+    return f"was changed after it was signed, or was not signed as {name} of {host}"
 
 
 def _agrees(said: str, *words: str | Path) -> bool:

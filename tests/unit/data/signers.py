@@ -31,6 +31,7 @@ def public(name: str) -> str:
     return " ".join(key(name).with_name(f"{name}.pub").read_text().split()[:2])
 
 
+@cache
 def signature(said: str, by: str = HOST, namespace: str = NAMESPACE) -> str:
     words = ["ssh-keygen", "-q", "-Y", "sign", "-f", str(key(by)), "-n", namespace]
     return subprocess.run(words, input=said, capture_output=True, text=True, check=True).stdout
