@@ -196,7 +196,7 @@ def repacked_with_a_flipped_byte(payload: bytes) -> bytes:
 
 @pytest.mark.negative
 def test_refusals_write_nothing(homelab: Homelab) -> None:
-    """One boot of the rescue, five reasons to refuse; the target disk stays bit for bit what it was."""
+    """One boot of the rescue, six reasons to refuse; the target disk stays bit for bit what it was."""
     spare = homelab.machine("wyse-b")
     spare.make_disks()
     homelab.machine("wyse-a").power_off()
@@ -212,7 +212,8 @@ def test_refusals_write_nothing(homelab: Homelab) -> None:
         return run.stderr
 
     assert "--erase LABSYS-B" in refused()  # a foreign file system
-    assert "LABSYS-X" in refused("--erase", "LABSYS-X")  # leave to erase another disk
+    slip = homelab.run(*words, "--erase", "LABSYS-A")  # leave to erase the disk of another machine
+    assert (slip.returncode, "did you mean `LABSYS-B`" in slip.stderr) == (ExitCode.USAGE, True), slip.stderr
     assert "not the rescue on the screen" in refused("--confirm-code", "TTTT-VVVV")  # another machine's screen
     homelab.edit("serial: LAB5070B\n", "serial: LAB5070X\n")
     assert "LAB5070X" in refused("--erase", "LABSYS-B")  # another machine
