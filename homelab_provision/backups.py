@@ -7,6 +7,7 @@ from the NAS itself: the host that wrote it is dead when this matters.
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,13 @@ class Record(_Told):
     finished: AwareDatetime
     bytes: NonNegativeInt
     files: Annotated[Mapping[RelativePath, NonNegativeInt], Field(min_length=1)]
+    key_proof: str | None = None  # of one that is encrypted, from programs that say it
+
+    def opens_with(self, key: str) -> bool:
+        """Whether it was encrypted with this key: the program on the host makes the same (its records.py)."""
+        said = f"homelab-backup-key 1\nhost {self.host}\nlabel {self.label}\n"
+        made = hmac.new(key.encode(), said.encode(), "sha256").hexdigest()
+        return hmac.compare_digest(made.encode(), (self.key_proof or "").encode())
 
 
 class BackupProof(_Told):
@@ -127,14 +135,15 @@ class UnreadableBackupsError(ProvisionError):
 
 
 def plan_backups(
-    host: str, programs: Mapping[str, str], export: Export | None, signers: Sequence[Signer],
+    host: str, programs: Mapping[str, str], export: Export | None, signers: Sequence[Signer], keys: Sequence[str],
     max_proof_age: timedelta, *, accept_unproven: bool,
 ) -> tuple[tuple[PlannedBackup, ...], tuple[str, ...]]:  # fmt: skip
     """What a rebuild of `host` will restore, and what speaks against trusting it.
 
     `programs` maps each role that keeps data to the program that restores it ("" where none does); `signers` are the
-    keys that signed for the host, and when. Raises `Refused` for the first role with doubts, unless `accept_unproven`:
-    then the doubts are returned, and data without any readable backup begins empty.
+    keys that signed for the host, and when; `keys` are the secrets of the site, one of which has to be what a backup is
+    encrypted with. Raises `Refused` for the first role with doubts, unless `accept_unproven`: then the doubts are
+    returned, and data without any readable backup begins empty.
     """
     planned: list[PlannedBackup] = []
     doubts: list[str] = []
@@ -143,7 +152,7 @@ def plan_backups(
         if isinstance(found, str):
             against, record = [found], None
         else:
-            against, record = list(judge(found, host, signers, max_proof_age, datetime.now(UTC))), found.newest
+            against, record = list(judge(found, host, signers, keys, max_proof_age, datetime.now(UTC))), found.newest
         if against and not accept_unproven:
             raise _refusal(host, role, against, away=isinstance(found, str) and export is not None)
         doubts += [f"{role}: {text}" for text in against]
@@ -165,8 +174,9 @@ def plan_backups(
 
 
 def judge(
-    evidence: Evidence, host: str, signers: Sequence[Signer], max_proof_age: timedelta, now: datetime
-) -> Iterator[str]:
+    evidence: Evidence, host: str, signers: Sequence[Signer], keys: Sequence[str], max_proof_age: timedelta,
+    now: datetime,
+) -> Iterator[str]:  # fmt: skip
     """Everything that speaks against restoring the newest backup of `host`."""
     record, proof = evidence.newest, evidence.proof
     yield from evidence.broken
@@ -177,6 +187,9 @@ def judge(
         yield f"the newest backup ({record.label}) is one of {record.host}, not of {host}"
     if wrong := evidence.objection(_record_name(record.label), host, record.finished, signers):
         yield f"the record of the newest backup ({record.label}) {wrong}"
+    if record.key_proof is not None and not any(record.opens_with(key) for key in keys):
+        yield (f"the newest backup ({record.label}) is encrypted with a key that is not in the site's vault "
+               "(vault/secrets.yml): bring back the one that it had")  # fmt: skip
     if record.finished > now + CLOCK_SKEW:
         yield f"the newest backup ({record.label}) says that it was made {ago(record.finished - now)} from now"
     damaged = [name for name, size in record.files.items() if evidence.sizes.get(name) != size]

@@ -74,6 +74,8 @@ class HostIdentity:
 class Identities:
     site: SiteIdentity
     hosts: Mapping[str, HostIdentity]
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """The values of vault/secrets.yml that are text: passwords and keys that the site keeps."""
 
 
 def load(vault: Vault, site: str, *hosts: Host, all_hosts: Iterable[Host] = (), keep: bool = True) -> Identities:
@@ -92,7 +94,8 @@ def load(vault: Vault, site: str, *hosts: Host, all_hosts: Iterable[Host] = (), 
     of_site = stored[SITE]
     authority = _certificate(of_site, "authority")
     site_identity = SiteIdentity(_pair(of_site, "controller"), _pair(of_site, "rescue"), authority, _retired(of_site))
-    return Identities(site_identity, {host.name: _host(stored[host.name]) for host in hosts})
+    texts = tuple(value for value in stored.get(SECRETS, {}).values() if isinstance(value, str))
+    return Identities(site_identity, {host.name: _host(stored[host.name]) for host in hosts}, texts)
 
 
 def _completed(

@@ -101,6 +101,7 @@ def _backups(inspection: Inspection) -> tuple[tuple[PlannedBackup, ...], tuple[s
     with step(inspection.emit, "prove the backup"):
         planned, doubts = plan_backups(
             host.name, programs, export, inspection.identities.hosts[host.name].signers,
+            inspection.identities.secrets,
             backup.max_proof_age if backup else timedelta(0),
             accept_unproven=request.accept_unproven_backup,
         )  # fmt: skip

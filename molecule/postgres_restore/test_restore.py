@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from homelab_provision.backups import Record
 from homelab_provision.signing import Signer, objection
 
 DATA = "/srv/postgresql/17/main"
@@ -58,6 +59,13 @@ def test_records_are_signed_with_a_key_that_only_root_reads(machine: Any, backed
     assert machine.sh("stat -c '%U %a' /etc/homelab-provision/signing-key") == "root 600"
     assert against(machine, f"{backed_up['incr']['label']}.json") is None
     assert against(machine, f"{backed_up['full']['label']}.json") is None
+
+
+def test_records_say_with_which_key_the_backup_opens(machine: Any, backed_up: Any) -> None:
+    record = Record.model_validate_json(machine.sh(f"cat /nas/postgres/{backed_up['incr']['label']}.json"))
+    key = machine.sh("sed -n s/^repo1-cipher-pass=//p /etc/pgbackrest/conf.d/key.conf").strip()
+    assert record.opens_with(key)
+    assert not record.opens_with(key[:-1])
 
 
 def test_a_destroyed_cluster_comes_back_with_what_came_after_the_backup(machine: Any, backed_up: Any) -> None:

@@ -11,11 +11,13 @@ from homelab_provision.backups import Evidence, ago, judge, plan_backups, read_e
 from homelab_provision.errors import Refused
 from homelab_provision.nfs import Export, NfsError
 from tests.unit.data.signers import sealed, signers
+from tests.unit.postgres_program.program import part
 
 pytestmark = pytest.mark.processes  # ssh-keygen signs, and looks at signatures
 
 NOW = datetime.now(UTC)
 WEEK = timedelta(days=7)
+KEY = "a-key-of-32-characters-as-made-x"
 PROGRAM = {"postgres": "/usr/local/sbin/homelab-postgres"}
 
 
@@ -67,8 +69,10 @@ def good(**changed: Any) -> Nas:
     return Nas(**{name: body for name, body in {**files, **changed}.items() if body is not None})
 
 
-def plan(nas: Export | None, *, accept: bool = False, programs: dict[str, str] = PROGRAM) -> Any:
-    return plan_backups("db-wyse", programs, nas, signers(), WEEK, accept_unproven=accept)
+def plan(
+    nas: Export | None, *, accept: bool = False, programs: dict[str, str] = PROGRAM, keys: tuple[str, ...] = ()
+) -> Any:
+    return plan_backups("db-wyse", programs, nas, signers(), keys, WEEK, accept_unproven=accept)
 
 
 def test_a_whole_and_proven_backup_is_planned() -> None:
@@ -172,6 +176,33 @@ def test_a_broken_record_that_could_be_the_newest_is_named() -> None:
 
 
 @pytest.mark.negative
+def test_an_encrypted_backup_takes_the_key_that_the_vault_has() -> None:
+    proven = part("records").key_proof(KEY, "db-wyse", "20261122-030000F")
+    nas = good(**{"postgres/20261122-030000F.json": record(key_proof=proven)})
+    (backup,), doubts = plan(nas, keys=("a-password", KEY))
+    assert (backup.label, doubts) == ("20261122-030000F", ())
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize(
+    ("about", "keys"),
+    [
+        ((KEY, "db-wyse", "20261122-030000F"), ()),
+        ((KEY, "db-wyse", "20261122-030000F"), (KEY[:-1], KEY + "\n", "")),
+        ((KEY, "db-nas", "20261122-030000F"), (KEY,)),
+        ((KEY, "db-wyse", "20261121-030000F"), (KEY,)),
+        (None, (KEY,)),
+    ],
+    ids=["an empty vault", "a new key", "another host's", "another backup's", "nonsense"],
+)
+def test_a_vault_without_the_key_of_the_backup_is_a_reason_to_refuse(about: Any, keys: tuple[str, ...]) -> None:
+    proven = part("records").key_proof(*about) if about else "\u00e4"
+    nas = good(**{"postgres/20261122-030000F.json": record(key_proof=proven)})
+    with pytest.raises(Refused) as refused:
+        plan(nas, keys=keys)
+    assert "is encrypted with a key that is not in the site's vault" in (refused.value.evidence or "")
+
+
 def test_everything_that_is_wrong_is_told_at_once() -> None:
     old = {"postgres/20261001-030000F.json": record("20261001-030000F", hours=800),
            "postgres/proof.json": proof(days=30, label="20261001-030000F")}  # fmt: skip
@@ -184,7 +215,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
 def test_many_damaged_files_are_counted() -> None:
     evidence = read_evidence(good(**{"postgres/20261122-030000F.json": record(files={str(n): 1 for n in range(9)})}),
                              "postgres")  # fmt: skip
-    (said,) = judge(evidence, "db-wyse", signers(), WEEK, NOW)
+    (said,) = judge(evidence, "db-wyse", signers(), (), WEEK, NOW)
     assert "0 is missing, 1 is missing, 2 is missing and 6 more" in said
 
 

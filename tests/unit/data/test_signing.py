@@ -75,7 +75,7 @@ def test_a_time_at_which_no_key_counted(moment: str) -> None:
 
 
 def plan(files: dict[str, str], accept: bool = False) -> Any:
-    return plan_backups(HOST, PROGRAM, good(**files), signers(), WEEK, accept_unproven=accept)
+    return plan_backups(HOST, PROGRAM, good(**files), signers(), (), WEEK, accept_unproven=accept)
 
 
 @pytest.mark.negative

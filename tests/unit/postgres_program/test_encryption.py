@@ -64,6 +64,19 @@ pg1-port=5999
         return {path.read_bytes()[:8] for path in (self.folder / repository).rglob("*") if path.is_file()}
 
 
+def test_the_program_reads_the_key_where_the_role_writes_it(tmp_path: Path) -> None:
+    file = tmp_path / "key.conf"
+    file.write_text(written("key.conf.j2", postgres_backup_key=KEY))
+    told = dict.fromkeys(("host", "version", "service", "stanza"), "x") | {"port": 5432}
+    told |= dict.fromkeys(("data", "config", "socket", "repository", "records"), "/x") | {"key": str(file)}
+    setup = part("config").parse(told, "x", "")
+    assert part("repository").Repository(setup).key() == KEY
+    file.unlink()
+    with pytest.raises(part("trouble").Trouble, match=r"cannot read .*key\.conf"):
+        part("repository").Repository(setup).key()
+    assert part("repository").Repository(part("config").parse(told | {"key": None}, "x", "")).key() is None
+
+
 @pytest.fixture
 def kept() -> Iterator[Kept]:
     if PROGRAMS is None or not shutil.which("pgbackrest") or os.geteuid() != 0:

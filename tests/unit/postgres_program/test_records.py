@@ -95,7 +95,7 @@ def test_a_broken_record_that_a_newer_one_replaces_holds_nobody_up(tmp_path: Pat
 
 
 @pytest.mark.negative
-@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"facts": {}}'])
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"facts": {}}', '{"facts": "' + "x" * (records.MOST_BYTES + 2)])
 def test_a_broken_record_that_is_the_newest_is_named(tmp_path: Path, text: str) -> None:
     records.save(tmp_path, f"{FULL}.json", records.render(EARLY))
     records.save(tmp_path, f"{INCR}.json", text)

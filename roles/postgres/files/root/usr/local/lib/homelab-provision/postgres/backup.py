@@ -9,7 +9,7 @@ from . import facts, report, share
 from .config import Setup, backups_of
 from .moment import now, read, write
 from .pgbackrest_info import Backup
-from .records import Record, drop_expired, needed_files, save_record
+from .records import Record, drop_expired, key_proof, needed_files, save_record
 from .replay import await_archived
 from .repository import Repository
 from .service import Service
@@ -50,6 +50,7 @@ def backup(setup: Setup, kind: str) -> dict[str, object]:
     record = Record(
         setup.host, made.label, made.type, write(started), write(read(at["moment"])), point, at["lsn"],
         int(at["timeline"], 16), cluster["system_id"], cluster["bytes"], found,
+        key_proof=key_proof(key, setup.host, made.label) if (key := repository.key()) else None,
     )  # fmt: skip
     save_record(folder, _with_files(repository, record, cluster["segment_size"]))
     report.step("let go of what is too old")

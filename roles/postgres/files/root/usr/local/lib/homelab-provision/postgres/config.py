@@ -11,7 +11,8 @@ from .trouble import Trouble
 
 @dataclass(frozen=True)
 class Setup:
-    """The cluster, its service, and where its backups are; paths are absolute. `second`: there are two of those."""
+    """The cluster, its service, and where its backups are; paths are absolute. `second`: there are two of those;
+    `key`: pgBackRest's file with what they are encrypted with."""
 
     host: str
     version: str
@@ -26,6 +27,7 @@ class Setup:
     repository: Path | None = None
     account: str = "postgres"
     second: bool = False
+    key: Path | None = None
 
     @property
     def programs(self) -> Path:
@@ -57,7 +59,7 @@ def parse(found: object, where: str, hint: str) -> Setup:
     for field in fields(Setup):
         value = found.get(field.name)
         if value is None:
-            if field.name in ("share", "records", "repository", "account", "second"):
+            if field.name in ("share", "records", "repository", "account", "second", "key"):
                 continue
             raise Trouble(f"{where} does not say `{field.name}`", hint)
         wanted = {"port": int, "second": bool}.get(field.name, str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import re
@@ -43,6 +44,8 @@ class Record:
     facts: dict[str, Any]
     files: dict[str, int] = field(default_factory=dict)
     format: int = FORMAT
+    # Of a backup that is encrypted: what only who has the key can say of it, so that a rebuild knows whether it has.
+    key_proof: str | None = None
 
     @property
     def moment(self) -> datetime:
@@ -70,6 +73,11 @@ def parse_record(text: str, where: str) -> Record:
     return record
 
 
+def key_proof(key: str, host: str, label: str) -> str:
+    """HMAC-SHA256 over whose backup it is and which; the controller makes the same (homelab_provision/backups.py)."""
+    return hmac.new(key.encode(), f"homelab-backup-key 1\nhost {host}\nlabel {label}\n".encode(), "sha256").hexdigest()
+
+
 def render(record: Record) -> str:
     return json.dumps(asdict(record), indent=1, sort_keys=True) + "\n"
 
@@ -84,8 +92,7 @@ def load_all(folder: Path, judged: Mapping[str, str] | None = None) -> list[Reco
     def texts() -> dict[str, str]:
         try:
             ours = [each for each in sorted(folder.iterdir()) if OF_A_BACKUP.fullmatch(each.name) and each.is_file()]
-            return {each.name: each.read_bytes().decode(errors="replace") for each in ours
-                    if each.stat().st_size <= MOST_BYTES}  # fmt: skip
+            return {each.name: _beginning(each) for each in ours}
         except FileNotFoundError:
             return {}
 
@@ -108,6 +115,12 @@ def load_all(folder: Path, judged: Mapping[str, str] | None = None) -> list[Reco
                 hint = "look at the file; if it is of no use, remove it: the backups themselves lie elsewhere"
                 raise Trouble(trouble.message, hint) from None
     return sorted(records, key=lambda record: record.moment)
+
+
+def _beginning(file: Path) -> str:
+    """The text of a file; of one that is too large for a record so much that it is none."""
+    with file.open("rb") as opened:
+        return opened.read(MOST_BYTES + 1).decode(errors="replace")
 
 
 def _moment_of(name: str) -> str:

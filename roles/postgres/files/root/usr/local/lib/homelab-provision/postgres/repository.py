@@ -24,6 +24,7 @@ from .trouble import Trouble
 ANSWER, COPY, VERIFY = 180.0, 1200.0, 4 * 3600.0
 
 
+KEY = "repo1-cipher-pass="
 # Words of pgBackRest about files that are not what they were; the last three are said of encrypted ones.
 DAMAGED = (
     "unexpected eof", "checksum", "FileMissingError", "FormatError", "missing file",
@@ -108,6 +109,17 @@ class Repository:
                 "look at the NAS and its disks; then make a full backup: homelab-postgres backup --type full",
                 "\n".join(wrong),
             )
+
+    def key(self) -> str | None:
+        """What backups are encrypted with; `None` where they are not."""
+        if self.setup.key is None:
+            return None
+        try:
+            lines = self.setup.key.read_text().splitlines()
+        except OSError as error:
+            hint = "apply the host: it writes the file"
+            raise Trouble(f"cannot read {self.setup.key}: {error.strerror}", hint) from None
+        return next((line.removeprefix(KEY) for line in lines if line.startswith(KEY)), None)
 
     def fetch_command(self, folder: Path, data: Path) -> str:
         """The restore_command of a temporary instance with this data; `folder` gets its log."""
