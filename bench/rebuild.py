@@ -16,24 +16,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from homelab_provision import network, paths, rebuild, runs
+from homelab_provision import paths, runs
+from homelab_provision.doors.process import run
+from homelab_provision.doors.ssh import RESCUE, Answer, Ssh, opened
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Event, discard
-from homelab_provision.host_image import image_of
 from homelab_provision.identity import Identities
 from homelab_provision.identity import load as load_identities
+from homelab_provision.identity.seed import files
+from homelab_provision.image.host_image import image_of
 from homelab_provision.image.os_image import Image
 from homelab_provision.image.rescue import build_rescue
-from homelab_provision.injection import files
+from homelab_provision.jobs import rebuild
+from homelab_provision.jobs.preinstalled import install
+from homelab_provision.jobs.report import summary
+from homelab_provision.lab import reach
 from homelab_provision.lab.machine import VirtualMachine
-from homelab_provision.lab.preinstalled import install
 from homelab_provision.phases.context import Person
-from homelab_provision.process import run
-from homelab_provision.record import summary
 from homelab_provision.runs import Request
 from homelab_provision.site import Machine, Site, load_site
-from homelab_provision.ssh import RESCUE, Answer, Ssh, opened
-from homelab_provision.vault import Vault
+from homelab_provision.site.vault.store import Vault
 from homelab_provision.ways.usb import site_stick
 
 HOST, MACHINE = "site-wyse", "wyse-b"
@@ -84,7 +86,7 @@ class Bench:
         self.image: Image = image_of(self._host, discard)
         rescue = build_rescue(paths.cache(), discard)
         self._stick = site_stick(site.name, self._identities.site, rescue, discard)
-        lab = network.lab_of(site)
+        lab = reach.lab_of(site)
         lab.up()
         self.accelerator = str(lab.accel)
         self._virtual: VirtualMachine = lab.machine(MACHINE)
@@ -161,8 +163,8 @@ class Bench:
 
     @contextmanager
     def _ssh(self) -> Iterator[Ssh]:
-        addresses = {HOST: self._host.address or "", RESCUE: network.rescue_address(self.site, self._machine)}
-        with opened(self._identities, addresses, network.door(self.site)) as ssh:
+        addresses = {HOST: self._host.address or "", RESCUE: reach.rescue_address(self.site, self._machine)}
+        with opened(self._identities, addresses, reach.door(self.site)) as ssh:
             yield ssh
 
 
@@ -213,4 +215,4 @@ def _site(folder: Path) -> Iterator[Site]:
     try:
         yield site
     finally:
-        network.lab_of(site).down(remove_disks=True)
+        reach.lab_of(site).down(remove_disks=True)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from homelab_provision.process import run
+from homelab_provision.doors.process import run
 
 ROUNDS = 10
 

@@ -20,7 +20,7 @@ def no_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         def refuse(*words: object, **options: object) -> None:
             raise TouchedTheMachine(f"this test starts a program: {words[0] if words else options}")
 
-        monkeypatch.setattr("homelab_provision.process.subprocess.Popen", refuse)
+        monkeypatch.setattr("homelab_provision.doors.process.subprocess.Popen", refuse)
 
 
 @pytest.fixture(autouse=True)

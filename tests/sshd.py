@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from homelab_provision.doors.ssh import Door, Ssh, opened
 from homelab_provision.identity import Identities, KeyPair
-from homelab_provision.ssh import Door, Ssh, opened
 
 PROGRAM = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin") or "/usr/sbin/sshd"
 ADDRESS = "127.0.0.1"

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from bench.postgres.queries import Index
 from homelab_provision import paths
+from homelab_provision.doors.process import Completed, run
 from homelab_provision.errors import ProvisionError
-from homelab_provision.process import Completed, run
 
 IMAGE = "homelab-provision/molecule:debian13"
 NAME = "bench-postgres"

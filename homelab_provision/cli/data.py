@@ -27,7 +27,7 @@ def backup(host: str, site_dir: Path | None, kind: str | None, prove: bool, as_j
       provision backup db-wyse --type full --prove
     """
     from homelab_provision.cli.render import renderer
-    from homelab_provision.keeping import back_up
+    from homelab_provision.jobs.backup import back_up
 
     with renderer() as show:
         results = back_up(find_site(site_dir), host, kind, prove=prove, emit=show)
@@ -51,7 +51,7 @@ def restore(host: str, site_dir: Path | None, to: str | None, database: str | No
       provision restore db-wyse --database spans
     """
     from homelab_provision.cli.render import renderer
-    from homelab_provision.keeping import restore as job
+    from homelab_provision.jobs.backup import restore as job
 
     if as_json and not yes:
         raise UsageError("`--json` never asks and never changes anything by itself", hint="add --yes")

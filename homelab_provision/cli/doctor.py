@@ -101,7 +101,7 @@ def _describe(root: Path) -> str:
 
 
 def _open_vault(root: Path) -> str:
-    from homelab_provision.vault import Vault
+    from homelab_provision.site.vault.store import Vault
 
     sealed = sorted(path.stem for path in (root / "vault").glob("*.yml"))
     if not sealed:

@@ -34,7 +34,7 @@ def rotate(host: str, site_dir: Path | None, yes: bool) -> None:
     from homelab_provision.cli.render import renderer
     from homelab_provision.identity import rotate as rotate_identity
     from homelab_provision.site import load_site
-    from homelab_provision.vault import Vault
+    from homelab_provision.site.vault.store import Vault
 
     site = load_site(find_site(site_dir))
     wanted = site.host(host)
@@ -69,7 +69,7 @@ def rotate_authority(site_dir: Path | None, yes: bool) -> None:
     from homelab_provision.cli.render import renderer
     from homelab_provision.identity import rotate_authority as make_anew
     from homelab_provision.site import load_site
-    from homelab_provision.vault import Vault
+    from homelab_provision.site.vault.store import Vault
 
     site = load_site(find_site(site_dir))
     hosts = sorted(host.name for host in site.hosts.values() if host.provisioned)

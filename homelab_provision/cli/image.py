@@ -28,7 +28,7 @@ def build(host: str | None, site_dir: Path | None, anew: bool, as_json: bool) ->
     """
     from homelab_provision import paths
     from homelab_provision.cli.render import renderer
-    from homelab_provision.host_image import image_of
+    from homelab_provision.image.host_image import image_of
     from homelab_provision.image.rescue import build_rescue
     from homelab_provision.site import load_site
 
@@ -51,7 +51,7 @@ def list_images(as_json: bool) -> None:
     """List the images in the cache."""
     from homelab_provision import paths
     from homelab_provision.image.cache import list_images
-    from homelab_provision.sizes import format_size
+    from homelab_provision.site.sizes import format_size
 
     images = list_images(paths.cache())
     if as_json:

@@ -21,7 +21,7 @@ def lab() -> None:
 
 def _lab(site_dir: Path | None) -> Lab:
     from homelab_provision.cli.render import renderer
-    from homelab_provision.network import lab_of
+    from homelab_provision.lab.reach import lab_of
     from homelab_provision.site import load_site
 
     with renderer() as show:
@@ -67,7 +67,7 @@ def status(site_dir: Path | None, as_json: bool) -> None:
 def on(machine: str, site_dir: Path | None) -> None:
     """Switch a machine on; it starts from its disk. If it plays a host, wait until that answers."""
     from homelab_provision.cli.render import renderer
-    from homelab_provision.lab.preinstalled import switch_on
+    from homelab_provision.jobs.preinstalled import switch_on
 
     with renderer() as show:
         switch_on(find_site(site_dir), machine, show)
@@ -84,7 +84,7 @@ def install(machine: str, site_dir: Path | None) -> None:
       provision lab install wyse-a       db-wyse lives, and can be lost
     """
     from homelab_provision.cli.render import renderer
-    from homelab_provision.lab.preinstalled import preinstall
+    from homelab_provision.jobs.preinstalled import preinstall
 
     with renderer() as show:
         preinstall(find_site(site_dir), machine, show)
@@ -110,7 +110,7 @@ def ssh(host: str, command: tuple[str, ...], site_dir: Path | None) -> None:
       provision lab ssh db-wyse
       provision lab ssh db-wyse -- uptime
     """
-    from homelab_provision.session import session
+    from homelab_provision.jobs.session import session
 
     with session(find_site(site_dir), [host]) as opened:
         status = opened.ssh.interact(host, *command)

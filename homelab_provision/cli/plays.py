@@ -11,7 +11,7 @@ from homelab_provision.cli.options import find_site, json_option, print_json, pr
 from homelab_provision.errors import UsageError
 
 if TYPE_CHECKING:
-    from homelab_provision.plays import Order
+    from homelab_provision.jobs.playbook import Order
 
 
 @click.command()
@@ -29,7 +29,7 @@ def apply(hosts: tuple[str, ...], site_dir: Path | None, check: bool, diff: bool
       provision apply --check
     """
     from homelab_provision import paths
-    from homelab_provision.plays import Order
+    from homelab_provision.jobs.playbook import Order
 
     playbook = paths.content("playbooks") / "site.yml"
     _play("apply", find_site(site_dir), playbook, Order(hosts, check, diff), as_json)
@@ -67,8 +67,8 @@ def run(
       provision run free-space.yml --limit db-wyse
       provision run slow-queries -e slow_queries_limit=3 --json
     """
-    from homelab_provision import playbook_files
-    from homelab_provision.plays import Order
+    from homelab_provision.jobs import playbook_files
+    from homelab_provision.jobs.playbook import Order
 
     if listing:
         _list(site_dir, as_json)
@@ -83,8 +83,8 @@ def run(
 
 def _play(command: str, site: Path, playbook: Path, order: Order, as_json: bool) -> None:
     from homelab_provision.cli.render import renderer
-    from homelab_provision.plays import run_playbook
-    from homelab_provision.record import document, write_report
+    from homelab_provision.jobs.playbook import run_playbook
+    from homelab_provision.jobs.report import document, write_report
 
     with renderer() as show:
         played = run_playbook(command, site, playbook, order, emit=show)
@@ -96,7 +96,7 @@ def _play(command: str, site: Path, playbook: Path, order: Order, as_json: bool)
 
 
 def _list(site_dir: Path | None, as_json: bool) -> None:
-    from homelab_provision.playbook_files import known
+    from homelab_provision.jobs.playbook_files import known
 
     try:
         site = find_site(site_dir)
@@ -126,7 +126,7 @@ def verify(hosts: tuple[str, ...], site_dir: Path | None, as_json: bool) -> None
     """
     from homelab_provision.cli.render import renderer
     from homelab_provision.errors import ProvisionError, Unproven
-    from homelab_provision.plays import verify_hosts
+    from homelab_provision.jobs.playbook import verify_hosts
 
     with renderer() as show:
         verified = verify_hosts(find_site(site_dir), hosts, emit=show)

@@ -93,10 +93,10 @@ def rebuild(
       provision rebuild db-wyse --resume 0042      another run than the last one
       provision rebuild db-wyse --confirm-code     a stick of this site may be in other hands
     """
-    from homelab_provision import rebuild as job
     from homelab_provision import runs
     from homelab_provision.cli.render import renderer
-    from homelab_provision.record import document
+    from homelab_provision.jobs import rebuild as job
+    from homelab_provision.jobs.report import document
     from homelab_provision.runs import Request
 
     if host is None and resume:
@@ -140,7 +140,7 @@ def rebuild(
 
 def _show_plan(request: Request, *, unattended: bool, as_json: bool) -> NoReturn:
     from homelab_provision.cli.render import renderer
-    from homelab_provision.rebuild import plan_only
+    from homelab_provision.jobs.rebuild import plan_only
 
     with renderer() as show:
         plan = plan_only(request, emit=show, person=show, unattended=unattended)

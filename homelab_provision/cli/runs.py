@@ -24,7 +24,7 @@ def runs() -> None:
 def list_runs(as_json: bool) -> None:
     """List the runs, oldest first."""
     from homelab_provision import runs as store
-    from homelab_provision.record import document, summary
+    from homelab_provision.jobs.report import document, summary
 
     if as_json:
         print_json([document(run) for run in store.everything()])
@@ -49,7 +49,7 @@ def show(run: str, as_json: bool) -> None:
       provision runs show latest --json
     """
     from homelab_provision import runs as store
-    from homelab_provision.record import document, summary
+    from homelab_provision.jobs.report import document, summary
     from homelab_provision.report.wording import scalar_text
 
     found = store.load(run)
@@ -80,6 +80,6 @@ def show(run: str, as_json: bool) -> None:
 def report(run: str) -> None:
     """Write the HTML report of a run and print where it lies."""
     from homelab_provision import runs as store
-    from homelab_provision.record import write_report
+    from homelab_provision.jobs.report import write_report
 
     print_text(str(write_report(store.load(run))))

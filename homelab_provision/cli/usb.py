@@ -33,7 +33,7 @@ def revoke(site_dir: Path | None, yes: bool) -> None:
     from homelab_provision.cli.render import renderer
     from homelab_provision.identity import revoke_rescue
     from homelab_provision.site import load_site
-    from homelab_provision.vault import Vault
+    from homelab_provision.site.vault.store import Vault
     from homelab_provision.ways.usb import forget_sticks
 
     site = load_site(find_site(site_dir))
@@ -67,13 +67,13 @@ def write(target: Path, site_dir: Path | None, serial: str | None, force: bool, 
       provision usb write /dev/sdX          asks for the stick's serial number
     """
     from homelab_provision import paths
-    from homelab_provision.block_device import TargetFacts, describe_target
     from homelab_provision.cli.render import renderer
     from homelab_provision.identity import load as load_identities
     from homelab_provision.image.rescue import build_rescue
     from homelab_provision.site import load_site
-    from homelab_provision.stick_target import find_target, refusals, require_same, write_stick
-    from homelab_provision.vault import Vault
+    from homelab_provision.site.vault.store import Vault
+    from homelab_provision.ways.block_device import TargetFacts, describe_target
+    from homelab_provision.ways.stick_target import find_target, refusals, require_same, write_stick
     from homelab_provision.ways.usb import site_stick
 
     def allowed(facts: TargetFacts, size: int, confirmed: str | None) -> TargetFacts:

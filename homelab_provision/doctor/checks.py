@@ -14,11 +14,11 @@ from pathlib import Path
 
 from homelab_provision.doctor.examination import Answer, Check, Verdict
 from homelab_provision.doctor.tools import tool_checks
-from homelab_provision.host_image import age_of
+from homelab_provision.doors.process import run
 from homelab_provision.image.cache import current_images
+from homelab_provision.image.host_image import age_of
 from homelab_provision.image.mirror import complete, find_mirror
 from homelab_provision.image.rescue import SUITE as RESCUE_SUITE
-from homelab_provision.process import run
 from homelab_provision.report.wording import bytes_text
 from homelab_provision.site.document import read_document
 from homelab_provision.site.machines import MACHINES_FILE, read_machines

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from homelab_provision.doctor.examination import Answer, Check, Verdict
-from homelab_provision.process import run
+from homelab_provision.doors.process import run
 
 Version = tuple[int, ...]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from homelab_provision import process
+from homelab_provision.doors import process
 from homelab_provision.image.mmdebstrap import SOURCE_DATE_EPOCH
 
 DEADLINE = 120.0

@@ -148,7 +148,7 @@ def plan_layout(
 
 
 def kept_data(disk: Mapping[str, Any]) -> KeptData | None:
-    """The data partition to keep, from the facts of a disk (`rescue_facts`), or from the mark of a write that was to
+    """The data partition to keep, from the facts of a disk (`rescue/facts.py`), or from the mark of a write that was to
     keep it and did not end.
 
     `None` if the disk does not have our own layout, or no file system of ours on its data partition.

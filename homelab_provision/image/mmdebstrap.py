@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from homelab_provision import process
+from homelab_provision.doors import process
 from homelab_provision.errors import ProvisionError
 from homelab_provision.image.mirror import COMPONENTS, KEYRING, Mirror
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from homelab_provision import process
+from homelab_provision.doors import process
 from homelab_provision.events import Emit, step
 from homelab_provision.image import cache as shelf
 from homelab_provision.image import esp, firmware

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
-from homelab_provision import process
+from homelab_provision.doors import process
 from homelab_provision.image.image import Image, ImageError
 from homelab_provision.image.layout import Layout, plan_layout
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from homelab_provision import process
+from homelab_provision.doors import process
 from homelab_provision.events import Emit, step
 from homelab_provision.image import cache as shelf
 from homelab_provision.image import cpio, elf, kernel_modules

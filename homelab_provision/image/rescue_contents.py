@@ -23,7 +23,7 @@ LIBRARY_DIRECTORY = "usr/lib/x86_64-linux-gnu"
 # Opened at run time, not linked.
 LIBRARIES = ("libgcc_s.so.1", "libnss_dns.so.2", "libnss_files.so.2")
 
-# What `rescue_facts`, `flash_writer` and their imports need, and what makes a Python prompt useful in a repair.
+# What `facts.py`, `writer.py` and their imports need, and what makes a Python prompt useful in a repair.
 PYTHON_MODULES = (
     "__future__", "_collections_abc", "_colorize", "_compat_pickle", "_compression", "_opcode_metadata",
     "_pydatetime", "_sitebuiltins", "_strptime", "_weakrefset", "abc", "argparse", "ast", "base64", "bisect",

@@ -10,7 +10,7 @@ import os
 import uuid
 from pathlib import Path
 
-from homelab_provision import process
+from homelab_provision.doors import process
 from homelab_provision.image import cpio, esp
 from homelab_provision.image.layout import ALIGNMENT, ESP_TYPE, MIB, SECTOR
 from homelab_provision.image.rescue import Rescue

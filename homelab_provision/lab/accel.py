@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homelab_provision import files
+from homelab_provision.doors.process import ProcessError, run, tail
 from homelab_provision.errors import UsageError
-from homelab_provision.lab.privilege import Argv
 from homelab_provision.lab.qemu import QEMU, Accel, accelerator
-from homelab_provision.process import ProcessError, run, tail
+from homelab_provision.lab.sudo import Argv
 
 VARIABLE = "PROVISION_LAB_ACCEL"
 KVM_DEVICE = Path("/dev/kvm")

@@ -10,9 +10,9 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from homelab_provision.lab.model import Content, LabDisk
-from homelab_provision.lab.privilege import system_path
-from homelab_provision.process import run
+from homelab_provision.doors.process import run
+from homelab_provision.lab.sudo import system_path
+from homelab_provision.site.virtual import Content, LabDisk
 
 _MIB = 2**20
 _CHUNK = _MIB

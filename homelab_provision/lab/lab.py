@@ -21,15 +21,15 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from homelab_provision import files, paths
+from homelab_provision.doors.process import run
 from homelab_provision.errors import ProvisionError, UsageError
 from homelab_provision.lab.machine import VirtualMachine
-from homelab_provision.lab.model import LabMachine, LabNetwork
+from homelab_provision.lab.netns import lower_network, namespace_exists, processes_inside, raise_network, resolvers
 from homelab_provision.lab.network import dnsmasq_config, parse_leases, tap_name
-from homelab_provision.lab.privilege import Argv, Privilege
-from homelab_provision.lab.processes import Daemon, kill, program
+from homelab_provision.lab.pidfile import Daemon, kill, program
 from homelab_provision.lab.qemu import Accel
-from homelab_provision.lab.wiring import lower_network, namespace_exists, processes_inside, raise_network, resolvers
-from homelab_provision.process import run
+from homelab_provision.lab.sudo import Argv, Privilege
+from homelab_provision.site.virtual import LabMachine, LabNetwork
 
 # What a lab of ours runs inside its namespace; the names as the kernel cuts them off.
 _DAEMONS = ("qemu-system-x86", "dnsmasq")

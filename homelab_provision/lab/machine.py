@@ -18,12 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from homelab_provision import files
+from homelab_provision.doors.process import run
 from homelab_provision.errors import ProvisionError
 from homelab_provision.lab.disks import digest, make_disk
-from homelab_provision.lab.model import LabMachine
+from homelab_provision.lab.netns import namespace_exists
 from homelab_provision.lab.network import tap_name
-from homelab_provision.lab.privilege import Privilege
-from homelab_provision.lab.processes import Daemon
+from homelab_provision.lab.pidfile import Daemon
 from homelab_provision.lab.qemu import (
     CONSOLE_SOCKET,
     NIC,
@@ -38,8 +38,8 @@ from homelab_provision.lab.qemu import (
     stick_device,
 )
 from homelab_provision.lab.qmp import Qmp, QmpError
-from homelab_provision.lab.wiring import namespace_exists
-from homelab_provision.process import run
+from homelab_provision.lab.sudo import Privilege
+from homelab_provision.site.virtual import LabMachine
 
 _START_SECONDS = 60.0
 _UNPLUG_SECONDS = 20.0

@@ -1,4 +1,4 @@
-"""The lab's private network, as commands and configuration. Pure: `wiring` executes them.
+"""The lab's private network, as commands and configuration. Pure: `netns` executes them.
 
     machines ── taps ── bridge (router, DHCP, DNS)     inside the namespace
                           │ masquerade
@@ -20,8 +20,8 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from homelab_provision.errors import ProvisionError
-from homelab_provision.lab.model import LabNetwork, slug
-from homelab_provision.lab.privilege import Argv, Privilege
+from homelab_provision.lab.sudo import Argv, Privilege
+from homelab_provision.site.virtual import LabNetwork, slug
 
 INNER = "up0"
 OUTER_PREFIX = "hlpv"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from homelab_provision.errors import ProvisionError
-from homelab_provision.lab.model import Bus, LabDisk, LabMachine, Smbios
-from homelab_provision.lab.privilege import Argv
+from homelab_provision.lab.sudo import Argv
+from homelab_provision.site.virtual import Bus, LabDisk, LabMachine, Smbios
 
 QEMU = "qemu-system-x86_64"
 STICK = "stick"

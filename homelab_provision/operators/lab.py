@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homelab_provision import files
+from homelab_provision.doors.process import tail
 from homelab_provision.lab.lab import Lab
 from homelab_provision.lab.machine import VirtualMachine
-from homelab_provision.process import tail
 from homelab_provision.site import Machine
 
 # QEMU writes what a machine says with a little delay.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import time
 
+from homelab_provision.doors.ssh import RESCUE, Answer
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Progress, Proof, step
 from homelab_provision.identity import retired_on
-from homelab_provision.injection import RELEASE
+from homelab_provision.identity.seed import RELEASE
 from homelab_provision.phases.context import Rebuild
-from homelab_provision.ssh import RESCUE, Answer
 
 DEADLINE = 600.0
 

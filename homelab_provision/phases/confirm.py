@@ -11,9 +11,9 @@ names that start from then on: whoever answers later without knowing it is refus
 
 from __future__ import annotations
 
+from homelab_provision.doors.ssh import RESCUE
 from homelab_provision.errors import Refused, UsageError
 from homelab_provision.phases.context import Rebuild
-from homelab_provision.ssh import RESCUE
 
 CODE_FILE = "/run/rescue/code"
 BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id"

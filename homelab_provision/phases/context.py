@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from homelab_provision.doors.ssh import Ssh
 from homelab_provision.events import Emit, Notice
 from homelab_provision.identity import Identities
 from homelab_provision.operators import Operator
 from homelab_provision.phases.plan import Plan
 from homelab_provision.runs import Run
 from homelab_provision.site import Host, Machine, Site
-from homelab_provision.ssh import Ssh
-from homelab_provision.vault import Vault
+from homelab_provision.site.vault.store import Vault
 
 
 class Person(Protocol):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from homelab_provision import paths
-from homelab_provision.ansible import Playbook, Recap, play
-from homelab_provision.data import restored
+from homelab_provision.data.program import restored
+from homelab_provision.doors.ansible import Playbook, Recap, play
 from homelab_provision.events import Proof
 from homelab_provision.phases.context import Rebuild
 

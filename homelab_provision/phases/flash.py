@@ -9,23 +9,23 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from homelab_provision.choice import Target
+from homelab_provision.doors.ssh import RESCUE
 from homelab_provision.errors import ProvisionError, Refused
 from homelab_provision.events import Notice, Progress, Proof, step
 from homelab_provision.identity import renew_signing
+from homelab_provision.identity.seed import File, archive, files
 from homelab_provision.image.layout import KeptData, Layout, kept_data, plan_layout
 from homelab_provision.image.os_image import Image, load_image
-from homelab_provision.injection import File, archive, files
-from homelab_provision.passport import MachineFacts
+from homelab_provision.machine.choice import Target
+from homelab_provision.machine.passport import MachineFacts
 from homelab_provision.paths import PACKAGE
 from homelab_provision.phases.confirm import BOOT_ID_FILE
 from homelab_provision.phases.context import Rebuild
 from homelab_provision.phases.identify import FACTS_FILE, FACTS_SCRIPT, judge
 from homelab_provision.runs import Damaged
 from homelab_provision.site import same_serial
-from homelab_provision.ssh import RESCUE
 
-WRITER = PACKAGE / "flash_writer.py"
+WRITER = PACKAGE / "rescue" / "writer.py"
 PLAN_FILE = "flash.json"
 PLACE = "/run/rescue"
 BOOT_LABEL = "homelab"

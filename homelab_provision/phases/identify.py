@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pydantic import JsonValue, ValidationError
 
-from homelab_provision.choice import Target, choose_target
-from homelab_provision.disk_content import kept_content
+from homelab_provision.doors.ssh import RESCUE
 from homelab_provision.errors import Refused
 from homelab_provision.events import Proof, step
-from homelab_provision.passport import MachineFacts, require_match
+from homelab_provision.machine.choice import Target, choose_target
+from homelab_provision.machine.disk_content import kept_content
+from homelab_provision.machine.passport import MachineFacts, require_match
 from homelab_provision.paths import PACKAGE
 from homelab_provision.phases.confirm import confirm
 from homelab_provision.phases.context import Rebuild
-from homelab_provision.sizes import format_size
-from homelab_provision.ssh import RESCUE
+from homelab_provision.site.sizes import format_size
 
-FACTS_SCRIPT = PACKAGE / "rescue_facts.py"
+FACTS_SCRIPT = PACKAGE / "rescue" / "facts.py"
 FACTS_FILE = "facts.json"
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from homelab_provision.backups import PlannedBackup
-from homelab_provision.host_image import image_line
+from homelab_provision.data.backups import PlannedBackup
+from homelab_provision.image.host_image import image_line
 
 
 class Plan(BaseModel):

@@ -11,22 +11,23 @@ from datetime import timedelta
 
 from pydantic import JsonValue
 
-from homelab_provision import network, paths
-from homelab_provision.backups import PlannedBackup, plan_backups
-from homelab_provision.choice import pick_machine
+from homelab_provision import paths
+from homelab_provision.data.backups import PlannedBackup, plan_backups
+from homelab_provision.data.nfs import Export
+from homelab_provision.doors.ssh import Answer, Ssh
 from homelab_provision.errors import Refused, UsageError
 from homelab_provision.events import Emit, Notice, Proof, step
-from homelab_provision.host_image import image_of
 from homelab_provision.identity import Identities, retired_on
+from homelab_provision.image.host_image import image_of
 from homelab_provision.image.os_image import check_image
 from homelab_provision.image.rescue import build_rescue
-from homelab_provision.nfs import Export
+from homelab_provision.lab import reach
+from homelab_provision.machine.choice import pick_machine
 from homelab_provision.phases.context import Person
 from homelab_provision.phases.plan import Plan
-from homelab_provision.roles import programs_of, roles_of
 from homelab_provision.runs import Run
 from homelab_provision.site import DiskUse, Host, Machine, OperatorKind, Site, Way
-from homelab_provision.ssh import Answer, Ssh
+from homelab_provision.site.roles import programs_of, roles_of
 from homelab_provision.ways.usb import site_stick
 
 
@@ -96,7 +97,7 @@ def _backups(inspection: Inspection) -> tuple[tuple[PlannedBackup, ...], tuple[s
     programs = programs_of(roles_of(host))
     if request.keep_data or not programs:
         return (), ()
-    backup, door = host.backup, network.door(inspection.site)
+    backup, door = host.backup, reach.door(inspection.site)
     export = Export(str(backup.server), f"{backup.export}/{host.name}", door) if backup else None
     with step(inspection.emit, "prove the backup"):
         planned, doubts = plan_backups(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from homelab_provision.data import note_restored, restored, run_program
+from homelab_provision.data.program import note_restored, restored, run_program
 from homelab_provision.events import Proof
 from homelab_provision.phases.context import Rebuild
 from homelab_provision.phases.converge import play_site

@@ -6,13 +6,13 @@ import json
 
 from pydantic import JsonValue
 
-from homelab_provision.data import restored, run_program
+from homelab_provision.data.program import restored, run_program
+from homelab_provision.doors.verify import verify
 from homelab_provision.errors import Unproven
 from homelab_provision.events import Proof, step
 from homelab_provision.image.mirror import find_mirror
 from homelab_provision.phases.context import Rebuild
-from homelab_provision.roles import roles_of
-from homelab_provision.verify import verify
+from homelab_provision.site.roles import roles_of
 
 
 def run(rebuild: Rebuild) -> Proof:

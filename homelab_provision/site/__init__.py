@@ -1,8 +1,9 @@
 """A site: a directory that describes one homelab, loaded and validated into frozen models."""
 
-from homelab_provision.rescue_facts import same_serial
-from homelab_provision.site.contradictions import lab_contradictions
+from homelab_provision.rescue.facts import same_serial
+from homelab_provision.site.assignment import record_player
 from homelab_provision.site.description import MachineRow, describe, machine_rows
+from homelab_provision.site.lab_check import lab_contradictions
 from homelab_provision.site.loading import load_site
 from homelab_provision.site.machines import machines_schema
 from homelab_provision.site.models import (
@@ -19,7 +20,6 @@ from homelab_provision.site.models import (
     Site,
     Way,
 )
-from homelab_provision.site.players import record_player
 from homelab_provision.site.problems import Problem, SiteError
 from homelab_provision.site.values import Size, written_size
 

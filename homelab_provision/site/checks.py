@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from homelab_provision.lab.model import MMC_SERIAL
-from homelab_provision.rescue_facts import serial_key
+from homelab_provision.rescue.facts import serial_key
 from homelab_provision.site.document import Document, KeyPath, at, plain
 from homelab_provision.site.models import PROVISIONED_GROUP, DiskUse, Host
 from homelab_provision.site.problems import Problem
 from homelab_provision.site.validation import did_you_mean
 from homelab_provision.site.values import mac_key
+from homelab_provision.site.virtual import MMC_SERIAL
 
 
 @dataclass(frozen=True)

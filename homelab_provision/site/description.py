@@ -7,7 +7,7 @@ from typing import cast
 from pydantic import JsonValue
 
 from homelab_provision.site.models import Frozen, Machine, Site
-from homelab_provision.sizes import format_size
+from homelab_provision.site.sizes import format_size
 
 
 class MachineRow(Frozen):

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from homelab_provision.ansible import program, surroundings
-from homelab_provision.process import Argument, ProcessError, run
+from homelab_provision.doors.ansible import program, surroundings
+from homelab_provision.doors.process import Argument, ProcessError, run
 from homelab_provision.site.problems import Problem
 
 HOSTS_FILE = "hosts.yml"

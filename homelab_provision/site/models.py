@@ -14,7 +14,6 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from homelab_provision.errors import UsageError
-from homelab_provision.lab.model import LabMachine, LabNetwork
 from homelab_provision.site.values import (
     BoxSerial,
     ComputerAddress,
@@ -30,6 +29,7 @@ from homelab_provision.site.values import (
     WrittenSize,
     expected,
 )
+from homelab_provision.site.virtual import LabMachine, LabNetwork
 
 # Hosts of this group may be rebuilt; all others are only talked to.
 PROVISIONED_GROUP = "provisioned"

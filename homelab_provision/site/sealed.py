@@ -7,8 +7,8 @@ from pathlib import Path
 from homelab_provision.errors import UsageError
 from homelab_provision.site.document import Document, parse_document, read_document
 from homelab_provision.site.problems import Problem
-from homelab_provision.vault import Vault, read_password
-from homelab_provision.vault_format import NoVault, WrongPassword, unseal
+from homelab_provision.site.vault.format import NoVault, WrongPassword, unseal
+from homelab_provision.site.vault.store import Vault, read_password
 
 HEADER = "$ANSIBLE_VAULT;"
 

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from homelab_provision.rescue_facts import serial_key
+from homelab_provision.rescue.facts import serial_key
 from homelab_provision.site.placeholders import is_placeholder, is_placeholder_uuid
-from homelab_provision.sizes import parse_size
+from homelab_provision.site.sizes import parse_size
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from homelab_provision.backups import Record
-from homelab_provision.signing import Signer, objection
+from homelab_provision.data.backups import Record
+from homelab_provision.identity.signing import Signer, objection
 
 DATA = "/srv/postgresql/17/main"
 SERVICE = "postgresql@17-main.service"

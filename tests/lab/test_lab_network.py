@@ -13,12 +13,12 @@ import pytest
 
 from homelab_provision.errors import ProvisionError
 from homelab_provision.lab.lab import Lab
-from homelab_provision.lab.model import LabMachine, LabNetwork
+from homelab_provision.lab.netns import find_uplink, running_namespaces
 from homelab_provision.lab.network import outer_name, table_name
-from homelab_provision.lab.privilege import Privilege
 from homelab_provision.lab.qemu import Accel
 from homelab_provision.lab.qmp import Qmp
-from homelab_provision.lab.wiring import find_uplink, running_namespaces
+from homelab_provision.lab.sudo import Privilege
+from homelab_provision.site.virtual import LabMachine, LabNetwork
 
 pytestmark = pytest.mark.lab
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from homelab_provision.block_device import describe_target
+from homelab_provision.doors.process import ProcessError, run
 from homelab_provision.errors import Refused
 from homelab_provision.events import discard
-from homelab_provision.process import ProcessError, run
-from homelab_provision.stick_target import EDGE, Rule, refusals, write_stick
+from homelab_provision.ways.block_device import describe_target
+from homelab_provision.ways.stick_target import EDGE, Rule, refusals, write_stick
 
 pytestmark = [pytest.mark.processes, pytest.mark.skipif(os.geteuid() != 0, reason="loop devices need root")]
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from homelab_provision import rescue_facts
-from homelab_provision.choice import Target, choose_target
-from homelab_provision.passport import MachineFacts
-from homelab_provision.process import ProcessError, run
+from homelab_provision.doors.process import ProcessError, run
+from homelab_provision.machine.choice import Target, choose_target
+from homelab_provision.machine.passport import MachineFacts
+from homelab_provision.rescue import facts as rescue_facts
 from homelab_provision.site import Passport
 
 SERIAL = "S3YJNX0K-42"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from homelab_provision.sizes import Size, format_size, parse_size
+from homelab_provision.site.sizes import Size, format_size, parse_size
 
 SIZE = TypeAdapter(Size)
 

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 import pytest
 
 from homelab_provision import cli, runs
-from homelab_provision import rebuild as job
 from homelab_provision.errors import Interrupted, Locked, ProvisionError, Refused, Unproven
 from homelab_provision.events import Event, Outcome, RunResult
+from homelab_provision.jobs import rebuild as job
 from homelab_provision.phases.plan import Plan
 from homelab_provision.runs import Request, Run
 from homelab_provision.site import Site
@@ -65,7 +65,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def load_site(given: Path) -> Site:
         return site_of((given / "machines.yml").read_text(), HOSTS, given)
 
-    for module in ("homelab_provision.rebuild", "homelab_provision.site", "homelab_provision.session"):
+    for module in ("homelab_provision.jobs.rebuild", "homelab_provision.site", "homelab_provision.jobs.session"):
         monkeypatch.setattr(f"{module}.load_site", load_site)
     monkeypatch.setenv("PROVISION_SITE", str(root))
     return root

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from homelab_provision import paths, playbook_files
+from homelab_provision import paths
 from homelab_provision.cli import cli
 from homelab_provision.errors import UsageError
+from homelab_provision.jobs import playbook_files
 
 OWN = paths.content("playbooks")
 

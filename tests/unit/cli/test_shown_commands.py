@@ -16,9 +16,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from homelab_provision import paths, playbook_files
+from homelab_provision import paths
 from homelab_provision.cli import cli
 from homelab_provision.errors import UsageError
+from homelab_provision.jobs import playbook_files
 from homelab_provision.site import load_site
 
 ROOT = Path(__file__).parents[3]

@@ -10,7 +10,7 @@ import pytest
 from homelab_provision import identity, paths, runs
 from homelab_provision.identity import Identities
 from homelab_provision.site import Host
-from homelab_provision.vault import PASSWORD_VARIABLE, Vault
+from homelab_provision.site.vault.store import PASSWORD_VARIABLE, Vault
 from tests.unit.cli.test_commands import Provision, provision, rebuild_that, site
 
 __all__ = ["provision", "site"]  # fixtures

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from homelab_provision.block_device import TargetFacts
 from homelab_provision.cli.render import Renderer
 from homelab_provision.cli.usb import usb
 from homelab_provision.errors import Refused, UsageError
-from homelab_provision.stick_target import Written
+from homelab_provision.ways.block_device import TargetFacts
+from homelab_provision.ways.stick_target import Written
 from homelab_provision.ways.usb import Stick
 from tests.unit.stick_target.test_stick_target import STICK, Computer, computer
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from homelab_provision import paths
-from homelab_provision.ansible import HOW_FAR, Playbook, _Listener
+from homelab_provision.doors.ansible import HOW_FAR, Playbook, _Listener
 from homelab_provision.events import Event, Notice, Outcome, Progress, TaskFinished
 
 

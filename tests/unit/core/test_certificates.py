@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision.certificates import Certificate, Named, fits, issue, new_authority, permits, renewed
+from homelab_provision.identity.certificates import Certificate, Named, fits, issue, new_authority, permits, renewed
 
 ADDRESS = "192.168.50.10"
 
@@ -27,7 +27,7 @@ def test_a_certificate_fits_its_host_and_nobody_else(authority: Certificate) -> 
 
 
 def test_a_certificate_that_ends_soon_no_longer_fits(authority: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
-    from homelab_provision import certificates
+    from homelab_provision.identity import certificates
 
     monkeypatch.setattr(certificates, "VALID", certificates.RENEWED / 2)
     assert not fits(issue(authority, "db-wyse", None), authority, "db-wyse", None)

@@ -11,20 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision import identity, vault
-from homelab_provision.certificates import Certificate, Named, new_authority, permits
+from homelab_provision import identity
+from homelab_provision.doors.ssh import Door, config
 from homelab_provision.errors import UsageError
 from homelab_provision.identity import HostIdentity, KeyPair, SiteIdentity, known_hosts
-from homelab_provision.injection import RELEASE, archive, files
-from homelab_provision.network import link_local
+from homelab_provision.identity.certificates import Certificate, Named, new_authority, permits
+from homelab_provision.identity.seed import RELEASE, archive, files
+from homelab_provision.lab.reach import link_local
 from homelab_provision.site import Host, Needs, Network
-from homelab_provision.ssh import Door, config
-from homelab_provision.vault import Vault
+from homelab_provision.site.vault import store
+from homelab_provision.site.vault.store import Vault
 
 
 @pytest.fixture
 def lab_vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vault:
-    monkeypatch.delenv(vault.PASSWORD_VARIABLE, raising=False)
+    monkeypatch.delenv(store.PASSWORD_VARIABLE, raising=False)
     return Vault.of(tmp_path, name="lab", create=True)
 
 
@@ -210,7 +211,7 @@ def test_executable_password_file_is_run(lab_vault: Vault) -> None:
 
 
 def test_password_file_that_others_can_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(vault.PASSWORD_VARIABLE, raising=False)
+    monkeypatch.delenv(store.PASSWORD_VARIABLE, raising=False)
     (tmp_path / ".vault-password").write_text("x")
     (tmp_path / ".vault-password").chmod(0o644)
     with pytest.raises(UsageError, match="others can read"):
@@ -218,8 +219,8 @@ def test_password_file_that_others_can_read_is_refused(tmp_path: Path, monkeypat
 
 
 def test_real_site_without_a_password_is_told_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(vault.PASSWORD_VARIABLE, raising=False)
-    monkeypatch.setattr("homelab_provision.vault.shutil.which", lambda name: None)
+    monkeypatch.delenv(store.PASSWORD_VARIABLE, raising=False)
+    monkeypatch.setattr("homelab_provision.site.vault.store.shutil.which", lambda name: None)
     with pytest.raises(UsageError, match="no vault password"):
         Vault.of(tmp_path, name="home")
     assert not (tmp_path / ".vault-password").exists()

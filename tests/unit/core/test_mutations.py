@@ -25,12 +25,12 @@ import yaml
 from homelab_provision import identity, runs
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Notice, Outcome, RunResult
+from homelab_provision.jobs.report import document, summary, write_report
 from homelab_provision.phases.plan import Plan
-from homelab_provision.record import document, summary, write_report
 from homelab_provision.runs import Request, Run
+from homelab_provision.site.vault.format import seal
+from homelab_provision.site.vault.store import PASSWORD_VARIABLE, Vault, read_password
 from homelab_provision.text import printable
-from homelab_provision.vault import PASSWORD_VARIABLE, Vault, read_password
-from homelab_provision.vault_format import seal
 from tests.unit.report.journal import Journal
 
 pytestmark = [pytest.mark.long, pytest.mark.negative]

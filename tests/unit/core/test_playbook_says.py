@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from homelab_provision.ansible import Playbook, PlaybookFailed, as_text, diff_text, play
+from homelab_provision.doors.ansible import Playbook, PlaybookFailed, as_text, diff_text, play
 from homelab_provision.events import Event, Notice, Said
 
 HEAD = "- hosts: all\n  connection: local\n  gather_facts: false\n  tasks:\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision.process import REDACTED, ProcessError, background, environment, interact, redact, run
+from homelab_provision.doors.process import REDACTED, ProcessError, background, environment, interact, redact, run
 
 pytestmark = pytest.mark.processes
 

@@ -28,7 +28,7 @@ from homelab_provision.events import (
     RunResult,
     RunStarted,
 )
-from homelab_provision.record import plan_of, summary, write_report
+from homelab_provision.jobs.report import plan_of, summary, write_report
 from homelab_provision.runs import Damaged, Request, Run
 
 

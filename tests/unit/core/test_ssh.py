@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from homelab_provision.doors.ssh import Door, Ssh
 from homelab_provision.errors import ProvisionError
-from homelab_provision.ssh import Door, Ssh
 
 
 def ssh_that_ends_with(status: int, monkeypatch: pytest.MonkeyPatch) -> Ssh:
-    monkeypatch.setattr("homelab_provision.ssh.interact", lambda argv: status)
+    monkeypatch.setattr("homelab_provision.doors.ssh.interact", lambda argv: status)
     return Ssh(Path("ssh_config"), {"db-wyse": "192.168.50.10"}, Door(), {})
 
 

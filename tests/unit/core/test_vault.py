@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision import identity, vault
+from homelab_provision import identity
 from homelab_provision.errors import UsageError
-from homelab_provision.vault import Vault, read_password
-from homelab_provision.vault_format import NoVault, WrongPassword, seal, unseal
+from homelab_provision.site.vault import store
+from homelab_provision.site.vault.format import NoVault, WrongPassword, seal, unseal
+from homelab_provision.site.vault.store import Vault, read_password
 
 PASSWORD = b"pass w\xc3\xb6rd"
 SECRET = "hunter2"
@@ -24,7 +25,7 @@ ANSIBLE_VAULT = str(Path(sys.executable).with_name("ansible-vault"))
 
 @pytest.fixture(autouse=True)
 def no_password_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(vault.PASSWORD_VARIABLE, raising=False)
+    monkeypatch.delenv(store.PASSWORD_VARIABLE, raising=False)
 
 
 @pytest.fixture
@@ -229,7 +230,7 @@ def test_a_password_script_that_fails_or_hangs_is_told_as_what_it_is(
     mine: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(mine, "site", "a: x\n")
-    monkeypatch.setattr(vault, "DEADLINE", 1.0)
+    monkeypatch.setattr(store, "DEADLINE", 1.0)
     script = tmp_path / "script"
     for body, why in (
         (f"#!/bin/sh\necho {SECRET}; echo {SECRET} >&2; exit 3\n", r"failed \(exit status 3\)"),

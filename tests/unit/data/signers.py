@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from homelab_provision.signing import NAMESPACE, Signer
+from homelab_provision.identity.signing import NAMESPACE, Signer
 from tests.unit.postgres_program.program import part
 
 program = part("signing")

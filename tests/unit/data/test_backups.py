@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from homelab_provision.backups import Evidence, ago, judge, plan_backups, read_evidence
+from homelab_provision.data.backups import Evidence, ago, judge, plan_backups, read_evidence
+from homelab_provision.data.nfs import Export, NfsError
 from homelab_provision.errors import Refused
-from homelab_provision.nfs import Export, NfsError
 from tests.unit.data.signers import sealed, signers
 from tests.unit.postgres_program.program import part
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from homelab_provision import runs
-from homelab_provision.data import DataError, note_restored, restored, run_program
+from homelab_provision.data.program import DataError, note_restored, restored, run_program
+from homelab_provision.doors.process import Completed
 from homelab_provision.events import Event, Notice, Outcome, PhaseFinished, Progress, StepFinished, StepStarted
-from homelab_provision.process import Completed
 from homelab_provision.runs import Request
 
 STEPS = [

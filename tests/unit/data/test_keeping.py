@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from homelab_provision import keeping, runs
-from homelab_provision.data import DataError
+from homelab_provision import runs
+from homelab_provision.data.program import DataError
 from homelab_provision.errors import Interrupted, Refused, UsageError
 from homelab_provision.events import PhaseFinished, RunFinished, RunResult, discard
+from homelab_provision.jobs import backup
 from homelab_provision.site import Backup, Host
 
 PROGRAM = "/usr/local/sbin/homelab-postgres"
@@ -47,9 +48,9 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]
             raise KeyboardInterrupt
         return {"label": "x", "facts": {"large": True}, words[0]: True}
 
-    monkeypatch.setattr(keeping, "session", session)
-    monkeypatch.setattr(keeping, "run_program", run_program)
-    monkeypatch.setattr(keeping, "bring_key", lambda ssh, host, private: calls.append((host, private)))
+    monkeypatch.setattr(backup, "session", session)
+    monkeypatch.setattr(backup, "run_program", run_program)
+    monkeypatch.setattr(backup, "bring_key", lambda ssh, host, private: calls.append((host, private)))
     return calls
 
 
@@ -60,7 +61,7 @@ def result() -> Any:
 
 
 def test_a_backup_that_is_proven_is_a_proven_run(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
-    told = keeping.back_up(tmp_path, "db-wyse", "full", prove=True, emit=discard)
+    told = backup.back_up(tmp_path, "db-wyse", "full", prove=True, emit=discard)
     assert ran == [KEY, ("db-wyse", PROGRAM, "backup", "--type", "full"), ("db-wyse", PROGRAM, "prove")]
     assert told["postgres"] == {"label": "x", "facts": {"large": True}, "backup": True, "prove": True}
     assert result() is RunResult.PROVEN
@@ -71,17 +72,17 @@ def test_a_backup_that_is_proven_is_a_proven_run(ran: list[tuple[str, ...]], tmp
 
 
 def test_a_backup_alone_proves_nothing(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
-    keeping.back_up(tmp_path, "db-wyse", None, prove=False, emit=discard)
+    backup.back_up(tmp_path, "db-wyse", None, prove=False, emit=discard)
     assert ran == [KEY, ("db-wyse", PROGRAM, "backup")]
     assert result() is RunResult.DONE
 
 
 def test_what_will_be_replaced_is_told_first(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
     told: list[str] = []
-    keeping.restore(tmp_path, "db-wyse", "2026-11-23T07:30", None, emit=discard, confirm=told.append)
+    backup.restore(tmp_path, "db-wyse", "2026-11-23T07:30", None, emit=discard, confirm=told.append)
     assert told == ["This replaces the data (postgres) of db-wyse by its state of 2026-11-23T07:30."]
     assert ran == [("db-wyse", PROGRAM, "restore", "--to", "2026-11-23T07:30")]
-    keeping.restore(tmp_path, "db-wyse", None, "spans", emit=discard, confirm=told.append)
+    backup.restore(tmp_path, "db-wyse", None, "spans", emit=discard, confirm=told.append)
     assert told[1:] == ["This replaces the database spans of db-wyse by the newest backup."]
     assert ran[1:] == [("db-wyse", PROGRAM, "restore", "--database", "spans")]
 
@@ -92,7 +93,7 @@ def test_who_says_no_leaves_no_run_behind(ran: list[tuple[str, ...]], tmp_path: 
         raise Refused("not confirmed")
 
     with pytest.raises(Refused):
-        keeping.restore(tmp_path, "db-wyse", None, None, emit=discard, confirm=no)
+        backup.restore(tmp_path, "db-wyse", None, None, emit=discard, confirm=no)
     assert not ran
     assert not runs.history()
 
@@ -100,14 +101,14 @@ def test_who_says_no_leaves_no_run_behind(ran: list[tuple[str, ...]], tmp_path: 
 @pytest.mark.negative
 def test_a_restore_that_fails_is_recorded_as_failed(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the share is away"):
-        keeping.restore(tmp_path, "db-wyse", "broken", None, emit=discard, confirm=lambda text: None)
+        backup.restore(tmp_path, "db-wyse", "broken", None, emit=discard, confirm=lambda text: None)
     assert result() is RunResult.FAILED
 
 
 @pytest.mark.negative
 def test_a_restore_that_is_interrupted_has_an_end_in_the_journal(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
     with pytest.raises(Interrupted, match="run the same command again"):
-        keeping.restore(tmp_path, "db-wyse", "stopped", None, emit=discard, confirm=lambda text: None)
+        backup.restore(tmp_path, "db-wyse", "stopped", None, emit=discard, confirm=lambda text: None)
     assert result() is RunResult.FAILED
 
 
@@ -122,5 +123,5 @@ def test_a_restore_that_is_interrupted_has_an_end_in_the_journal(ran: list[tuple
 )
 def test_hosts_without_a_backup(ran: list[tuple[str, ...]], tmp_path: Path, host: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        keeping.back_up(tmp_path, host, None, prove=False, emit=discard)
+        backup.back_up(tmp_path, host, None, prove=False, emit=discard)
     assert not ran

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from homelab_provision import nfs
-from homelab_provision.nfs import Export, NfsError, parse_listing
-from homelab_provision.process import Completed, ProcessError
-from homelab_provision.ssh import Door
+from homelab_provision.data import nfs
+from homelab_provision.data.nfs import Export, NfsError, parse_listing
+from homelab_provision.doors.process import Completed, ProcessError
+from homelab_provision.doors.ssh import Door
 
 LISTING = """\
 drwxr-xr-x  3  2049  2049         4096 pgbackrest

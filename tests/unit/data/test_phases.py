@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from homelab_provision import runs
-from homelab_provision.backups import PlannedBackup
-from homelab_provision.data import DataError
+from homelab_provision.data.backups import PlannedBackup
+from homelab_provision.data.program import DataError
 from homelab_provision.errors import Unproven
 from homelab_provision.events import Outcome, PhaseFinished, discard
 from homelab_provision.phases import restore, verify

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision.host_image import recipe_for
-from homelab_provision.roles import programs_of, roles_of
+from homelab_provision.image.host_image import recipe_for
 from homelab_provision.site import Host
+from homelab_provision.site.roles import programs_of, roles_of
 
 PLAYS = """\
 - {hosts: provisioned, roles: [base]}

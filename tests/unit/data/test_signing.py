@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from homelab_provision.backups import plan_backups
+from homelab_provision.data.backups import plan_backups
 from homelab_provision.errors import Refused
-from homelab_provision.signing import digest, objection
+from homelab_provision.identity.signing import digest, objection
 from tests.unit.data.signers import HOST, NOW, body_of, program, sealed, signature, signers
 from tests.unit.data.test_backups import PROGRAM, WEEK, good, proof, record
 

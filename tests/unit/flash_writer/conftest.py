@@ -11,16 +11,16 @@ from types import ModuleType
 
 import pytest
 
-from homelab_provision import rescue_facts
-from homelab_provision.process import ProcessError, run
+from homelab_provision.doors.process import ProcessError, run
+from homelab_provision.rescue import facts as rescue_facts
 from tests.unit.flash_writer.disks import SERIAL, Disk, MakeDisk
 
 
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """`flash_writer`, with the facts beside it as in the rescue."""
-    monkeypatch.setitem(sys.modules, "rescue_facts", rescue_facts)
-    return importlib.import_module("homelab_provision.flash_writer")
+    """The writer, with the facts beside it as in the rescue."""
+    monkeypatch.setitem(sys.modules, "facts", rescue_facts)
+    return importlib.import_module("homelab_provision.rescue.writer")
 
 
 @pytest.fixture

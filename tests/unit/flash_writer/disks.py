@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from homelab_provision.doors.process import run
 from homelab_provision.image.layout import (
     BACKUP_GPT_SECTORS,
     DATA,
@@ -23,7 +24,6 @@ from homelab_provision.image.layout import (
     Layout,
     Partition,
 )
-from homelab_provision.process import run
 
 MIB = 2**20
 SERIAL = "S3YJNX0K-42"

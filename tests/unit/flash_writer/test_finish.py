@@ -10,9 +10,9 @@ from types import ModuleType
 
 import pytest
 
+from homelab_provision.doors.process import run
+from homelab_provision.identity.seed import File, archive
 from homelab_provision.image.layout import GIB, ROOT_SPARE_BYTES, SECTOR, KeptData, Layout, plan_layout
-from homelab_provision.injection import File, archive
-from homelab_provision.process import run
 from tests.unit.flash_writer.disks import MIB, Disk, MakeDisk, make_data, plan_for, small_layout
 
 pytestmark = pytest.mark.processes

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from homelab_provision.choice import Allowance
+from homelab_provision.doors.process import run
 from homelab_provision.errors import Refused
 from homelab_provision.image.layout import kept_data
-from homelab_provision.process import run
-from homelab_provision.rescue_facts import unfinished_mark
+from homelab_provision.machine.choice import Allowance
+from homelab_provision.rescue.facts import unfinished_mark
 from tests.unit.flash_writer.disks import (
     MIB,
     Disk,

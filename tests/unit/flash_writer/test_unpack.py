@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from homelab_provision.injection import File, archive
+from homelab_provision.identity.seed import File, archive
 
 FILES = {"etc/hostname": File("db-wyse\n"), "etc/ssh/ssh_host_ed25519_key": File("SECRET", 0o600)}
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from homelab_provision import rescue_facts
+from homelab_provision.doors.process import run
 from homelab_provision.paths import PACKAGE
-from homelab_provision.process import run
+from homelab_provision.rescue import facts as rescue_facts
 from tests.unit.flash_writer.disks import (
     MIB,
     MakeDisk,
@@ -277,10 +277,10 @@ def features(file_system: Path) -> str:
 
 def as_in_the_rescue(folder: Path, plan: dict[str, Any], payload: Path) -> subprocess.CompletedProcess[str]:
     """Two scripts and a plan beside each other, and nothing else of ours to import."""
-    for name in ("flash_writer.py", "rescue_facts.py"):
-        shutil.copy(PACKAGE / name, folder / name)
+    for name in ("writer.py", "facts.py"):
+        shutil.copy(PACKAGE / "rescue" / name, folder / name)
     (folder / "flash.json").write_text(json.dumps(plan))
-    argv = [sys.executable, "-E", "-s", str(folder / "flash_writer.py"), "write", str(folder / "flash.json")]
+    argv = [sys.executable, "-E", "-s", str(folder / "writer.py"), "write", str(folder / "flash.json")]
     with payload.open("rb") as stream:
         return subprocess.run(argv, stdin=stream, capture_output=True, text=True, timeout=60, check=False, cwd="/")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision import host_image
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Event, Notice
-from homelab_provision.host_image import image_line, image_of
+from homelab_provision.image import host_image
+from homelab_provision.image.host_image import image_line, image_of
 from homelab_provision.image.image import Image, load_image
 from homelab_provision.image.mirror import Mirror
 from homelab_provision.image.os_image import renew

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from homelab_provision.lab.disks import decoy_layout, decoy_partition_bytes, digest, make_disk
-from homelab_provision.lab.model import LabDisk
+from homelab_provision.site.virtual import LabDisk
 
 MIB = 2**20
 

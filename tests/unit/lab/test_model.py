@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from homelab_provision.lab.model import Bus, LabDisk, LabMachine, LabNetwork, slug
+from homelab_provision.site.virtual import Bus, LabDisk, LabMachine, LabNetwork, slug
 
 
 def disk(**changes: Any) -> LabDisk:

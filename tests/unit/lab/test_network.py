@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from homelab_provision.errors import ProvisionError
-from homelab_provision.lab.model import LabNetwork
 from homelab_provision.lab.network import (
     Present,
     Uplink,
@@ -26,7 +25,8 @@ from homelab_provision.lab.network import (
     tap_name,
     up_commands,
 )
-from homelab_provision.lab.privilege import Privilege, system_path
+from homelab_provision.lab.sudo import Privilege, system_path
+from homelab_provision.site.virtual import LabNetwork
 
 ROOT, USER = Privilege(0, 0), Privilege(1000, 1000)
 NETWORK = LabNetwork()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision.lab import processes
-from homelab_provision.lab.processes import Daemon, kill, program
+from homelab_provision.lab import pidfile
+from homelab_provision.lab.pidfile import Daemon, kill, program
 
 WORD = "/lab/machines/box/qemu.pid"
 
@@ -48,8 +48,8 @@ def test_gone(daemon: Daemon) -> None:
 
 def test_one_that_will_not_go_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[int] = []
-    monkeypatch.setattr(processes, "_send_kill", sent.append)
-    monkeypatch.setattr(processes, "_GONE_SECONDS", 0.05)
+    monkeypatch.setattr(pidfile, "_send_kill", sent.append)
+    monkeypatch.setattr(pidfile, "_GONE_SECONDS", 0.05)
     with pytest.raises(Exception, match="does not end"):
         kill(4711, lambda: True)
     assert sent

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from homelab_provision.errors import ProvisionError
-from homelab_provision.lab.model import LabMachine
 from homelab_provision.lab.qemu import Accel, Launch, build_argv, find_firmware, quote, smbios
+from homelab_provision.site.virtual import LabMachine
 
 FOLDER = Path("/lab/machines/box")
 

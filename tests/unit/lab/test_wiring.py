@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision.lab import wiring
-from homelab_provision.lab.model import LabNetwork
+from homelab_provision.doors.process import Completed
+from homelab_provision.lab import netns
 from homelab_provision.lab.network import Uplink, alias, outer_name
-from homelab_provision.lab.privilege import Privilege
-from homelab_provision.process import Completed
+from homelab_provision.lab.sudo import Privilege
+from homelab_provision.site.virtual import LabNetwork
 
 ONE, TWO = LabNetwork(namespace="hlp-one"), LabNetwork(namespace="hlp-two")
 
@@ -55,16 +55,16 @@ def joined(network: LabNetwork, before: bool) -> dict[str, str]:
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     host = Host(switches={"ip_forward": False, "conf/eth0/forwarding": True})
-    monkeypatch.setattr(wiring, "_do", host.do)
-    monkeypatch.setattr(wiring, "_switch", lambda name: host.switches[name])
-    monkeypatch.setattr(wiring, "_has_iptables", lambda: True)
-    monkeypatch.setattr(wiring, "_NAMESPACES", tmp_path)
+    monkeypatch.setattr(netns, "_do", host.do)
+    monkeypatch.setattr(netns, "_switch", lambda name: host.switches[name])
+    monkeypatch.setattr(netns, "_has_iptables", lambda: True)
+    monkeypatch.setattr(netns, "_NAMESPACES", tmp_path)
     return host
 
 
 def lowered(host: Host, network: LabNetwork = ONE) -> bool:
     """Whether forwarding was switched off on the uplink."""
-    notes = wiring.lower_network(network, Privilege(0, 0))
+    notes = netns.lower_network(network, Privilege(0, 0))
     switched = "sysctl -qw net/ipv4/conf/eth0/forwarding=0" in host.commanded
     assert bool(notes) is switched
     return switched
@@ -98,14 +98,14 @@ def test_down_without_a_lab_touches_nothing(host: Host) -> None:
 
 def test_a_second_lab_takes_over_what_the_first_remembers(host: Host) -> None:
     host.labs = joined(ONE, before=False)  # which has switched forwarding on
-    uplink = wiring.find_uplink(TWO)
+    uplink = netns.find_uplink(TWO)
     assert uplink is not None
     assert (uplink.interface, uplink.mtu, uplink.forwarded_before) == ("eth0", 1400, False)
 
 
 def test_no_internet_no_uplink(host: Host) -> None:
     host.default_route = False
-    assert wiring.find_uplink(ONE) is None
+    assert netns.find_uplink(ONE) is None
 
 
 @pytest.mark.parametrize(
@@ -114,15 +114,15 @@ def test_no_internet_no_uplink(host: Host) -> None:
 )
 def test_a_firewall_is_opened_only_where_it_is_shut(host: Host, firewall: str, touched: bool) -> None:
     host.firewall = firewall
-    wiring._accept(ONE, Privilege(0, 0))
+    netns._accept(ONE, Privilege(0, 0))
     assert any(" -I FORWARD " in line for line in host.commanded) is touched
 
 
 def test_only_name_servers_elsewhere_can_be_asked_from_the_lab(tmp_path: Path) -> None:
     stub, real = tmp_path / "resolv.conf", tmp_path / "upstream.conf"
     stub.write_text("# systemd-resolved\nnameserver 127.0.0.53\noptions edns0\n")
-    assert wiring.resolvers([stub, real]) == []
+    assert netns.resolvers([stub, real]) == []
     real.write_text("nameserver 192.168.1.1\nnameserver fe80::1%eth0\nnameserver 9.9.9.9\nsearch home\n")
-    assert wiring.resolvers([stub, real]) == ["192.168.1.1", "9.9.9.9"]
+    assert netns.resolvers([stub, real]) == ["192.168.1.1", "9.9.9.9"]
     stub.write_text("nameserver 10.0.0.1\n")
-    assert wiring.resolvers([stub, real]) == ["10.0.0.1"]
+    assert netns.resolvers([stub, real]) == ["10.0.0.1"]

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from homelab_provision.choice import Target, choose_target
 from homelab_provision.errors import ExitCode, Refused
-from homelab_provision.passport import MachineFacts, compare
+from homelab_provision.machine.choice import Target, choose_target
+from homelab_provision.machine.passport import MachineFacts, compare
 from homelab_provision.phases.identify import lost
 from homelab_provision.site import Passport, same_serial
 

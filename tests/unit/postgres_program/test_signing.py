@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from homelab_provision.signing import Signer, objection
+from homelab_provision.identity.signing import Signer, objection
 from tests.unit.data.signers import HOST, key, public
 from tests.unit.postgres_program.program import part
 from tests.unit.postgres_program.test_records import EARLY

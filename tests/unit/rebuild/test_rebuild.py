@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision import rebuild as job
 from homelab_provision import runs
+from homelab_provision.doors.ssh import Answer
 from homelab_provision.errors import (
     Interrupted,
     Locked,
@@ -17,8 +17,8 @@ from homelab_provision.errors import (
     UsageError,
 )
 from homelab_provision.events import Notice, Outcome, PhaseFinished, RunResult, RunStarted
+from homelab_provision.jobs import rebuild as job
 from homelab_provision.phases import ORDER, Phase
-from homelab_provision.ssh import Answer
 from tests.unit.rebuild.world import HOST, SPARE, Killed, Nobody, World, end, surround
 
 ALL = list(ORDER)

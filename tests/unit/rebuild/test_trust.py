@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import pytest
 
 from homelab_provision import identity, runs
+from homelab_provision.doors.ssh import RESCUE, Answer, Ssh
 from homelab_provision.errors import ExitCode, Refused, UsageError
 from homelab_provision.events import discard
 from homelab_provision.identity import Identities
 from homelab_provision.phases import boot, confirm, flash, identify
 from homelab_provision.runs import Request
-from homelab_provision.ssh import RESCUE, Answer, Ssh
-from homelab_provision.vault import Vault
+from homelab_provision.site.vault.store import Vault
 from tests.unit.rebuild.false_rescue import BOOT_ID, CODE, at, listening
 
 pytestmark = pytest.mark.processes

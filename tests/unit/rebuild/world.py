@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from homelab_provision import rebuild as job
 from homelab_provision import runs
+from homelab_provision.doors.ssh import Answer
 from homelab_provision.events import Event, PhaseStarted, Proof, RunFinished
+from homelab_provision.jobs import rebuild as job
 from homelab_provision.phases import ORDER, Phase
 from homelab_provision.phases.context import Rebuild
 from homelab_provision.phases.plan import Plan
 from homelab_provision.phases.preflight import Inspection
 from homelab_provision.runs import Request, Run
-from homelab_provision.site import Site, players
-from homelab_provision.ssh import Answer
+from homelab_provision.site import Site, assignment
 from tests.unit.site.sites import HOSTS, MACHINES, site_of
 
 HOST, SPARE = "db-wyse", "wyse-b"
@@ -115,7 +115,7 @@ class World:
 
     def record_player(self, root: Path, host: str, machine: str) -> None:
         self.recorded.append((host, machine))
-        players.record_player(root, host, machine)
+        assignment.record_player(root, host, machine)
 
     def phase(self, name: Phase, context: Rebuild) -> Proof:
         self.contexts.append(context)
@@ -136,7 +136,7 @@ def surround(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     append = Run.append
     monkeypatch.setattr(Run, "append", lambda run, event: world.journal(run, event, append))
     monkeypatch.setattr(job, "load_site", load_site)
-    monkeypatch.setattr(players, "load_site", load_site)
+    monkeypatch.setattr(assignment, "load_site", load_site)
     monkeypatch.setattr(job, "record_player", world.record_player)
     monkeypatch.setattr(job, "Vault", SimpleNamespace(of=lambda *names, **options: None))
     monkeypatch.setattr(job, "load_identities", lambda *names, **options: None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from homelab_provision.rescue_facts import SECURE_BOOT, Unreadable
+from homelab_provision.rescue.facts import SECURE_BOOT, Unreadable
 
 SATA = "pci0000:00/0000:00:12.0/ata1/host0/target0:0:0/0:0:0:0"
 USB_DEVICE = "pci0000:00/0000:00:15.0/usb1/1-4"

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from homelab_provision import rescue_facts
-from homelab_provision.choice import choose_target
 from homelab_provision.errors import Refused
-from homelab_provision.passport import MachineFacts
-from homelab_provision.rescue_facts import STICK_LABEL, Unreadable, collect
+from homelab_provision.machine.choice import choose_target
+from homelab_provision.machine.passport import MachineFacts
+from homelab_provision.rescue import facts as rescue_facts
+from homelab_provision.rescue.facts import STICK_LABEL, Unreadable, collect
 from homelab_provision.site.models import Passport
 from tests.unit.rescue_facts.computer import MMC, NVME, SATA, USB, USB_DEVICE, VIRTIO, Computer
 

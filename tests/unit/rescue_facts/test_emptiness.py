@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision import rescue_facts
-from homelab_provision.choice import Allowance
+from homelab_provision.doors.process import run
 from homelab_provision.errors import Refused
-from homelab_provision.process import run
+from homelab_provision.machine.choice import Allowance
+from homelab_provision.rescue import facts as rescue_facts
 from tests.unit.loops import SERIAL, attached, facts_of, judge
 
 pytestmark = pytest.mark.processes
@@ -258,8 +258,8 @@ def test_whatever_is_not_shown_to_be_empty_needs_the_users_word(image: Path, mak
 
 @pytest.mark.negative
 def test_partitions_that_only_the_kernel_knows_are_no_dead_end(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "rescue_facts", rescue_facts)
-    writer = importlib.import_module("homelab_provision.flash_writer")
+    monkeypatch.setitem(sys.modules, "facts", rescue_facts)
+    writer = importlib.import_module("homelab_provision.rescue.writer")
     part = {"number": 1, "start": 2048, "sectors": 8192}
     with attached(image) as device:
         with writer.opened(str(device), os.O_RDWR) as handle:

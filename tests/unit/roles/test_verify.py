@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from homelab_provision import paths
+from homelab_provision.doors.verify import Verdict, VerifyReport, folders_of, parse, plain_name, pytest_argv, verify
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Event, Progress, discard
-from homelab_provision.verify import Verdict, VerifyReport, folders_of, parse, plain_name, pytest_argv, verify
 
 JUNIT = """<?xml version="1.0" encoding="utf-8"?>
 <testsuites name="pytest tests"><testsuite name="pytest" tests="4">

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision.process import run
+from homelab_provision.doors.process import run
 from homelab_provision.site import SiteError, load_site
 from homelab_provision.site.inventory import Inventory, read_inventory
 from tests.unit.site.sites import HOSTS, MACHINES, inventory_of

@@ -11,7 +11,7 @@ import pytest
 from homelab_provision import paths
 from homelab_provision.site import SiteError, load_site
 from homelab_provision.site.form import MOST_HOSTS, written_out
-from homelab_provision.vault_format import seal
+from homelab_provision.site.vault.format import seal
 from tests.unit.site.sites import HOSTS, MACHINES, problems_of
 
 pytestmark = pytest.mark.negative

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from homelab_provision import paths
-from homelab_provision.process import Completed, ProcessError
+from homelab_provision.doors.process import Completed, ProcessError
 from homelab_provision.site import load_site
 from homelab_provision.site.problems import SiteError
 
@@ -192,7 +192,7 @@ def apart(root: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def prepared() -> Iterator[None]:
     """Ansible is loaded once, with the environment that its program would get."""
-    from homelab_provision.ansible import surroundings
+    from homelab_provision.doors.ansible import surroundings
 
     before = dict(os.environ)
     with surroundings() as around, pytest.MonkeyPatch.context() as patch:

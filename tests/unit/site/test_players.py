@@ -103,7 +103,7 @@ def test_a_failed_write_leaves_nothing_behind(root: Path, monkeypatch: pytest.Mo
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("homelab_provision.site.players.os.fsync", full)
+    monkeypatch.setattr("homelab_provision.site.assignment.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         record_player(root, "db-wyse", "wyse-b")
     assert (root / "machines.yml").read_text() == MACHINES

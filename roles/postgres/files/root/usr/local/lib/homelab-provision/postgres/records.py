@@ -74,7 +74,7 @@ def parse_record(text: str, where: str) -> Record:
 
 
 def key_proof(key: str, host: str, label: str) -> str:
-    """HMAC-SHA256 over whose backup it is and which; the controller makes the same (homelab_provision/backups.py)."""
+    """HMAC-SHA256 over whose backup it is, and which; the controller makes the same (data/backups.py)."""
     return hmac.new(key.encode(), f"homelab-backup-key 1\nhost {host}\nlabel {label}\n".encode(), "sha256").hexdigest()
 
 

@@ -19,7 +19,7 @@ END = "\n}\n"
 
 
 def statement(host: str, name: str, body: str) -> str:
-    """What is signed; the controller makes the same of what it reads (homelab_provision/signing.py)."""
+    """What is signed; the controller makes the same of what it reads (homelab_provision/identity/signing.py)."""
     return f"homelab-backup 1\nhost {host}\nfile {ROLE}/{name}\nsha256 {digest(body)}\n"
 
 

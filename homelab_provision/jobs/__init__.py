@@ -1,0 +1,1 @@
+"""What a command does, from a site's directory to its end."""

@@ -1,0 +1,75 @@
+"""Back up and restore the data of hosts that are up: recorded as runs, like a rebuild."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from homelab_provision.data.program import bring_key, run_program
+from homelab_provision.errors import UsageError
+from homelab_provision.events import Emit
+from homelab_provision.jobs.session import session
+from homelab_provision.phases import Phase
+from homelab_provision.runs import Request
+from homelab_provision.runs.recorder import recorded
+from homelab_provision.site import Host
+from homelab_provision.site.roles import programs_of, roles_of
+
+Results = dict[str, dict[str, Any]]
+
+
+def back_up(site_dir: Path, host: str, kind: str | None, *, prove: bool, emit: Emit) -> Results:
+    """Back up everything that the roles of a host keep; with `prove`, restore it to a scratch place and compare.
+
+    `kind` is full, diff or incr (`None`: what suits). Returns the result of each role's program.
+    """
+    orders = [["backup", *(["--type", kind] if kind else [])], *([["prove"]] if prove else [])]
+    return _run(site_dir, host, Phase.BACKUP, orders, emit, lambda programs: None, proven=prove)
+
+
+def restore(site_dir: Path, host: str, to: str | None, database: str | None, *, emit: Emit,
+            confirm: Callable[[str], None]) -> Results:  # fmt: skip
+    """Bring the data of a host back: to its newest state, or as it was at the time `to`; or one database of it.
+
+    `confirm` is told what will be replaced, and raises if it must not be. Returns the result of each role's program.
+    """
+    options = [*(["--to", to] if to else []), *(["--database", database] if database else [])]
+
+    def ask(programs: Sequence[str]) -> None:
+        what = f"the database {database}" if database else f"the data ({', '.join(programs)})"
+        confirm(f"This replaces {what} of {host} by {f'its state of {to}' if to else 'the newest backup'}.")
+
+    return _run(site_dir, host, Phase.RESTORE, [["restore", *options]], emit, ask, proven=True)
+
+
+def _run(site_dir: Path, name: str, phase: Phase, orders: Sequence[Sequence[str]], emit: Emit,
+         ask: Callable[[Sequence[str]], None], *, proven: bool) -> Results:  # fmt: skip
+    with session(site_dir, [name]) as opened:
+        host = opened.site.host(name)
+        programs = _programs(host)
+        ask(list(programs))
+        request = Request(command=phase.value, site=site_dir, host=name)
+        with recorded(request, [name], f"{phase} {name}", phase, emit, proven=proven) as recording:
+            if phase is Phase.BACKUP:
+                bring_key(opened.ssh, name, opened.identities.hosts[name].signing.private)
+            results: Results = {}
+            for role, program in programs.items():
+                for words in orders:
+                    told = run_program(opened.ssh, name, program, *words, emit=recording.tell)
+                    results[role] = {**results.get(role, {}), **told}
+            recording.leave({role: {key: value for key, value in result.items() if key not in ("facts", "files")}
+                             for role, result in results.items()})  # fmt: skip
+            return results
+
+
+def _programs(host: Host) -> dict[str, str]:
+    """The roles of the host whose data can be backed up, each with its program."""
+    programs = {role: program for role, program in programs_of(roles_of(host)).items() if program}
+    if not programs:
+        raise UsageError(f"no role of `{host.name}` keeps data that is backed up",
+                         hint=f"its roles: {', '.join(roles_of(host))}")  # fmt: skip
+    if host.backup is None:
+        raise UsageError(f"`{host.name}` has no backup: `provision_backup` is not set",
+                         hint="say in group_vars/all which NFS server keeps the hosts' data")  # fmt: skip
+    return programs

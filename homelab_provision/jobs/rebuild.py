@@ -1,0 +1,222 @@
+"""The main job: a machine with nothing on it becomes a host, proven.
+
+    preflight → boot → identify → flash → arrive → converge → restore → verify
+
+Every phase is journalled with the proof it leaves. A run that was killed anywhere goes on at the first
+phase that is not proven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from typing import TypeVar
+
+from homelab_provision import runs
+from homelab_provision.doors.ssh import RESCUE, Answer, opened
+from homelab_provision.errors import ProvisionError, UsageError
+from homelab_provision.events import (
+    Emit,
+    Notice,
+    Proof,
+    RunResult,
+    RunStarted,
+)
+from homelab_provision.identity import Identities
+from homelab_provision.identity import load as load_identities
+from homelab_provision.jobs.report import plan_of, write_report
+from homelab_provision.lab import reach
+from homelab_provision.operators import Operator
+from homelab_provision.operators.person import PersonOperator
+from homelab_provision.phases import NEED_RESCUE, ORDER, Phase, arrive, boot, converge, flash, identify, restore, verify
+from homelab_provision.phases.context import Person, Rebuild
+from homelab_provision.phases.plan import Plan
+from homelab_provision.phases.preflight import Inspection, decide, proof
+from homelab_provision.rescue.facts import same_serial
+from homelab_provision.runs import Request, Run
+from homelab_provision.runs.recorder import at_phase, attempt, telling
+from homelab_provision.scratch import scratch
+from homelab_provision.site import OperatorKind, Site, load_site, record_player
+from homelab_provision.site.models import nearest
+from homelab_provision.site.vault.store import Vault
+
+T = TypeVar("T")
+
+PHASES: Mapping[Phase, Callable[[Rebuild], Proof]] = {
+    Phase.BOOT: boot.run,
+    Phase.IDENTIFY: identify.run,
+    Phase.FLASH: flash.run,
+    Phase.ARRIVE: arrive.run,
+    Phase.CONVERGE: converge.run,
+    Phase.RESTORE: restore.run,
+    Phase.VERIFY: verify.run,
+}
+
+
+def rebuild(
+    asked: Request | Run, *, emit: Emit, person: Person, unattended: bool, first: Phase | None = None,
+    code: str | None = None,
+) -> Run:  # fmt: skip
+    """Carry a rebuild to its end, and return its run: a new one as `asked`, or one that was begun before, which goes
+    on at its first phase that is not proven.
+
+    `first` starts earlier or later than that; the phases before it must be proven. `code` is what stands on the
+    rescue's screen (empty: to be asked for); a run that was begun with one asks for it whenever it goes on. A new run
+    exists once it holds the lock on its host. Raises what stopped it; the run's journal then says so too, and its
+    report is written.
+    """
+    request = asked if isinstance(asked, Request) else asked.request
+    site = load_site(request.site)
+    _require_known(site, request)
+    _warn(site, emit)
+    with runs.locked([f"host-{request.host}"]) as held_by:
+        run = runs.start(request) if isinstance(asked, Request) else asked
+        held_by(run.id)
+        try:
+            _attempt(run, site, emit, person, unattended, first, code)
+        finally:
+            _report(run, emit)
+    return run
+
+
+def _require_known(site: Site, request: Request) -> None:
+    """What is not there is a slip of the pen, and leaves no run behind. Raises `UsageError`."""
+    site.host(request.host)
+    machines = [site.machine(request.onto)] if request.onto else site.machines.values()
+    serials = [disk.serial for machine in machines for disk in machine.passport.system_disks]
+    for serial in sorted(request.erase):
+        if not any(same_serial(serial, known) for known in serials):
+            raise UsageError(
+                f"`--erase {serial}`: no machine that could be meant has a system disk with this serial",
+                hint=nearest(serial, serials, "system disks"),
+            )
+
+
+def _warn(site: Site, emit: Emit) -> None:
+    for warning in site.warnings:
+        emit(Notice(level="warning", text=f"hosts.yml: {warning}"))
+
+
+def _attempt(
+    run: Run, site: Site, emit: Emit, person: Person, unattended: bool, first: Phase | None, code: str | None
+) -> None:
+    """One attempt at a run, under its lock."""
+    tell = telling(run, emit)
+    begin = RunStarted(command=f"{run.request.command} {run.request.host}", resumed=bool(run.events()))
+    again = f"go on with `provision rebuild {run.request.host} --resume`"
+    with attempt(tell, begin, RunResult.PROVEN, again=again):
+        plan = plan_of(run)
+        if plan is None or Phase.PREFLIGHT not in run.proven() or first is Phase.PREFLIGHT:
+            plan = _phase(tell, Phase.PREFLIGHT, lambda: _first_phase(run, site, tell, person, unattended))
+        with runs.locked([f"machine-{plan.machine}"], run.id):
+            _carry_out(run, site, plan, tell, person, unattended, first, code)
+        if record_needed(site, plan):
+            record_player(site.root, plan.host, plan.machine)
+            tell(Notice(text=f"machines.yml: {plan.machine} plays {plan.host} now"))
+
+
+def _report(run: Run, emit: Emit) -> None:
+    """Write the run's report. Where that fails, what ended the run is still what has to be told."""
+    try:
+        write_report(run)
+    except (OSError, ProvisionError) as error:
+        emit(Notice(level="warning", text=f"no report of run {run.id}: {error}"))
+
+
+def plan_only(request: Request, *, emit: Emit, person: Person, unattended: bool) -> Plan:
+    """What a rebuild would do. Nothing is recorded, no key is kept and no machine touched; a missing image is built."""
+    with scratch() as folder:
+        site = load_site(request.site)
+        _require_known(site, request)
+        _warn(site, emit)
+        host = site.host(request.host)
+        # A lab that has no vault yet gets none by being looked at.
+        new = site.lab is not None and not Vault.at(site.root)
+        vault = Vault.of(folder if new else site.root, name=site.name, create=new)
+        identities = load_identities(vault, site.name, host, all_hosts=site.hosts.values(), keep=False)
+        return _preflight(Run(folder, request), site, identities, emit, person, unattended)[0]
+
+
+def record_needed(site: Site, plan: Plan) -> bool:
+    """Whether machines.yml still says something else than who plays the host now."""
+    player = site.player_of(plan.host)
+    return player is None or player.name != plan.machine
+
+
+def _first_phase(run: Run, site: Site, emit: Emit, person: Person, unattended: bool) -> tuple[Plan, Proof]:
+    vault = Vault.of(site.root, name=site.name, create=site.lab is not None)
+    identities = load_identities(vault, site.name, site.host(run.request.host), all_hosts=site.hosts.values())
+    return _preflight(run, site, identities, emit, person, unattended)
+
+
+def _preflight(
+    run: Run, site: Site, identities: Identities, emit: Emit, person: Person, unattended: bool
+) -> tuple[Plan, Proof]:
+    host = site.host(run.request.host)
+    if site.lab:
+        reach.lab_of(site, emit).up()
+    addresses = {host.name: host.address or ""}
+    with opened(identities, addresses, reach.door(site)) as ssh:
+        plan = decide(Inspection(run, site, identities, ssh, emit, person, unattended))
+    run.write(run.plan_file.name, plan.model_dump_json(indent=2) + "\n")
+    return plan, proof(plan)
+
+
+def _carry_out(
+    run: Run, site: Site, plan: Plan, emit: Emit, person: Person, unattended: bool, first: Phase | None,
+    code: str | None,
+) -> None:  # fmt: skip
+    vault = Vault.of(site.root, name=site.name)
+    identities = load_identities(vault, site.name, site.host(plan.host), all_hosts=site.hosts.values())
+    machine = site.machine(plan.machine)
+    addresses = {plan.host: plan.address, RESCUE: reach.rescue_address(site, machine)}
+    with ExitStack() as stack:
+        operator = _operator(run, site, plan, emit)
+        ssh = stack.enter_context(opened(identities, addresses, reach.door(site)))
+        asked_before = "identify" in run.proven()
+        wanted = code or ("" if run.request.confirm_code or code == "" else None)
+        context = Rebuild(run, site, plan, vault, identities, ssh, operator, emit, person,
+                          unattended or asked_before, unattended, wanted)  # fmt: skip
+        for phase in _remaining(run, context, first):
+            _phase(emit, phase, partial(_prove, context, phase))
+
+
+def _remaining(run: Run, context: Rebuild, first: Phase | None) -> tuple[Phase, ...]:
+    """The phases still to be done. A phase that needs a rescue which is gone takes `boot` with it."""
+    proven = run.proven()
+    later = ORDER[1:]
+    begin = next((phase for phase in later if phase not in proven), later[-1])
+    if first and first is not Phase.PREFLIGHT:
+        if ORDER.index(first) > ORDER.index(begin):
+            raise UsageError(
+                f"cannot start from `{first}`: `{begin}` is not proven yet in run {run.id}",
+                hint="`--resume` goes on at the first phase that is not proven",
+            )
+        begin = first
+    if begin is Phase.FLASH:
+        begin = Phase.IDENTIFY  # the passport is read again seconds before every write
+    if begin in NEED_RESCUE and context.ssh.answer(RESCUE) is not Answer.OURS:
+        begin = Phase.BOOT
+    return ORDER[ORDER.index(begin) :]
+
+
+def _prove(context: Rebuild, phase: Phase) -> tuple[None, Proof]:
+    return None, PHASES[phase](context)
+
+
+def _phase(emit: Emit, phase: Phase, work: Callable[[], tuple[T, Proof]]) -> T:
+    with at_phase(emit, phase) as leave:
+        value, left = work()
+        leave(left)
+    return value
+
+
+def _operator(run: Run, site: Site, plan: Plan, emit: Emit) -> Operator:
+    if plan.operator == OperatorKind.LAB:
+        from homelab_provision.operators.lab import LabOperator
+
+        lab = reach.lab_of(site, emit)
+        lab.up()
+        return LabOperator(lab, run.console_log)
+    return PersonOperator(emit)

@@ -1,0 +1,288 @@
+"""Choosing: the disk that may be written, and the machine that shall play a host. Nothing is touched here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from homelab_provision.errors import Refused
+from homelab_provision.machine.disk_content import content, is_own_layout, may_go_on
+from homelab_provision.machine.passport import MachineFacts, SeenDisk, hidden_disks
+from homelab_provision.rescue.facts import same_serial
+from homelab_provision.site.models import PROVISIONED_GROUP, Disk, Firmware, Host, Machine, Needs, Passport, Site
+from homelab_provision.site.sizes import format_size
+
+# ESP, a root that a small image fits into, and something left for the data.
+MINIMUM_TARGET_BYTES = 6 * 10**9
+# USB is never written: an external disk may be anybody's, and it may call itself sda and not removable.
+WRITABLE_TRANSPORTS = frozenset({"sata", "nvme", "mmc", "virtio"})
+# The writer and the image's ESP count in these.
+SECTOR_BYTES = 512
+
+
+class Allowance(StrEnum):
+    """Why a disk may be written."""
+
+    BLANK = "blank"
+    OWN_LAYOUT = "own layout"
+    UNFINISHED = "own unfinished write"
+    PASSPORT = "declared in the passport"
+    OPTION = "--erase"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The one disk that may be written. `content` tells, line by line, what will be gone.
+
+    `serial` is letter by letter what the rescue read, so that the writer finds what was seen here.
+    """
+
+    name: str
+    path: str
+    serial: str
+    size_bytes: int
+    model: str | None
+    transport: str
+    own_layout: bool
+    content: tuple[str, ...]
+    allowed_by: Allowance
+
+
+def choose_target(
+    passport: Passport,
+    facts: MachineFacts,
+    erase: frozenset[str] = frozenset(),
+    minimum_bytes: int = MINIMUM_TARGET_BYTES,
+    *,
+    run: str | None = None,
+    keep_data: bool = False,
+) -> Target:
+    """The disk of the box that is the passport's system disk, if it may be written.
+
+    `erase` holds the serials that the user gave up with `--erase`; `run` is the run that asks, which may go on with
+    what it began, and `keep_data` whether it leaves the data partition alone. Raises Refused with what was expected,
+    what was found and what to do, whenever there is a doubt.
+    """
+    wanted, seen = _the_one(passport, facts)
+    _refuse_unfit(wanted, seen, minimum_bytes)
+    _refuse_stray_erase(wanted, facts, erase)
+    own, foreign = is_own_layout(seen), tuple(dict.fromkeys(content(seen)))
+    if own:
+        allowed = Allowance.OWN_LAYOUT
+    elif may_go_on(seen, run, keep_data=keep_data):
+        allowed = Allowance.UNFINISHED
+    elif not foreign:
+        allowed = Allowance.BLANK
+    elif wanted.erase:
+        allowed = Allowance.PASSPORT
+    elif any(same_serial(serial, wanted.serial) for serial in erase):
+        allowed = Allowance.OPTION
+    else:
+        raise Refused(
+            f"{seen.path} ({_about(seen)}) is the right disk, but it is not empty; nothing was written",
+            evidence="\n".join(["on it:", *(f"  {line}" for line in foreign)]),
+            hint=_go_on_or_erase(seen, wanted),
+        )
+    return Target(
+        name=seen.name,
+        path=seen.path,
+        serial=seen.serial or wanted.serial,
+        size_bytes=seen.size_bytes,
+        model=seen.model,
+        transport=seen.transport,
+        own_layout=own,
+        content=foreign,
+        allowed_by=allowed,
+    )
+
+
+def _go_on_or_erase(seen: SeenDisk, wanted: Disk) -> str:
+    erase = f"if all of this may go, say `--erase {wanted.serial}`"
+    if seen.unfinished and seen.unfinished.alone:
+        resume = f"provision rebuild {seen.unfinished.host} --resume"
+        return f"`{resume}` goes on with it, and so does a new rebuild with `--keep-data`; {erase}"
+    return erase
+
+
+def _the_one(passport: Passport, facts: MachineFacts) -> tuple[Disk, SeenDisk]:
+    """The only pair of a system disk of the passport and a disk of the box. Raises Refused."""
+    pairs = [(disk, seen) for disk in passport.system_disks for seen in facts.disks_like(disk)]
+    wanted = " or ".join(f"{disk.serial} ({disk.size})" for disk in passport.system_disks)
+    if not pairs:
+        raise Refused(
+            f"no disk of this box is the system disk of its passport, {wanted or '(it names none)'}; "
+            "nothing was written",
+            evidence=_all_disks(facts),
+            hint=hidden_disks(facts, passport)
+            or "if the disk was replaced, write its serial and size into machines.yml",
+        )
+    if len(pairs) > 1:
+        names = ", ".join(seen.path for _, seen in pairs)
+        raise Refused(
+            f"{len(pairs)} disks match the passport ({names}), expected one: {wanted}; nothing was written",
+            evidence=_all_disks(facts),
+            hint="unplug the one that is not meant (USB bridges repeat serials), or mark it `use: keep`",
+        )
+    disk, seen = pairs[0]
+    if not disk.size.matches(seen.size_bytes):
+        raise Refused(
+            f"{seen.path} has the serial {disk.serial}, but not its size: expected {disk.size}, found "
+            f"{format_size(seen.size_bytes)} ({seen.size_bytes} bytes); nothing was written",
+            evidence=_all_disks(facts),
+            hint="correct the passport in machines.yml if this is the disk",
+        )
+    return disk, seen
+
+
+def _refuse_unfit(wanted: Disk, seen: SeenDisk, minimum_bytes: int) -> None:
+    """Refuse a disk that must never be written, whoever says so."""
+    if seen.transport == "usb":
+        raise Refused(
+            f"{seen.path} ({_about(seen)}) hangs on USB, and a USB disk is never written by a rebuild",
+            hint="name the built-in disk as `use: system` in the passport",
+        )
+    if seen.transport not in WRITABLE_TRANSPORTS:
+        raise Refused(
+            f"{seen.path} ({_about(seen)}) hangs on `{seen.transport}`: it cannot be told whether it is "
+            "a built-in disk; nothing was written",
+            hint=f"disks that can be written hang on {', '.join(sorted(WRITABLE_TRANSPORTS))}",
+        )
+    if seen.sector_bytes != SECTOR_BYTES:
+        raise Refused(
+            f"{seen.path} ({_about(seen)}) has sectors of {seen.sector_bytes} bytes, the image is made for sectors of "
+            f"{SECTOR_BYTES}; nothing was written",
+            hint="many such disks can be switched to 512 bytes, which erases them: `nvme id-ns -H` shows the formats "
+            "of an NVMe disk and `nvme format --lbaf=N` chooses one; `hdparm --set-sector-size 512` is for SATA",
+        )
+    if seen.holds_rescue:
+        raise Refused(
+            f"{seen.path} ({_about(seen)}) holds the rescue system that is running; nothing was written",
+            hint="boot the rescue from the stick",
+        )
+    if seen.error:
+        raise Refused(
+            f"{seen.path} ({_about(seen)}) could not be examined, so nobody knows what is on it; nothing was written",
+            evidence=seen.error,
+            hint="is the disk broken? its log is in `dmesg` of the rescue system",
+        )
+    if seen.read_only:
+        raise Refused(
+            f"{seen.path} ({_about(seen)}) is write-protected",
+            hint="a failing disk locks itself; an SD card has a switch",
+        )
+    if seen.size_bytes < minimum_bytes:
+        raise Refused(
+            f"{seen.path} ({_about(seen)}) is too small: at least {format_size(minimum_bytes)} are needed; "
+            "nothing was written",
+            hint="give the machine a larger system disk",
+        )
+
+
+def _refuse_stray_erase(wanted: Disk, facts: MachineFacts, erase: frozenset[str]) -> None:
+    """`--erase` for another disk than the target shows that somebody is mistaken about this box."""
+    strays = sorted(serial for serial in erase if not same_serial(serial, wanted.serial))
+    if strays:
+        raise Refused(
+            f"`--erase {strays[0]}` does not name the disk that would be written, {wanted.serial}; nothing was written",
+            evidence=_all_disks(facts),
+            hint=f"say `--erase {wanted.serial}` if that disk may be erased",
+        )
+
+
+def _about(seen: SeenDisk) -> str:
+    return ", ".join(part for part in (seen.transport, format_size(seen.size_bytes), seen.model, seen.serial) if part)
+
+
+def _all_disks(facts: MachineFacts) -> str:
+    lines = [f"  {disk}" for disk in facts.disks if not disk.boot_area]
+    return "\n".join(["disks of this box:", *(lines or ["  none"])])
+
+
+def fits(needs: Needs, machine: Machine) -> list[str]:
+    """Why a machine cannot play a host with these needs; nothing if it can. What a passport leaves out, it lacks."""
+    passport = machine.passport
+    reasons = []
+    largest = max((disk.size_bytes for disk in passport.system_disks), default=0)
+    if largest < (needs.disk_gb or 0) * 10**9:
+        reasons.append(f"disk: {format_size(largest)}, needs {needs.disk_gb:g} GB")
+    for what, unit, has, needed in (
+        ("memory", " MiB", passport.memory_mib, needs.memory_mib),
+        ("cores", "", passport.cores, needs.cores),
+    ):
+        if needed and (has or 0) < needed:
+            reasons.append(f"{what}: {f'{has}{unit}' if has else 'not in its passport'}, needs {needed}{unit}")
+    lacking = [flag for flag in needs.cpu_flags if flag not in passport.cpu_flags]
+    if lacking:
+        reasons.append(f"CPU: its passport names no {', '.join(lacking)}")
+    if passport.firmware is not Firmware.UEFI:
+        reasons.append(f"firmware: {passport.firmware}, needs uefi")
+    return reasons
+
+
+def pick_machine(
+    site: Site,
+    host: Host,
+    onto: str | None,
+    reachable: Callable[[Machine], bool],
+    ask: Callable[[list[Machine]], Machine] | None,
+) -> Machine:
+    """The machine that shall play `host`.
+
+    `onto` is the user's word for it. Without it: the machine that plays the host if it can be reached, else the one
+    spare that fits; `ask` is called where several do (None: nobody is there to ask). Raises Refused, or UsageError for
+    a name that the site does not know.
+    """
+    if not host.provisioned:
+        raise Refused(
+            f"`{host.name}` may not be rebuilt: it is not in the group `{PROVISIONED_GROUP}`",
+            hint=f"add it to `{PROVISIONED_GROUP}` in hosts.yml if it may",
+        )
+    if onto is not None:
+        return _onto(site.machine(onto), host)
+    own = site.player_of(host.name)
+    if own is not None and reachable(own):
+        return own
+    spares = [machine for machine in site.spares() if host.name not in machine.distrusted_as]
+    fitting = [machine for machine in spares if not fits(host.needs, machine)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise _nobody(site, host, own)
+    if ask is not None:
+        return ask(fitting)
+    raise Refused(
+        f"several spares could play `{host.name}`: {', '.join(machine.name for machine in fitting)}",
+        hint=f"choose one: `--onto {fitting[0].name}`",
+    )
+
+
+def _onto(machine: Machine, host: Host) -> Machine:
+    if machine.plays not in (None, host.name):
+        raise Refused(
+            f"`{machine.name}` plays `{machine.plays}`: it cannot become `{host.name}`",
+            hint="choose a spare, or take `plays` from it in machines.yml first",
+        )
+    if reasons := fits(host.needs, machine):
+        raise Refused(
+            f"`{machine.name}` does not fit `{host.name}`: {'; '.join(reasons)}",
+            hint="choose another machine, or change `provision_needs` of the host",
+        )
+    return machine
+
+
+def _nobody(site: Site, host: Host, own: Machine | None) -> Refused:
+    lines = [f"`{own.name}` plays it, but cannot be reached"] if own else []
+    for machine in site.spares():
+        if host.name in machine.distrusted_as:
+            lines.append(
+                f"`{machine.name}` was `{host.name}` once and is taken for it only by name: `--onto {machine.name}`"
+            )
+        else:
+            lines.append(f"`{machine.name}` does not fit: {'; '.join(fits(host.needs, machine))}")
+    return Refused(
+        f"no machine can play `{host.name}`",
+        evidence="\n".join(lines or ["there are no spares"]),
+        hint=f"name one with `--onto`{f' (`--onto {own.name}` if it is only switched off)' if own else ''}, "
+        "or add a spare to machines.yml",
+    )

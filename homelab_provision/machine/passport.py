@@ -1,0 +1,324 @@
+"""Is this the box that it should be? What the rescue sees, compared with the recorded passport."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from homelab_provision.errors import Refused
+from homelab_provision.rescue.facts import same_serial
+from homelab_provision.site.models import Disk, Firmware, Machine, Passport
+from homelab_provision.site.placeholders import is_placeholder
+from homelab_provision.site.sizes import format_size
+
+# The kernel and the graphics keep some of the installed memory (a 32 GB Wyse shows 30); half of it gone is a
+# dead module.
+VISIBLE_MEMORY = 0.8
+RAID_CLASS = "0104"  # PCI code and ID assignment specification: mass storage, RAID; Intel's VMD says so, too
+
+
+class _Facts(BaseModel):
+    """What is missing may also be an empty text."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Dmi(_Facts):
+    """Strings of the firmware; any of them may be missing."""
+
+    sys_vendor: str | None = None
+    product_name: str | None = None
+    product_serial: str | None = None
+    product_uuid: str | None = None
+    product_sku: str | None = None
+    board_name: str | None = None
+    board_serial: str | None = None
+
+
+class Cpu(_Facts):
+    model: str | None = None
+    cores: int | None = None
+    flags: tuple[str, ...] = ()
+
+
+class Nic(_Facts):
+    name: str
+    mac: str | None = None
+    driver: str | None = None
+
+
+class Signature(_Facts):
+    """A file system, volume, RAID or partition table label, as `wipefs` finds it on `node`."""
+
+    node: str
+    type: str
+    offset: int | str | None = None
+    label: str | None = None
+    uuid: str | None = None
+    usage: str | None = None
+
+
+class SeenPartition(_Facts):
+    number: int
+    name: str | None = None
+    type_guid: str | None = None
+    start: int | None = None
+    size_bytes: int
+    signatures: tuple[Signature, ...] = ()
+
+
+class SeenTable(_Facts):
+    """One copy of a partition table. A DOS table may be the one that protects a GPT, beside partitions of its own."""
+
+    type: str
+    offset: int
+    copy_: str | None = Field(default=None, alias="copy")
+    """Of a GPT: `first` or `backup`."""
+    protective: bool = False
+    partitions: int
+    boot_code: bool = False
+    list_: str | None = Field(default=None, alias="list")
+    """Of a GPT: the checksum of its list; both copies have the same."""
+    problem: str | None = None
+    """Why it cannot be trusted."""
+
+
+class KeptMark(_Facts):
+    """The data partition that an unfinished write was to keep (sectors)."""
+
+    start: int
+    sectors: int
+    uuid: str
+
+
+class UnfinishedWrite(_Facts):
+    """The mark of our own writer that did not come to its end. `alone`: the head of the disk holds nothing else."""
+
+    run: str
+    host: str
+    keep: KeptMark | None = None
+    alone: bool
+
+
+class Sampled(_Facts):
+    """What was found on a disk without any signature: the first byte `at` which something stands, if anything does."""
+
+    at: int | None = None
+    read_bytes: int
+
+
+class StorageController(_Facts):
+    """A storage controller on PCI: its class (0106 AHCI, 0108 NVMe, 0104 RAID) and its `vendor:device`."""
+
+    class_: str = Field(alias="class")
+    id: str
+    hidden_nvme: int = 0
+    """NVMe disks that an AHCI controller in RAID mode keeps to itself."""
+
+
+class SeenDisk(_Facts):
+    """A disk as the rescue sees it. The boot areas of an eMMC repeat the serial of the eMMC."""
+
+    name: str
+    path: str
+    transport: str
+    model: str | None = None
+    serial: str | None = None
+    wwn: str | None = None
+    size_bytes: int
+    sector_bytes: int = 512
+    removable: bool = False
+    boot_area: bool = False
+    holds_rescue: bool = False
+    read_only: bool = False
+    error: str | None = None
+    """Why its content could not be examined: such a disk shows no signatures, and is not blank for that."""
+    signatures: tuple[Signature, ...] = ()
+    partitions: tuple[SeenPartition, ...] = ()
+    tables: tuple[SeenTable, ...] = ()
+    unfinished: UnfinishedWrite | None = None
+    sampled: Sampled | None = None
+    """`None`: nobody looked, because something else stands there (or it is a USB disk, which is never written)."""
+
+    def __str__(self) -> str:
+        serial = f"serial {self.serial}" if self.serial else "no serial"
+        parts = (self.name, self.transport, format_size(self.size_bytes), self.model, serial)
+        return "  ".join(part for part in parts if part)
+
+
+class MachineFacts(_Facts):
+    """What a box says of itself in the rescue system (`rescue/facts.py` prints it)."""
+
+    dmi: Dmi = Dmi()
+    firmware: Firmware
+    secure_boot: bool | None = None
+    memory_mib: int | None = None
+    cpu: Cpu = Cpu()
+    nics: tuple[Nic, ...] = ()
+    storage: tuple[StorageController, ...] = ()
+    disks: tuple[SeenDisk, ...] = ()
+    boot_id: str | None = None
+
+    def disks_like(self, disk: Disk) -> tuple[SeenDisk, ...]:
+        """The disks that carry the serial of a passport's disk, whatever their size."""
+        return tuple(
+            seen for seen in self.disks if seen.serial and not seen.boot_area and same_serial(seen.serial, disk.serial)
+        )
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One line of a passport that the box does not show."""
+
+    what: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: expected {self.expected}, found {self.found}"
+
+
+def compare(passport: Passport, facts: MachineFacts) -> list[Mismatch]:
+    """Every difference between a passport and a box; an empty list means that it is the one.
+
+    Disks and cards that the passport does not name are no difference: they are never written.
+    """
+    return [*_box(passport, facts), *_parts(passport, facts), *_disks(passport, facts)]
+
+
+def require_match(machine: Machine, facts: MachineFacts, known: Iterable[Machine] = ()) -> None:
+    """Refuse a box that is not `machine`. `known` are the site's machines: the message says if it is one of them."""
+    mismatches = compare(machine.passport, facts)
+    if not mismatches:
+        return
+    width = max(len(mismatch.what) for mismatch in mismatches)
+    lines = [
+        f"  {mismatch.what:<{width}}  expected {mismatch.expected}\n  {'':<{width}}  found    {mismatch.found}"
+        for mismatch in mismatches
+    ]
+    raise Refused(
+        f"the box in the rescue system does not match the passport of `{machine.name}`; nothing was written\n"
+        + "\n".join(lines),
+        hint=_advice(machine, facts, mismatches, recognise(known, facts)),
+        evidence=describe_box(facts),
+    )
+
+
+def recognise(known: Iterable[Machine], facts: MachineFacts) -> Machine | None:
+    """The machine whose identity the box shows: what its passport says of the firmware or, if that is nothing, its
+    network cards."""
+    for machine in known:
+        passport = machine.passport
+        firmware = [_same(written, shown) for _, written, shown in _firmware(passport, facts)]
+        if all(firmware) if firmware else set(passport.macs) <= _macs(facts):
+            return machine
+    return None
+
+
+def describe_box(facts: MachineFacts) -> str:
+    """What was seen, for a message: who the box says it is, its network cards and its disks."""
+    dmi = facts.dmi
+    name = " ".join(part for part in (dmi.sys_vendor, dmi.product_name) if part) or "a box without a name"
+    serials = f"serial {_shown(dmi.product_serial)}"
+    if _is_none(dmi.product_serial):
+        others = (("board serial", dmi.board_serial), ("UUID", dmi.product_uuid))
+        serials += "".join(f", {what} {_shown(shown)}" for what, shown in others if shown)
+    lines = [f"seen: {name}, {serials}, {facts.firmware}"]
+    lines += [f"  {nic.name}  {nic.mac}" for nic in facts.nics]
+    lines += [f"  {disk}" for disk in facts.disks if not disk.boot_area]
+    return "\n".join(lines)
+
+
+def _advice(machine: Machine, facts: MachineFacts, mismatches: list[Mismatch], really: Machine | None) -> str:
+    if really is not None and really.name != machine.name:
+        return f"this box is `{really.name}`: go to `{machine.name}`, or say `--onto {really.name}`"
+    if really is None:
+        return f"is this the right box? `{machine.name}` carries the {machine.passport.known_by}"
+    if hidden := hidden_disks(facts, machine.passport):
+        return hidden
+    parts = ", ".join(mismatch.what for mismatch in mismatches)
+    return f"it is the right box, with other parts; if that is meant, change its passport in machines.yml ({parts})"
+
+
+def hidden_disks(facts: MachineFacts, passport: Passport) -> str | None:
+    """What to do about a box whose firmware keeps its disks to itself: a hint, if that is what it looks like."""
+    if any(facts.disks_like(disk) for disk in passport.system_disks):
+        return None
+    modes = [controller.id for controller in facts.storage if controller.class_ == RAID_CLASS or controller.hidden_nvme]
+    built_in = [disk for disk in facts.disks if disk.transport != "usb" and not disk.boot_area]
+    if built_in and not modes:
+        return None
+    seen = f" (its controller {', '.join(modes)} is in RAID mode)" if modes else ""
+    shows = "does not show the disk" if built_in else "shows no built-in disk"
+    return (
+        f"the box {shows}{seen}: in its firmware, switch the storage from RAID, Intel RST, VMD or Optane to AHCI/NVMe, "
+        "and start the rescue again; if it was so already, the disk is missing or dead"
+    )
+
+
+def _firmware(passport: Passport, facts: MachineFacts) -> list[tuple[str, str, str | None]]:
+    """What a passport says of the box's firmware, and what that shows: name, written, shown."""
+    dmi = facts.dmi
+    pairs = (
+        ("serial", passport.serial, dmi.product_serial),
+        ("board serial", passport.board_serial, dmi.board_serial),
+        ("product UUID", passport.uuid, dmi.product_uuid),
+    )
+    return [(what, written, shown) for what, written, shown in pairs if written]
+
+
+def _same(written: str, shown: str | None) -> bool:
+    return shown is not None and same_serial(written, shown)
+
+
+def _macs(facts: MachineFacts) -> set[str]:
+    return {nic.mac.lower() for nic in facts.nics if nic.mac}
+
+
+def _is_none(serial: str | None) -> bool:
+    return serial is None or is_placeholder(serial)
+
+
+def _shown(serial: str | None, none: str = "(none)") -> str:
+    """A serial for a message; a maker's placeholder is told as what it is."""
+    return none if not serial else f"`{serial}` (a placeholder)" if is_placeholder(serial) else serial
+
+
+def _box(passport: Passport, facts: MachineFacts) -> Iterator[Mismatch]:
+    for what, written, shown in _firmware(passport, facts):
+        if not _same(written, shown):
+            yield Mismatch(what, written, _shown(shown, "none"))
+    if passport.product is not None and facts.dmi.product_name != passport.product:
+        yield Mismatch("product", f"`{passport.product}`", f"`{facts.dmi.product_name}`")
+    seen = _macs(facts)
+    for mac in passport.macs:
+        if mac not in seen:
+            yield Mismatch("network card", mac, ", ".join(sorted(seen)) or "none")
+    if facts.firmware is not passport.firmware:
+        yield Mismatch("firmware", f"booted by {passport.firmware}", f"booted by {facts.firmware}")
+
+
+def _parts(passport: Passport, facts: MachineFacts) -> Iterator[Mismatch]:
+    """Hosts were matched with what the passport promises; less than that is another box. More is an upgrade."""
+    memory = facts.memory_mib
+    if passport.memory_mib and memory is not None and memory < passport.memory_mib * VISIBLE_MEMORY:
+        yield Mismatch("memory", f"{passport.memory_mib} MiB", f"{memory} MiB")
+    if passport.cores and facts.cpu.cores is not None and facts.cpu.cores < passport.cores:
+        yield Mismatch("cores", str(passport.cores), str(facts.cpu.cores))
+    lacking = [flag for flag in passport.cpu_flags if flag not in facts.cpu.flags]
+    if lacking:
+        yield Mismatch("cpu flags", " ".join(lacking), f"a CPU without them ({facts.cpu.model or 'unknown'})")
+
+
+def _disks(passport: Passport, facts: MachineFacts) -> Iterator[Mismatch]:
+    for disk in passport.disks:
+        what, seen = f"disk {disk.serial}", facts.disks_like(disk)
+        if not seen:
+            others = [f"{other.serial or 'no serial'} ({other.name})" for other in facts.disks if not other.boot_area]
+            yield Mismatch(what, f"a disk of {disk.size} with this serial", ", ".join(others) or "no disk at all")
+        elif len(seen) > 1:
+            yield Mismatch(what, "one disk with this serial", "; ".join(map(str, seen)))
+        elif not disk.size.matches(seen[0].size_bytes):
+            yield Mismatch(what, str(disk.size), f"{format_size(seen[0].size_bytes)} ({seen[0].size_bytes} bytes)")
