@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from homelab_provision import paths, runs
+from homelab_provision import paths
 from homelab_provision.doors.process import run
 from homelab_provision.doors.ssh import RESCUE, Answer, Ssh, opened
 from homelab_provision.errors import ProvisionError
@@ -33,7 +33,8 @@ from homelab_provision.jobs.report import summary
 from homelab_provision.lab import reach
 from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.phases.context import Person
-from homelab_provision.runs import Request
+from homelab_provision.runs import store
+from homelab_provision.runs.store import Request
 from homelab_provision.site import Machine, Site, load_site
 from homelab_provision.site.vault.store import Vault
 from homelab_provision.ways.usb import site_stick
@@ -104,7 +105,7 @@ class Bench:
     def rebuild(self) -> dict[str, float]:
         """A whole rebuild of the blank machine: seconds of each phase."""
         self._blank()
-        record = runs.start(Request(command="rebuild", site=self.site.root, host=HOST, onto=MACHINE))
+        record = store.start(Request(command="rebuild", site=self.site.root, host=HOST, onto=MACHINE))
         rebuild.rebuild(record, emit=_watch, person=_nobody(), unattended=True)
         return {phase.name: phase.seconds for phase in summary(record).phases}
 
@@ -164,7 +165,7 @@ class Bench:
     @contextmanager
     def _ssh(self) -> Iterator[Ssh]:
         addresses = {HOST: self._host.address or "", RESCUE: reach.rescue_address(self.site, self._machine)}
-        with opened(self._identities, addresses, reach.door(self.site)) as ssh:
+        with opened(self._identities.credentials, addresses, reach.door(self.site)) as ssh:
             yield ssh
 
 

@@ -101,7 +101,7 @@ PidFile none
 @contextmanager
 def reached(server: Server, identities: Identities, alias: str) -> Iterator[Ssh]:
     """SSH to the server by the alias, as the user of the tests."""
-    with opened(identities, {alias: ADDRESS}, server.door) as ssh:
+    with opened(identities.credentials, {alias: ADDRESS}, server.door) as ssh:
         ssh.config_file.write_text(ssh.config_file.read_text().replace("User root", f"User {getpass.getuser()}"))
         yield ssh
 

@@ -9,10 +9,11 @@ import click
 
 from homelab_provision.cli.options import find_site, json_option, print_json, print_text, site_option, tell
 from homelab_provision.errors import ExitCode, UsageError
-from homelab_provision.phases import ORDER, Phase
+from homelab_provision.phases import ORDER
+from homelab_provision.runs.phase import Phase
 
 if TYPE_CHECKING:
-    from homelab_provision.runs import Request
+    from homelab_provision.runs.store import Request
 
 
 LAST = "last"
@@ -93,11 +94,11 @@ def rebuild(
       provision rebuild db-wyse --resume 0042      another run than the last one
       provision rebuild db-wyse --confirm-code     a stick of this site may be in other hands
     """
-    from homelab_provision import runs
     from homelab_provision.cli.render import renderer
     from homelab_provision.jobs import rebuild as job
     from homelab_provision.jobs.report import document
-    from homelab_provision.runs import Request
+    from homelab_provision.runs import store
+    from homelab_provision.runs.store import Request
 
     if host is None and resume:
         host, resume = resume, LAST  # `--resume db-wyse`: what stands behind it is the host
@@ -127,9 +128,9 @@ def rebuild(
     )
     if plan_only:
         _show_plan(request, unattended=yes or as_json, as_json=as_json)
-    asked: Request | runs.Run = request
+    asked: Request | store.Run = request
     if resume or first:
-        asked = runs.last_of(host, site) if resume in (None, LAST) else runs.named(resume, host, site)
+        asked = store.last_of(host, site) if resume in (None, LAST) else store.named(resume, host, site)
     with renderer(phases=[phase.value for phase in ORDER]) as show:
         run = job.rebuild(asked, emit=show, person=show, unattended=yes, first=Phase(first) if first else None,
                           code="" if code == ASK else code)  # fmt: skip

@@ -23,8 +23,8 @@ def runs() -> None:
 @json_option
 def list_runs(as_json: bool) -> None:
     """List the runs, oldest first."""
-    from homelab_provision import runs as store
     from homelab_provision.jobs.report import document, summary
+    from homelab_provision.runs import store
 
     if as_json:
         print_json([document(run) for run in store.everything()])
@@ -48,9 +48,9 @@ def show(run: str, as_json: bool) -> None:
     Example:
       provision runs show latest --json
     """
-    from homelab_provision import runs as store
     from homelab_provision.jobs.report import document, summary
     from homelab_provision.report.wording import scalar_text
+    from homelab_provision.runs import store
 
     found = store.load(run)
     one = summary(found)
@@ -79,7 +79,7 @@ def show(run: str, as_json: bool) -> None:
 @click.argument("run", default="latest")
 def report(run: str) -> None:
     """Write the HTML report of a run and print where it lies."""
-    from homelab_provision import runs as store
     from homelab_provision.jobs.report import write_report
+    from homelab_provision.runs import store
 
     print_text(str(write_report(store.load(run))))

@@ -17,7 +17,7 @@ from homelab_provision.doors.ssh import Ssh
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Emit, Notice, Outcome, Progress, StepFinished, StepStarted
 from homelab_provision.identity.signing import KEY_FILE
-from homelab_provision.runs import Run
+from homelab_provision.runs.store import Run
 
 # Longer than any restore; a program watches its own progress and gives up by itself.
 DEADLINE = 24 * 3600.0

@@ -7,7 +7,6 @@ from homelab_provision.identity.identities import (
     SiteIdentity,
     certificate_of_authority,
     fingerprint,
-    known_hosts,
     load,
     renew_signing,
     retired_on,
@@ -17,6 +16,6 @@ from homelab_provision.identity.identities import (
 )
 
 __all__ = [
-    "HostIdentity", "Identities", "KeyPair", "SiteIdentity", "certificate_of_authority", "fingerprint", "known_hosts",
-    "load", "renew_signing", "retired_on", "revoke_rescue", "rotate", "rotate_authority",
+    "HostIdentity", "Identities", "KeyPair", "SiteIdentity", "certificate_of_authority", "fingerprint", "load",
+    "renew_signing", "retired_on", "revoke_rescue", "rotate", "rotate_authority",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
+from homelab_provision.doors.ssh import RESCUE, Credentials
 from homelab_provision.errors import UsageError
 from homelab_provision.identity.certificates import Certificate, Named, fits, issue, new_authority, permits, renewed
 from homelab_provision.identity.signing import Signer
@@ -76,6 +77,12 @@ class Identities:
     hosts: Mapping[str, HostIdentity]
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """The values of vault/secrets.yml that are text: passwords and keys that the site keeps."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """What SSH needs of them."""
+        hosts = {name: host.host_key.public for name, host in self.hosts.items()}
+        return Credentials(self.site.controller.private, {RESCUE: self.site.rescue.public, **hosts})
 
 
 def load(vault: Vault, site: str, *hosts: Host, all_hosts: Iterable[Host] = (), keep: bool = True) -> Identities:
@@ -209,13 +216,6 @@ def certificate_of_authority(site: Site) -> str:
             f"site `{site.name}` has no certificate authority yet", hint="it is made together with the first host"
         )
     return stored[SITE]["authority_certificate"]
-
-
-def known_hosts(identities: Identities, rescue_alias: str) -> str:
-    """The text of a `known_hosts` file, by host-key alias."""
-    lines = [f"{rescue_alias} {identities.site.rescue.public}"]
-    lines += [f"{name} {host.host_key.public}" for name, host in identities.hosts.items()]
-    return "\n".join(lines) + "\n"
 
 
 def _complete(values: dict[str, str], makers: Mapping[str, Callable[[], dict[str, str]]]) -> None:

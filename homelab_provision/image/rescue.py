@@ -38,10 +38,6 @@ SUITE = "trixie"
 FILES = PACKAGE / "rescue_files"
 RECIPE = (FILES, *(PACKAGE / name for name in (
     "rescue.py", "rescue_contents.py", "cpio.py", "elf.py", "kernel_modules.py", "mmdebstrap.py")))  # fmt: skip
-# What the controller should ask sshd for, fastest first. 100 MiB into the rescue took 7.6 s with aes128-ctr and
-# umac-64, 9.7 s with aes128-gcm, 12.7 s with chacha20-poly1305 (emulated).
-SSH_CIPHERS = "aes128-ctr,aes128-gcm@openssh.com,chacha20-poly1305@openssh.com"
-SSH_MACS = "umac-64-etm@openssh.com,umac-128-etm@openssh.com,hmac-sha2-256-etm@openssh.com"
 COMPRESS_DEADLINE = 300.0
 COMPILE_DEADLINE = 120.0
 

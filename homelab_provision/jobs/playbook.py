@@ -17,9 +17,9 @@ from homelab_provision.events import Emit, Event, Said
 from homelab_provision.identity.seed import mac_of
 from homelab_provision.image.mirror import find_mirror
 from homelab_provision.jobs.session import Session, session
-from homelab_provision.phases import Phase
-from homelab_provision.runs import Request, Run
+from homelab_provision.runs.phase import Phase
 from homelab_provision.runs.recorder import recorded
+from homelab_provision.runs.store import Request, Run
 from homelab_provision.site.roles import programs_of, roles_of
 
 

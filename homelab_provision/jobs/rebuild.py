@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TypeVar
 
-from homelab_provision import runs
 from homelab_provision.doors.ssh import RESCUE, Answer, opened
 from homelab_provision.errors import ProvisionError, UsageError
 from homelab_provision.events import (
@@ -29,13 +28,15 @@ from homelab_provision.jobs.report import plan_of, write_report
 from homelab_provision.lab import reach
 from homelab_provision.operators import Operator
 from homelab_provision.operators.person import PersonOperator
-from homelab_provision.phases import NEED_RESCUE, ORDER, Phase, arrive, boot, converge, flash, identify, restore, verify
+from homelab_provision.phases import NEED_RESCUE, ORDER, arrive, boot, converge, flash, identify, restore, verify
 from homelab_provision.phases.context import Person, Rebuild
 from homelab_provision.phases.plan import Plan
 from homelab_provision.phases.preflight import Inspection, decide, proof
 from homelab_provision.rescue.facts import same_serial
-from homelab_provision.runs import Request, Run
+from homelab_provision.runs import store
+from homelab_provision.runs.phase import Phase
 from homelab_provision.runs.recorder import at_phase, attempt, telling
+from homelab_provision.runs.store import Request, Run
 from homelab_provision.scratch import scratch
 from homelab_provision.site import OperatorKind, Site, load_site, record_player
 from homelab_provision.site.models import nearest
@@ -70,8 +71,8 @@ def rebuild(
     site = load_site(request.site)
     _require_known(site, request)
     _warn(site, emit)
-    with runs.locked([f"host-{request.host}"]) as held_by:
-        run = runs.start(request) if isinstance(asked, Request) else asked
+    with store.locked([f"host-{request.host}"]) as held_by:
+        run = store.start(request) if isinstance(asked, Request) else asked
         held_by(run.id)
         try:
             _attempt(run, site, emit, person, unattended, first, code)
@@ -109,7 +110,7 @@ def _attempt(
         plan = plan_of(run)
         if plan is None or Phase.PREFLIGHT not in run.proven() or first is Phase.PREFLIGHT:
             plan = _phase(tell, Phase.PREFLIGHT, lambda: _first_phase(run, site, tell, person, unattended))
-        with runs.locked([f"machine-{plan.machine}"], run.id):
+        with store.locked([f"machine-{plan.machine}"], run.id):
             _carry_out(run, site, plan, tell, person, unattended, first, code)
         if record_needed(site, plan):
             record_player(site.root, plan.host, plan.machine)
@@ -157,7 +158,7 @@ def _preflight(
     if site.lab:
         reach.lab_of(site, emit).up()
     addresses = {host.name: host.address or ""}
-    with opened(identities, addresses, reach.door(site)) as ssh:
+    with opened(identities.credentials, addresses, reach.door(site)) as ssh:
         plan = decide(Inspection(run, site, identities, ssh, emit, person, unattended))
     run.write(run.plan_file.name, plan.model_dump_json(indent=2) + "\n")
     return plan, proof(plan)
@@ -173,7 +174,7 @@ def _carry_out(
     addresses = {plan.host: plan.address, RESCUE: reach.rescue_address(site, machine)}
     with ExitStack() as stack:
         operator = _operator(run, site, plan, emit)
-        ssh = stack.enter_context(opened(identities, addresses, reach.door(site)))
+        ssh = stack.enter_context(opened(identities.credentials, addresses, reach.door(site)))
         asked_before = "identify" in run.proven()
         wanted = code or ("" if run.request.confirm_code or code == "" else None)
         context = Rebuild(run, site, plan, vault, identities, ssh, operator, emit, person,

@@ -12,7 +12,7 @@ from homelab_provision.phases.plan import Plan
 from homelab_provision.report.details import ReportedTest, RunDetails, parse_junit
 from homelab_provision.report.html import render_report
 from homelab_provision.report.summary import RunSummary, summarise
-from homelab_provision.runs import Damaged, Run
+from homelab_provision.runs.store import Damaged, Run
 
 CONSOLE_LINES = 60
 CONSOLE_BYTES = 256 * 1024

@@ -41,5 +41,5 @@ def session(site_dir: Path, names: Sequence[str] = ()) -> Iterator[Session]:
             )
     vault = Vault.of(site.root, name=site.name, create=site.lab is not None)
     identities = load_identities(vault, site.name, *hosts, all_hosts=site.hosts.values())
-    with opened(identities, addresses, reach.door(site)) as ssh:
+    with opened(identities.credentials, addresses, reach.door(site)) as ssh:
         yield Session(site, tuple(hosts), ssh, vault, identities)

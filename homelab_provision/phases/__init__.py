@@ -2,20 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
-
-class Phase(StrEnum):
-    PREFLIGHT = "preflight"
-    BOOT = "boot"
-    IDENTIFY = "identify"
-    FLASH = "flash"
-    ARRIVE = "arrive"
-    CONVERGE = "converge"
-    RESTORE = "restore"
-    VERIFY = "verify"
-    BACKUP = "backup"  # no part of a rebuild: a run of its own
-
+from homelab_provision.runs.phase import Phase
 
 ORDER: tuple[Phase, ...] = tuple(phase for phase in Phase if phase is not Phase.BACKUP)
 # These talk to the rescue system in the machine's memory: it has to be there (again) when they begin.

@@ -11,7 +11,7 @@ from homelab_provision.events import Emit, Notice
 from homelab_provision.identity import Identities
 from homelab_provision.operators import Operator
 from homelab_provision.phases.plan import Plan
-from homelab_provision.runs import Run
+from homelab_provision.runs.store import Run
 from homelab_provision.site import Host, Machine, Site
 from homelab_provision.site.vault.store import Vault
 

@@ -22,7 +22,7 @@ from homelab_provision.paths import PACKAGE
 from homelab_provision.phases.confirm import BOOT_ID_FILE
 from homelab_provision.phases.context import Rebuild
 from homelab_provision.phases.identify import FACTS_FILE, FACTS_SCRIPT, judge
-from homelab_provision.runs import Damaged
+from homelab_provision.runs.store import Damaged
 from homelab_provision.site import same_serial
 
 WRITER = PACKAGE / "rescue" / "writer.py"

@@ -25,7 +25,7 @@ from homelab_provision.lab import reach
 from homelab_provision.machine.choice import pick_machine
 from homelab_provision.phases.context import Person
 from homelab_provision.phases.plan import Plan
-from homelab_provision.runs import Run
+from homelab_provision.runs.store import Run
 from homelab_provision.site import DiskUse, Host, Machine, OperatorKind, Site, Way
 from homelab_provision.site.roles import programs_of, roles_of
 from homelab_provision.ways.usb import site_stick

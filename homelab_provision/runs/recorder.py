@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from homelab_provision import runs
 from homelab_provision.errors import Interrupted, ProvisionError, Refused, Unproven
 from homelab_provision.events import (
     Emit,
@@ -22,8 +21,9 @@ from homelab_provision.events import (
     RunResult,
     RunStarted,
 )
-from homelab_provision.phases import Phase
-from homelab_provision.runs import Request, Run
+from homelab_provision.runs import store
+from homelab_provision.runs.phase import Phase
+from homelab_provision.runs.store import Request, Run
 
 Leave = Callable[[Proof], None]
 
@@ -46,8 +46,8 @@ def recorded(
     If all goes well, its result is `proven` if the body itself proves what it does (`proven`), else `done`.
     """
     result = RunResult.PROVEN if proven else RunResult.DONE
-    with runs.locked(f"host-{name}" for name in hosts) as held_by:
-        run = runs.start(request)
+    with store.locked(f"host-{name}" for name in hosts) as held_by:
+        run = store.start(request)
         held_by(run.id)
         tell = telling(run, emit)
         with (

@@ -104,7 +104,7 @@ def test_copied_site_is_understood_from_any_directory(provision: Path, tmp_path:
 
 def test_playbooks_and_roles_are_in_the_wheel(provision: Path) -> None:
     script = (
-        "from homelab_provision import paths, roles; from homelab_provision.host_image import recipe_for;"
+        "from homelab_provision import paths; from homelab_provision.image.host_image import recipe_for;"
         "assert (paths.content('playbooks') / 'site.yml').is_file();"
         "assert (paths.content('playbooks') / 'library').is_dir();"
         "assert paths.content('ansible.cfg').is_file();"

@@ -12,12 +12,13 @@ from typing import Any, NoReturn
 
 import pytest
 
-from homelab_provision import cli, runs
+from homelab_provision import cli
 from homelab_provision.errors import Interrupted, Locked, ProvisionError, Refused, Unproven
 from homelab_provision.events import Event, Outcome, RunResult
 from homelab_provision.jobs import rebuild as job
 from homelab_provision.phases.plan import Plan
-from homelab_provision.runs import Request, Run
+from homelab_provision.runs import store
+from homelab_provision.runs.store import Request, Run
 from homelab_provision.site import Site
 from tests.unit.report.journal import Journal
 from tests.unit.site.sites import HOSTS, MACHINES, site_of
@@ -76,7 +77,7 @@ def rebuild_that(monkeypatch: pytest.MonkeyPatch, error: ProvisionError | None) 
     calls: list[dict[str, Any]] = []
 
     def rebuild(asked: Request | Run, **options: Any) -> Run:
-        run = runs.start(asked) if isinstance(asked, Request) else asked
+        run = store.start(asked) if isinstance(asked, Request) else asked
         calls.append({"run": run, **options})
         if error:
             raise error
@@ -196,7 +197,7 @@ def test_plan_shows_changes_pending_and_makes_no_run(provision: Provision, monke
     shown = provision("rebuild", "db-wyse", "--plan", "--json")
     assert shown.code == 3
     assert json.loads(shown.out)["machine"] == "wyse-b"
-    assert runs.history() == []
+    assert store.history() == []
 
 
 @pytest.mark.negative
@@ -206,7 +207,7 @@ def test_json_changes_nothing_without_yes(provision: Provision, monkeypatch: pyt
     shown = provision("rebuild", "db-wyse", "--json")
     assert (shown.code, shown.out) == (2, "")
     assert "--yes" in shown.err
-    assert (calls, runs.history()) == ([], [])
+    assert (calls, store.history()) == ([], [])
 
 
 @pytest.mark.negative
@@ -223,7 +224,7 @@ def test_a_run_that_goes_on_keeps_what_was_asked_for(
     shown = provision("rebuild", "db-wyse", "--yes", *going_on, *change)
     assert shown.code == 2
     assert "keeps its plan" in shown.err
-    assert len(calls) == len(runs.history()) == 1
+    assert len(calls) == len(store.history()) == 1
 
 
 @pytest.mark.negative
@@ -280,7 +281,7 @@ def test_json_of_a_rebuild_is_one_document_alone_on_standard_output(
     provision: Provision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def rebuild(asked: Request, *, emit: Callable[[Event], None], **options: Any) -> Run:
-        run = runs.start(asked)
+        run = store.start(asked)
         for event in proven_journal().events:
             run.append(event)
             emit(event)
@@ -305,7 +306,7 @@ def proven_journal() -> Journal:
 
 
 def record(root: Path, journal: Journal) -> Run:
-    run = runs.start(Request(command="rebuild", site=root, host="db-wyse", onto="wyse-x"))
+    run = store.start(Request(command="rebuild", site=root, host="db-wyse", onto="wyse-x"))
     for event in journal.events:
         run.append(event)
     return run

@@ -119,7 +119,7 @@ def test_escape_sequences_of_the_command_line_come_back_harmless(home: Path) -> 
 
 def test_a_bug_is_named_and_kept_but_not_shown(home: Path) -> None:
     script = (
-        "import homelab_provision.cli as cli, homelab_provision.runs as runs, sys\n"
+        "import homelab_provision.cli as cli, homelab_provision.runs.store as runs, sys\n"
         "def fail(): raise ZeroDivisionError('hunter2')\n"
         "runs.everything = fail\n"
         "sys.argv = ['provision', 'runs', 'list']\n"
@@ -160,10 +160,10 @@ def test_state_that_cannot_be_written(home: Path) -> None:
     """A read-only and a full file system, in a mount namespace of its own."""
     request = '{"command": "rebuild", "site": "/site", "host": "db"}'
     script = (
-        "import sys; from homelab_provision import cli, runs\n"
+        "import sys; from homelab_provision import cli\nfrom homelab_provision.runs import store as runs\n"
         "request = runs.Request.model_validate_json(sys.argv.pop())\n"
         "def rebuild(*words, **options): return runs.start(request)\n"
-        "from homelab_provision import rebuild as job; job.rebuild = rebuild\n"
+        "from homelab_provision.jobs import rebuild as job; job.rebuild = rebuild\n"
         "cli.main()\n"
     )
     (home / "start.py").write_text(script)
@@ -190,12 +190,12 @@ def test_a_missing_program_is_named(home: Path) -> None:
     for name in ("bash", "env"):
         (bin_dir / name).symlink_to(f"/usr/bin/{name}")
     script = (
-        "from homelab_provision.process import *\n"
-        "import homelab_provision.process as p, sys\n"
+        "from homelab_provision.doors.process import *\n"
+        "import homelab_provision.doors.process as p, sys\n"
         "from homelab_provision import cli\n"
         "p.SYSTEM_PROGRAMS = ()\n"
         "def missing(*words, **options): interact(['ssh', 'db'])\n"
-        "from homelab_provision import runs; runs.everything = missing\n"
+        "from homelab_provision.runs import store; store.everything = missing\n"
         "sys.argv = ['provision', 'runs', 'list']\n"
         "cli.main()\n"
     )

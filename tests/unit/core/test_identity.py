@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from homelab_provision import identity
-from homelab_provision.doors.ssh import Door, config
+from homelab_provision.doors.ssh import Door, config, known_hosts
 from homelab_provision.errors import UsageError
-from homelab_provision.identity import HostIdentity, KeyPair, SiteIdentity, known_hosts
+from homelab_provision.identity import HostIdentity, KeyPair, SiteIdentity
 from homelab_provision.identity.certificates import Certificate, Named, new_authority, permits
 from homelab_provision.identity.seed import RELEASE, archive, files
 from homelab_provision.lab.reach import link_local
@@ -145,7 +145,7 @@ def test_a_rotated_host_has_nothing_in_common_with_the_one_that_was_stolen(lab_v
     assert identity.retired_on(new, old.host_key.public)
     assert identity.retired_on(new, new.host_key.public) is None
     assert identity.load(lab_vault, "lab", HOST) == after
-    assert old.host_key.public not in known_hosts(after, "rescue")
+    assert old.host_key.public not in known_hosts(after.credentials.pinned)
 
 
 @pytest.mark.processes

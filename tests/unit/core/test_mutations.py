@@ -22,12 +22,13 @@ from typing import Any
 import pytest
 import yaml
 
-from homelab_provision import identity, runs
+from homelab_provision import identity
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Notice, Outcome, RunResult
 from homelab_provision.jobs.report import document, summary, write_report
 from homelab_provision.phases.plan import Plan
-from homelab_provision.runs import Request, Run
+from homelab_provision.runs import store
+from homelab_provision.runs.store import Request, Run
 from homelab_provision.site.vault.format import seal
 from homelab_provision.site.vault.store import PASSWORD_VARIABLE, Vault, read_password
 from homelab_provision.text import printable
@@ -208,7 +209,7 @@ def report(wrong: list[str]) -> None:
 
 def recorded() -> Run:
     """A run with everything in it that a run may have."""
-    run = runs.start(Request(command="rebuild", site=Path("/site"), host="db-wyse", onto="wyse-b"))
+    run = store.start(Request(command="rebuild", site=Path("/site"), host="db-wyse", onto="wyse-b"))
     journal = Journal()
     for resumed in (False, True):
         journal.run(resumed=resumed)
@@ -237,16 +238,16 @@ def recorded() -> Run:
 
 
 def look_at(first: Run, broken: Run) -> None:
-    listed = [document(run) for run in runs.everything()]
+    listed = [document(run) for run in store.everything()]
     assert json.loads(json.dumps(listed, allow_nan=False)) == listed
     if broken.directory.is_dir():
         assert [one["run"] for one in listed] == [first.id, broken.id]
     assert listed[0]["result"] == "failed"
     assert summary(first).note == "not so"
-    shown = write_report(runs.load("latest")).read_text()
+    shown = write_report(store.load("latest")).read_text()
     assert printable(shown) == shown
     assert len(shown) < 2_000_000
-    runs.last_of("db-wyse", Path("/site")).proven()
+    store.last_of("db-wyse", Path("/site")).proven()
 
 
 def test_no_damage_to_a_run_is_more_than_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

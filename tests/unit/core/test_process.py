@@ -143,7 +143,7 @@ def test_what_cannot_be_started_says_why(tmp_path: Path) -> None:
 def test_child_dies_with_a_killed_parent(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     script = (
-        "from homelab_provision.process import run\n"
+        "from homelab_provision.doors.process import run\n"
         f"run(['sh', '-c', 'echo $$ > {pid_file}; exec sleep 60'], deadline=60)\n"
     )
     parent = subprocess.Popen(

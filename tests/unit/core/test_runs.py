@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from homelab_provision import paths, runs
+from homelab_provision import paths
 from homelab_provision.errors import Locked, UsageError
 from homelab_provision.events import Event as RunEvent
 from homelab_provision.events import (
@@ -29,7 +29,8 @@ from homelab_provision.events import (
     RunStarted,
 )
 from homelab_provision.jobs.report import plan_of, summary, write_report
-from homelab_provision.runs import Damaged, Request, Run
+from homelab_provision.runs import store
+from homelab_provision.runs.store import Damaged, Request, Run
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def new(host: str = "db-wyse", site: str = "/site") -> Run:
-    return runs.start(Request(command="rebuild", site=Path(site), host=host))
+    return store.start(Request(command="rebuild", site=Path(site), host=host))
 
 
 def test_journal_gives_back_what_was_told_but_no_progress() -> None:
@@ -77,32 +78,32 @@ def test_files_of_a_run_are_private() -> None:
 
 def test_latest_and_unique_beginnings_name_a_run() -> None:
     first, second = new("bbb"), new("aaa")
-    assert runs.load("latest").id == second.id
-    assert runs.load(first.id).id == first.id
-    assert runs.load("0001").id == first.id
+    assert store.load("latest").id == second.id
+    assert store.load(first.id).id == first.id
+    assert store.load("0001").id == first.id
     for name in ("1999", ""):
         with pytest.raises(UsageError, match="is not a run"):
-            runs.load(name)
+            store.load(name)
     with pytest.raises(UsageError, match="several"):
-        runs.load("000")
+        store.load("000")
 
 
 def test_last_of_a_host_is_of_this_site() -> None:
     new("db-wyse", "/other")
     with pytest.raises(UsageError, match="no rebuild"):
-        runs.last_of("db-wyse", Path("/site"))
+        store.last_of("db-wyse", Path("/site"))
     mine = new()
-    assert runs.last_of("db-wyse", Path("/site")).id == mine.id
+    assert store.last_of("db-wyse", Path("/site")).id == mine.id
 
 
 def test_second_run_on_a_host_is_told_who_holds_it() -> None:
     with (
-        runs.locked(["host-db"], "run-1"),
+        store.locked(["host-db"], "run-1"),
         pytest.raises(Locked, match=f"run-1.*pid {os.getpid()}"),
-        runs.locked(["host-db"], "run-2"),
+        store.locked(["host-db"], "run-2"),
     ):
         pytest.fail("both held the lock")
-    with runs.locked(["host-db"], "run-3"):
+    with store.locked(["host-db"], "run-3"):
         pass
 
 
@@ -112,17 +113,17 @@ def test_lock_of_a_killed_holder_does_not_block() -> None:
     holder = fork.Process(target=_hold, args=(held,))
     holder.start()
     assert held.wait(10)
-    with pytest.raises(Locked), runs.locked(["host-db"], "run-2"):
+    with pytest.raises(Locked), store.locked(["host-db"], "run-2"):
         pytest.fail("both held the lock")
     assert holder.pid is not None
     os.kill(holder.pid, signal.SIGKILL)
     holder.join()
-    with runs.locked(["host-db"], "run-2"):
+    with store.locked(["host-db"], "run-2"):
         pass
 
 
 def _hold(held: Event) -> None:
-    with runs.locked(["host-db"], "run-1"):
+    with store.locked(["host-db"], "run-1"):
         held.set()
         time.sleep(60)
 
@@ -144,10 +145,10 @@ def test_runs_are_in_the_order_in_which_they_began_whatever_the_clock_says(monke
     begun = []
     for year in (2030, 1970, 2026, 1999):
         clock = SimpleNamespace(now=partial(datetime, year, 1, 1, 0, 0, 0, 0))
-        monkeypatch.setattr(runs, "datetime", clock)
+        monkeypatch.setattr(store, "datetime", clock)
         begun.append(new().id)
-    assert [run.id for run in runs.history()] == begun
-    assert runs.last_of("db-wyse", Path("/site")).id == runs.load("latest").id == begun[-1]
+    assert [run.id for run in store.history()] == begun
+    assert store.last_of("db-wyse", Path("/site")).id == store.load("latest").id == begun[-1]
     assert (paths.runs() / "latest").readlink() == Path(begun[-1])
 
 
@@ -158,22 +159,22 @@ def test_runs_of_older_versions_come_first_and_many_runs_stay_in_order() -> None
     ninth.directory.rename(ninth.directory.with_name("9999-20260101T000000Z-db-wyse"))
     last = new()
     assert last.id.startswith("10000-")
-    assert next(iter(runs.history())).id == old.name
-    assert runs.last_of("db-wyse", Path("/site")).id == last.id
+    assert next(iter(store.history())).id == old.name
+    assert store.last_of("db-wyse", Path("/site")).id == last.id
 
 
 @pytest.mark.negative
 def test_an_attempt_that_touched_nothing_does_not_stand_for_one_that_was_stopped_half_way() -> None:
-    keeps = half_way(runs.start(Request(command="rebuild", site=Path("/site"), host="db-wyse", keep_data=True)))
+    keeps = half_way(store.start(Request(command="rebuild", site=Path("/site"), host="db-wyse", keep_data=True)))
     empty = new()
     with pytest.raises(UsageError, match=f"two rebuilds.*{keeps.id}.*{empty.id}") as caught:
-        runs.last_of("db-wyse", Path("/site"))
+        store.last_of("db-wyse", Path("/site"))
     assert f"--resume {keeps.id}" in (caught.value.hint or "")
-    assert runs.named(keeps.id, "db-wyse", Path("/site")).request.keep_data
+    assert store.named(keeps.id, "db-wyse", Path("/site")).request.keep_data
     keeps.append(RunFinished(result=RunResult.PROVEN, seconds=1))  # it came to its end after all
-    assert runs.last_of("db-wyse", Path("/site")).id == empty.id
+    assert store.last_of("db-wyse", Path("/site")).id == empty.id
     newer = half_way(new())
-    assert runs.last_of("db-wyse", Path("/site")).id == newer.id
+    assert store.last_of("db-wyse", Path("/site")).id == newer.id
 
 
 @pytest.mark.negative
@@ -181,20 +182,20 @@ def test_a_run_of_another_host_or_site_is_not_gone_on_with() -> None:
     other, elsewhere = new("web-wyse"), new("db-wyse", "/other")
     for run in (other, elsewhere):
         with pytest.raises(UsageError, match="is no rebuild of `db-wyse`"):
-            runs.named(run.id, "db-wyse", Path("/site"))
+            store.named(run.id, "db-wyse", Path("/site"))
 
 
 def test_a_lock_asked_for_twice_is_one_lock() -> None:
-    with runs.locked(["host-db", "host-db"]) as held_by:
+    with store.locked(["host-db", "host-db"]) as held_by:
         held_by("run-7")
-        with pytest.raises(Locked, match="run-7"), runs.locked(["host-db"]):
+        with pytest.raises(Locked, match="run-7"), store.locked(["host-db"]):
             pytest.fail("both held the lock")
 
 
 def test_a_run_of_many_hosts_has_a_name_that_fits() -> None:
     run = new("+".join(f"a-host-with-a-long-name-{number}" for number in range(60)))
     assert len(run.id) < 120
-    assert runs.load(run.id).request == run.request
+    assert store.load(run.id).request == run.request
 
 
 # ---- what is broken ------------------------------------------------------------------------------------------
@@ -217,15 +218,15 @@ def test_a_run_of_many_hosts_has_a_name_that_fits() -> None:
 def test_a_broken_file_of_a_run_is_told_and_hides_no_other_run(name: str, content: str, why: str) -> None:
     first, broken, last = new(), new(), new()
     (broken.directory / name).write_text(content)
-    found = [summary(run) for run in runs.everything()]
+    found = [summary(run) for run in store.everything()]
     assert [one.run for one in found] == [first.id, broken.id, last.id]
     assert found[1].result is RunResult.DAMAGED
     assert found[1].note is not None
     assert found[1].note.startswith(f"{name}: ")
     assert re.search(why, found[1].note)
     with pytest.raises(Damaged, match=f"{broken.id} is damaged: {name}"):
-        plan_of(runs.load(broken.id))
-    assert runs.load(last.id) == last
+        plan_of(store.load(broken.id))
+    assert store.load(last.id) == last
 
 
 @pytest.mark.negative
@@ -238,7 +239,7 @@ def test_what_is_no_file_is_never_waited_for(name: str) -> None:
         path.unlink(missing_ok=True)
         make(path)
         started = time.monotonic()
-        (one,) = (summary(run) for run in runs.everything())
+        (one,) = (summary(run) for run in store.everything())
         assert (one.result is RunResult.DAMAGED) == (name.endswith(("json", "jsonl")))
         if "/" in name or name.endswith("log"):
             assert "cannot be read" in write_report(run).read_text()
@@ -290,7 +291,7 @@ def test_a_lock_that_is_no_file_is_an_error_that_names_it(tmp_path: Path) -> Non
     path = paths.private(paths.locks()) / "host-db.lock"
     for make in (lambda path: path.mkdir(), os.mkfifo, lambda path: path.symlink_to(tmp_path / "no" / "where")):
         make(path)
-        with pytest.raises(OSError) as caught, runs.locked(["host-db"]):  # noqa: PT011
+        with pytest.raises(OSError) as caught, store.locked(["host-db"]):  # noqa: PT011
             pytest.fail("it held")
         assert caught.value.filename == str(path)
         path.rmdir() if path.is_dir() else path.unlink()
@@ -301,5 +302,5 @@ def test_a_damaged_last_run_of_a_host_is_not_passed_over_in_silence() -> None:
     run, broken = new(), new()
     (broken.directory / "request.json").write_text("")
     with pytest.raises(UsageError, match=f"may be {broken.id}, which is damaged"):
-        runs.last_of("db-wyse", Path("/site"))
-    assert runs.named(run.id, "db-wyse", Path("/site")) == run
+        store.last_of("db-wyse", Path("/site"))
+    assert store.named(run.id, "db-wyse", Path("/site")) == run

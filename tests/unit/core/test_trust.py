@@ -109,7 +109,7 @@ def test_a_rescue_is_no_host_at_the_same_address(identities: Identities, playboo
     """The rescue may have the address that the host will have: its key opens nothing that is meant for the host."""
     with (
         sshd.listening(tmp_path / "rescue", identities.site.rescue, identities.site.controller) as server,
-        opened(identities, {RESCUE: sshd.ADDRESS, HOST: sshd.ADDRESS}, server.door) as ssh,
+        opened(identities.credentials, {RESCUE: sshd.ADDRESS, HOST: sshd.ADDRESS}, server.door) as ssh,
     ):
         ssh.config_file.write_text(ssh.config_file.read_text().replace("User root", f"User {getpass.getuser()}"))
         assert ssh.answer(RESCUE) is Answer.OURS  # an open connection to the rescue is none to the host
@@ -154,11 +154,11 @@ for number in (signal.SIGHUP, signal.SIGINT):  # whoever runs the tests in the b
     signal.signal(number, signal.SIG_DFL if number == signal.SIGHUP else signal.default_int_handler)
 from pathlib import Path
 from homelab_provision.cli import main
-from homelab_provision.ssh import Door, opened
+from homelab_provision.doors.ssh import Door, opened
 from tests.unit.core.test_trust import some_identities
 
 def hold():
-    with opened(some_identities(), {}, Door()) as ssh:
+    with opened(some_identities().credentials, {}, Door()) as ssh:
         print(ssh.config_file.parent, flush=True)
         time.sleep(60)
 
@@ -212,7 +212,7 @@ def test_no_agent_outlives_its_run(holder: tuple[subprocess.Popen[str], Path], s
     child.wait(timeout=20)
     assert gone(folder, 5)
     assert folder.exists() == (sign is signal.SIGKILL)
-    with opened(some_identities(), {}, Door()):
+    with opened(some_identities().credentials, {}, Door()):
         assert not folder.exists()  # what was left is swept up by the next run
 
 
@@ -243,11 +243,11 @@ def _watches(process: Path, folder: Path) -> bool:
 def test_a_key_has_a_lifetime_and_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssh_module, "KEY_LIFETIME", 2)
     monkeypatch.setattr(ssh_module, "KEY_RENEWED", 1)
-    with opened(some_identities(), {}, Door()) as ssh:
+    with opened(some_identities().credentials, {}, Door()) as ssh:
         time.sleep(3.5)
         assert listed(ssh.config_file.parent / "agent").returncode == 0
     monkeypatch.setattr(ssh_module, "KEY_RENEWED", 60)
-    with opened(some_identities(), {}, Door()) as ssh:
+    with opened(some_identities().credentials, {}, Door()) as ssh:
         time.sleep(3.5)
         assert "no identities" in listed(ssh.config_file.parent / "agent").stdout
 

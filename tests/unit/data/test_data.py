@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from homelab_provision import runs
 from homelab_provision.data.program import DataError, note_restored, restored, run_program
 from homelab_provision.doors.process import Completed
 from homelab_provision.events import Event, Notice, Outcome, PhaseFinished, Progress, StepFinished, StepStarted
-from homelab_provision.runs import Request
+from homelab_provision.runs import store
+from homelab_provision.runs.store import Request
 
 STEPS = [
     {"kind": "step", "name": "restore the files"},
@@ -76,7 +76,7 @@ def test_what_was_restored_is_forgotten_when_the_disk_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    record = runs.start(Request(command="rebuild", site=tmp_path, host="db-wyse"))
+    record = store.start(Request(command="rebuild", site=tmp_path, host="db-wyse"))
     record.append(PhaseFinished(phase="flash", result=Outcome.OK, seconds=1))
     assert restored(record) == {}
     note_restored(record, {"postgres": {"label": "x"}})

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from homelab_provision import runs
 from homelab_provision.data.program import DataError
 from homelab_provision.errors import Interrupted, Refused, UsageError
 from homelab_provision.events import PhaseFinished, RunFinished, RunResult, discard
 from homelab_provision.jobs import backup
+from homelab_provision.runs import store
 from homelab_provision.site import Backup, Host
 
 PROGRAM = "/usr/local/sbin/homelab-postgres"
@@ -55,7 +55,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]
 
 
 def result() -> Any:
-    last = runs.load("latest").events()[-1]
+    last = store.load("latest").events()[-1]
     assert isinstance(last, RunFinished)
     return last.result
 
@@ -65,7 +65,7 @@ def test_a_backup_that_is_proven_is_a_proven_run(ran: list[tuple[str, ...]], tmp
     assert ran == [KEY, ("db-wyse", PROGRAM, "backup", "--type", "full"), ("db-wyse", PROGRAM, "prove")]
     assert told["postgres"] == {"label": "x", "facts": {"large": True}, "backup": True, "prove": True}
     assert result() is RunResult.PROVEN
-    finished = [event for event in runs.load("latest").events() if isinstance(event, PhaseFinished)]
+    finished = [event for event in store.load("latest").events() if isinstance(event, PhaseFinished)]
     assert (finished[0].phase, finished[0].proof["postgres"]) == (
         "backup", {"label": "x", "backup": True, "prove": True}
     )  # fmt: skip
@@ -95,7 +95,7 @@ def test_who_says_no_leaves_no_run_behind(ran: list[tuple[str, ...]], tmp_path: 
     with pytest.raises(Refused):
         backup.restore(tmp_path, "db-wyse", None, None, emit=discard, confirm=no)
     assert not ran
-    assert not runs.history()
+    assert not store.history()
 
 
 @pytest.mark.negative

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from homelab_provision import runs
 from homelab_provision.data.backups import PlannedBackup
 from homelab_provision.data.program import DataError
 from homelab_provision.errors import Unproven
 from homelab_provision.events import Outcome, PhaseFinished, discard
 from homelab_provision.phases import restore, verify
-from homelab_provision.runs import Request
+from homelab_provision.runs import store
+from homelab_provision.runs.store import Request
 
 BACKUP = PlannedBackup(role="postgres", program="homelab-postgres", label="20261123-030000F",
                        finished=datetime.now(UTC), bytes=1, proven=None, sha256="0a" * 32)  # fmt: skip
@@ -28,7 +28,7 @@ class Host:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, keep_data: bool = False) -> None:
         monkeypatch.setenv("XDG_STATE_HOME", str(folder))
-        self.run = runs.start(Request(command="rebuild", site=folder, host="db-wyse"))
+        self.run = store.start(Request(command="rebuild", site=folder, host="db-wyse"))
         self.run.append(PhaseFinished(phase="flash", result=Outcome.OK, seconds=1))
         backups = () if keep_data else (BACKUP,)
         self.plan = SimpleNamespace(host="db-wyse", keep_data=keep_data, backups=backups)

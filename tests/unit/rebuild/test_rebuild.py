@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision import runs
 from homelab_provision.doors.ssh import Answer
 from homelab_provision.errors import (
     Interrupted,
@@ -18,7 +17,9 @@ from homelab_provision.errors import (
 )
 from homelab_provision.events import Notice, Outcome, PhaseFinished, RunResult, RunStarted
 from homelab_provision.jobs import rebuild as job
-from homelab_provision.phases import ORDER, Phase
+from homelab_provision.phases import ORDER
+from homelab_provision.runs import store
+from homelab_provision.runs.phase import Phase
 from tests.unit.rebuild.world import HOST, SPARE, Killed, Nobody, World, end, surround
 
 ALL = list(ORDER)
@@ -105,15 +106,15 @@ def test_ctrl_c_is_an_interruption_that_can_be_resumed(world: World) -> None:
 @pytest.mark.parametrize("name", [f"host-{HOST}", f"machine-{SPARE}"])
 def test_a_host_or_a_machine_that_another_run_holds_is_left_alone(world: World, name: str) -> None:
     run = world.new_run()
-    with runs.locked([name], "the other"), pytest.raises(Locked, match="the other"):
+    with store.locked([name], "the other"), pytest.raises(Locked, match="the other"):
         world.attempt(run)
     assert set(world.done) <= {Phase.PREFLIGHT}  # deciding touches nothing
 
 
 @pytest.mark.negative
 def test_an_attempt_that_is_locked_out_or_mistyped_leaves_no_run(world: World) -> None:
-    request = runs.Request(command="rebuild", site=world.root, host=HOST)
-    with runs.locked([f"host-{HOST}"], "the other"), pytest.raises(Locked, match="the other"):
+    request = store.Request(command="rebuild", site=world.root, host=HOST)
+    with store.locked([f"host-{HOST}"], "the other"), pytest.raises(Locked, match="the other"):
         world.begin_anew(request)
     for typo, said in (
         ({"host": "db-wise"}, "db-wise"),
@@ -123,10 +124,10 @@ def test_an_attempt_that_is_locked_out_or_mistyped_leaves_no_run(world: World) -
     ):
         with pytest.raises(UsageError, match=said):
             world.begin_anew(request.model_copy(update=typo))
-    assert runs.everything() == []
+    assert store.everything() == []
     assert world.done == []
     run = world.begin_anew(request)
-    assert [one.id for one in runs.history()] == [run.id]
+    assert [one.id for one in store.history()] == [run.id]
     assert run.report.exists()
 
 
@@ -150,16 +151,16 @@ def test_ctrl_c_while_a_program_is_at_work_says_how_to_go_on(world: World) -> No
 def test_locks_are_free_after_a_run_that_failed(world: World) -> None:
     world.stops[Phase.BOOT] = ProvisionError("broken")
     world.stopped(world.new_run(), ProvisionError)
-    with runs.locked([f"host-{HOST}", f"machine-{SPARE}"], "the next"):
+    with store.locked([f"host-{HOST}", f"machine-{SPARE}"], "the next"):
         pass
 
 
 def test_plan_only_records_nothing_and_runs_no_phase(world: World) -> None:
-    request = runs.Request(command="rebuild", site=world.root, host=HOST)
+    request = store.Request(command="rebuild", site=world.root, host=HOST)
     plan = job.plan_only(request, emit=lambda event: None, person=Nobody(), unattended=True)
     assert plan.machine == SPARE
     assert world.done == [Phase.PREFLIGHT]
-    assert runs.history() == []
+    assert store.history() == []
 
 
 # ---- going on ------------------------------------------------------------------------------------------------

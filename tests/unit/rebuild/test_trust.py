@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from homelab_provision import identity, runs
+from homelab_provision import identity
 from homelab_provision.doors.ssh import RESCUE, Answer, Ssh
 from homelab_provision.errors import ExitCode, Refused, UsageError
 from homelab_provision.events import discard
 from homelab_provision.identity import Identities
 from homelab_provision.phases import boot, confirm, flash, identify
-from homelab_provision.runs import Request
+from homelab_provision.runs import store
+from homelab_provision.runs.store import Request
 from homelab_provision.site.vault.store import Vault
 from tests.unit.rebuild.false_rescue import BOOT_ID, CODE, at, listening
 
@@ -68,7 +69,7 @@ class Screen:
 
 
 def rebuild_of(ssh: Ssh, identities: Identities, screen: Screen, *, code: str | None = "", **more: Any) -> Any:
-    run = runs.start(Request(command="rebuild", site=Path("/site"), host="db-wyse"))
+    run = store.start(Request(command="rebuild", site=Path("/site"), host="db-wyse"))
     machine = SimpleNamespace(name="wyse-b", passport=SimpleNamespace(serial="LAB5070B", macs=("52:54:00:00:00:01",)))
     plan = SimpleNamespace(host="db-wyse", machine="wyse-b", keep_data=False)
     return SimpleNamespace(

@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
-from homelab_provision import runs
 from homelab_provision.doors.ssh import Answer
 from homelab_provision.events import Event, PhaseStarted, Proof, RunFinished
 from homelab_provision.jobs import rebuild as job
-from homelab_provision.phases import ORDER, Phase
+from homelab_provision.phases import ORDER
 from homelab_provision.phases.context import Rebuild
 from homelab_provision.phases.plan import Plan
 from homelab_provision.phases.preflight import Inspection
-from homelab_provision.runs import Request, Run
+from homelab_provision.runs import store
+from homelab_provision.runs.phase import Phase
+from homelab_provision.runs.store import Request, Run
 from homelab_provision.site import Site, assignment
 from tests.unit.site.sites import HOSTS, MACHINES, site_of
 
@@ -68,7 +69,7 @@ class World:
         return site_of((self.root / "machines.yml").read_text(), HOSTS, self.root)
 
     def new_run(self) -> Run:
-        return runs.start(Request(command="rebuild", site=self.root, host=HOST))
+        return store.start(Request(command="rebuild", site=self.root, host=HOST))
 
     def attempt(self, run: Run, first: Phase | None = None, *, unattended: bool = True) -> list[Phase]:
         """Carry the run on; returns the phases that began in this attempt."""
