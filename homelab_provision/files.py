@@ -1,4 +1,5 @@
-"""Reading and replacing small files: our own, and those that a person wrote.
+"""Files and directories of this computer: reading and replacing small ones, our own and those that a person wrote;
+locks; and private directories for as long as something takes.
 
 Somebody may have put a pipe, a device or a directory in the place of a file, or let it grow; half of it may be
 missing. Everything that is wrong is an `OSError` that names the file, so that it can be told like a full disk.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +25,9 @@ _KINDS = {
     stat.S_IFCHR: (errno.EINVAL, "a device"),
     stat.S_IFBLK: (errno.EINVAL, "a device"),
 }
+# A private directory: its name once its lock is held, its name before, its lock.
+OURS, UNLOCKED = "hlp-", ".hlp-new-"
+LOCK = "lock"
 
 
 def read_bytes(path: Path, most: int = MOST) -> bytes:
@@ -121,3 +126,33 @@ def open_regular(path: Path, flags: int, mode: int = 0o600) -> int:
         number, what = _KINDS.get(kind, (errno.EINVAL, "something else"))
         raise OSError(number, f"a file is wanted, and this is {what}", os.fspath(path))
     return descriptor
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory for as long as something takes, with secrets in it perhaps: only we can enter it, and it is empty but
+    for its lock. One that was left by a process that was killed is removed by the next that needs one.
+
+    Its path is short: a socket's name may have no more than 108 characters.
+    """
+    _sweep()
+    made = Path(tempfile.mkdtemp(prefix=UNLOCKED))
+    folder = made.with_name(OURS + made.name.removeprefix(UNLOCKED))
+    with (made / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made.rename(folder)  # only what is locked has the name that is swept up
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Remove what killed processes have left: what is locked by nobody."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{OURS}*"):
+        with suppress(OSError):
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            with (folder / LOCK).open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)

@@ -25,7 +25,7 @@ from homelab_provision import paths
 from homelab_provision.doors.process import ProcessError, run
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Emit, Notice, Outcome, Progress, Said, TaskFinished
-from homelab_provision.scratch import scratch
+from homelab_provision.files import scratch
 from homelab_provision.text import clipped
 
 PROGRAMS = Path(sys.executable).parent

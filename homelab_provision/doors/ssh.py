@@ -21,7 +21,7 @@ from typing import IO
 
 from homelab_provision.doors.process import Completed, ProcessError, background, interact, run
 from homelab_provision.errors import ProvisionError
-from homelab_provision.scratch import scratch
+from homelab_provision.files import scratch
 
 RESCUE = "rescue"
 CONNECT_TIMEOUT = 5

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from homelab_provision.doors.process import run
-from homelab_provision.scratch import scratch
+from homelab_provision.files import scratch
 
 NAMESPACE = "homelab-backup"
 KEY_FILE = "/etc/homelab-provision/signing-key"

@@ -14,6 +14,7 @@ from homelab_provision.doors.process import run
 from homelab_provision.doors.ssh import Answer
 from homelab_provision.errors import ProvisionError, UsageError
 from homelab_provision.events import Emit, step, waiting
+from homelab_provision.files import scratch
 from homelab_provision.identity.seed import File, files
 from homelab_provision.image.host_image import image_of
 from homelab_provision.image.layout import Layout
@@ -22,7 +23,6 @@ from homelab_provision.image.raw import assemble_raw
 from homelab_provision.jobs.session import Session, session
 from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.lab.reach import lab_of
-from homelab_provision.scratch import scratch
 from homelab_provision.site import DiskUse
 
 DEADLINE = 300.0

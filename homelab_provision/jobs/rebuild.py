@@ -22,6 +22,7 @@ from homelab_provision.events import (
     RunResult,
     RunStarted,
 )
+from homelab_provision.files import scratch
 from homelab_provision.identity import Identities
 from homelab_provision.identity import load as load_identities
 from homelab_provision.jobs.report import plan_of, write_report
@@ -37,7 +38,6 @@ from homelab_provision.runs import store
 from homelab_provision.runs.phase import Phase
 from homelab_provision.runs.recorder import at_phase, attempt, telling
 from homelab_provision.runs.store import Request, Run
-from homelab_provision.scratch import scratch
 from homelab_provision.site import OperatorKind, Site, load_site, record_player
 from homelab_provision.site.models import nearest
 from homelab_provision.site.vault.store import Vault

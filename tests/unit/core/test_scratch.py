@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision.scratch import scratch
+from homelab_provision.files import scratch
 
 HOLD = """
 import time
-from homelab_provision.scratch import scratch
+from homelab_provision.files import scratch
 with scratch() as folder:
     (folder / "variables.json").write_text("hunter2")
     print(folder, flush=True)
