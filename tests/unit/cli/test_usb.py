@@ -15,7 +15,7 @@ from homelab_provision.errors import Refused, UsageError
 from homelab_provision.ways.block_device import TargetFacts
 from homelab_provision.ways.stick_target import Written
 from homelab_provision.ways.usb import Stick
-from tests.unit.stick_target.test_stick_target import STICK, Computer, computer
+from tests.unit.ways.test_stick_target import STICK, Computer, computer
 
 __all__ = ["computer"]
 

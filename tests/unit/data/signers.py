@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from homelab_provision.identity.signing import NAMESPACE, Signer
-from tests.unit.postgres_program.program import part
+from tests.unit.roles.postgres.program import part
 
 program = part("signing")
 HOST = "db-wyse"

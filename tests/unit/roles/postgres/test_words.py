@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.postgres_program.program import part
-from tests.unit.postgres_program.repository_output import CONTROL, MOUNTINFO, SYSTEM_ID
+from tests.unit.roles.postgres.program import part
+from tests.unit.roles.postgres.repository_output import CONTROL, MOUNTINFO, SYSTEM_ID
 
 moment = part("moment")
 config = part("config")

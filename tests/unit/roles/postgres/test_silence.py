@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.unit.postgres_program.program import part
+from tests.unit.roles.postgres.program import part
 
 process = part("process")
 Trouble = part("trouble").Trouble

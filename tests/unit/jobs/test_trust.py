@@ -18,7 +18,7 @@ from homelab_provision.phases import boot, confirm, flash, identify
 from homelab_provision.runs import store
 from homelab_provision.runs.store import Request
 from homelab_provision.site.vault.store import Vault
-from tests.unit.rebuild.false_rescue import BOOT_ID, CODE, at, listening
+from tests.unit.jobs.false_rescue import BOOT_ID, CODE, at, listening
 
 pytestmark = pytest.mark.processes
 

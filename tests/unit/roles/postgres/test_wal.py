@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tests.unit.postgres_program.program import part
-from tests.unit.postgres_program.repository_output import ARCHIVED, BIRTHS, HISTORIES, SIZE
+from tests.unit.roles.postgres.program import part
+from tests.unit.roles.postgres.repository_output import ARCHIVED, BIRTHS, HISTORIES, SIZE
 
 wal = part("wal")
 Branch = wal.Branch

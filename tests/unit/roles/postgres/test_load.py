@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.postgres_program.program import part
 from tests.unit.roles import modules
+from tests.unit.roles.postgres.program import part
 
 client, indexes, report = (modules.part(f"postgres_{name}") for name in ("client", "indexes", "report"))
 databases, grants_of = (modules.part(f"postgres_{name}") for name in ("databases", "grants"))
@@ -24,7 +24,7 @@ load = part("load")
 Trouble = part("trouble").Trouble
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
+ROOT = HERE.parents[3]
 PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None, key=lambda path: float(path.parent.name))
 PLANTS = (
     "check", "generated", "index", "predicate", "trigger", "view", "domain", "partition",
@@ -34,7 +34,7 @@ PLANTS = (
 DRIVER = """
 import json, sys
 from pathlib import Path
-from tests.unit.postgres_program.program import part
+from tests.unit.roles.postgres.program import part
 account, config, facts, load, sql = map(part, ("account", "config", "facts", "load", "sql"))
 what, folder, version = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 setup = config.Setup("db", version, folder / "data", folder, "none", folder, 5999, "main")

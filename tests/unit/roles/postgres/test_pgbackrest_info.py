@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.postgres_program.program import part
-from tests.unit.postgres_program.repository_output import (
+from tests.unit.roles.postgres.program import part
+from tests.unit.roles.postgres.repository_output import (
     BACKUP_LOG,
     BIRTHS,
     DAMAGED,

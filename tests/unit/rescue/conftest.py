@@ -13,7 +13,7 @@ import pytest
 
 from homelab_provision.doors.process import ProcessError, run
 from homelab_provision.rescue import facts as rescue_facts
-from tests.unit.flash_writer.disks import SERIAL, Disk, MakeDisk
+from tests.unit.rescue.disks import SERIAL, Disk, MakeDisk
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from homelab_provision.machine.passport import MachineFacts
 from homelab_provision.rescue import facts as rescue_facts
 from homelab_provision.rescue.facts import STICK_LABEL, Unreadable, collect
 from homelab_provision.site.models import Passport
-from tests.unit.rescue_facts.computer import MMC, NVME, SATA, USB, USB_DEVICE, VIRTIO, Computer
+from tests.unit.rescue.computer import MMC, NVME, SATA, USB, USB_DEVICE, VIRTIO, Computer
 
 VPD = b"\x00\x80\x00\x14        S3YJNX0K-42 \x00"
 VFAT = {"offset": "0x52", "type": "vfat", "uuid": "12AB-34CD", "label": "x", "usage": "filesystem"}

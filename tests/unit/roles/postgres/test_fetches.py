@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.postgres_program.program import part
-from tests.unit.postgres_program.repository_output import SIZE
+from tests.unit.roles.postgres.program import part
+from tests.unit.roles.postgres.repository_output import SIZE
 
 fetches = part("fetches")
 Verdict = fetches.Verdict

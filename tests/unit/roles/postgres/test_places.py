@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.postgres_program.program import part
+from tests.unit.roles.postgres.program import part
 
 places = part("places")
 leftovers = part("leftovers")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.postgres_program import program
+from tests.unit.roles.postgres import program
 
 config, trouble = program.part("config"), program.part("trouble")
 

@@ -13,7 +13,7 @@ import pytest
 from homelab_provision.doors.process import run
 from homelab_provision.identity.seed import File, archive
 from homelab_provision.image.layout import GIB, ROOT_SPARE_BYTES, SECTOR, KeptData, Layout, plan_layout
-from tests.unit.flash_writer.disks import MIB, Disk, MakeDisk, make_data, plan_for, small_layout
+from tests.unit.rescue.disks import MIB, Disk, MakeDisk, make_data, plan_for, small_layout
 
 pytestmark = pytest.mark.processes
 # As small as the real layout gets: the ESP, root with its spare room, as much data. The file behind it is sparse.

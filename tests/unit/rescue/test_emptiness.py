@@ -16,7 +16,7 @@ from homelab_provision.doors.process import run
 from homelab_provision.errors import Refused
 from homelab_provision.machine.choice import Allowance
 from homelab_provision.rescue import facts as rescue_facts
-from tests.unit.loops import SERIAL, attached, facts_of, judge
+from tests.unit.rescue.loops import SERIAL, attached, facts_of, judge
 
 pytestmark = pytest.mark.processes
 MIB = 2**20

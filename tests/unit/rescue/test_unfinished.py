@@ -15,7 +15,7 @@ from homelab_provision.errors import Refused
 from homelab_provision.image.layout import kept_data
 from homelab_provision.machine.choice import Allowance
 from homelab_provision.rescue.facts import unfinished_mark
-from tests.unit.flash_writer.disks import (
+from tests.unit.rescue.disks import (
     MIB,
     Disk,
     MakeDisk,
@@ -26,7 +26,7 @@ from tests.unit.flash_writer.disks import (
     small_layout,
     written_pieces,
 )
-from tests.unit.loops import SERIAL, attached, facts_of, judge
+from tests.unit.rescue.loops import SERIAL, attached, facts_of, judge
 
 pytestmark = pytest.mark.processes
 SIZE = 16 * MIB

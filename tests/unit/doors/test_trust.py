@@ -155,7 +155,7 @@ for number in (signal.SIGHUP, signal.SIGINT):  # whoever runs the tests in the b
 from pathlib import Path
 from homelab_provision.cli import main
 from homelab_provision.doors.ssh import Door, opened
-from tests.unit.core.test_trust import some_identities
+from tests.unit.doors.test_trust import some_identities
 
 def hold():
     with opened(some_identities().credentials, {}, Door()) as ssh:

@@ -20,7 +20,7 @@ from homelab_provision.jobs import rebuild as job
 from homelab_provision.phases import ORDER
 from homelab_provision.runs import store
 from homelab_provision.runs.phase import Phase
-from tests.unit.rebuild.world import HOST, SPARE, Killed, Nobody, World, end, surround
+from tests.unit.jobs.world import HOST, SPARE, Killed, Nobody, World, end, surround
 
 ALL = list(ORDER)
 

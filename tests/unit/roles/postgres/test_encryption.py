@@ -15,8 +15,8 @@ import pytest
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tests.unit.postgres_program.program import PACKAGE, part
-from tests.unit.postgres_program.test_load import PROGRAMS, Server
+from tests.unit.roles.postgres.program import PACKAGE, part
+from tests.unit.roles.postgres.test_load import PROGRAMS, Server
 
 pgbackrest_info = part("pgbackrest_info")
 ROLE = PACKAGE.parents[6]

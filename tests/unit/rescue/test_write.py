@@ -17,7 +17,7 @@ import pytest
 from homelab_provision.doors.process import run
 from homelab_provision.paths import PACKAGE
 from homelab_provision.rescue import facts as rescue_facts
-from tests.unit.flash_writer.disks import (
+from tests.unit.rescue.disks import (
     MIB,
     MakeDisk,
     make_data,

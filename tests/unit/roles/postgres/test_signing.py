@@ -13,8 +13,8 @@ import pytest
 
 from homelab_provision.identity.signing import Signer, objection
 from tests.unit.data.signers import HOST, key, public
-from tests.unit.postgres_program.program import part
-from tests.unit.postgres_program.test_records import EARLY
+from tests.unit.roles.postgres.program import part
+from tests.unit.roles.postgres.test_records import EARLY
 
 records, signing, process = part("records"), part("signing"), part("process")
 Trouble = part("trouble").Trouble
