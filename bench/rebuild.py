@@ -141,7 +141,7 @@ class Bench:
         return packed
 
     def _start_rescue(self, ssh: Ssh) -> None:
-        self._virtual.power_on(stick=self._stick.image)
+        self._virtual.power_on(stick=self._stick.path)
         expect(ssh.wait(RESCUE, deadline=600))
 
     def _write_bare(self, ssh: Ssh) -> None:

@@ -9,6 +9,8 @@ from homelab_provision.errors import UsageError
 
 NAME = "homelab-provision"
 PACKAGE = Path(__file__).resolve().parent
+# Where the ways into the rescue system are: a file each.
+WAYS = [PACKAGE / "ways"]
 
 
 def _xdg(variable: str, default: str) -> Path:
@@ -52,6 +54,11 @@ def locks() -> Path:
 
 def lab(namespace: str) -> Path:
     return state() / "lab" / namespace
+
+
+def ways() -> tuple[str, ...]:
+    """The names of the ways into the rescue system (nothing is imported)."""
+    return tuple(sorted(file.stem for folder in WAYS for file in folder.glob("[!_]*.py")))
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -110,7 +110,7 @@ def ssh(host: str, command: tuple[str, ...], site_dir: Path | None) -> None:
       provision lab ssh db-wyse
       provision lab ssh db-wyse -- uptime
     """
-    from homelab_provision.jobs.session import session
+    from homelab_provision.phases.session import session
 
     with session(find_site(site_dir), [host]) as opened:
         status = opened.ssh.interact(host, *command)

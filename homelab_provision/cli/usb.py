@@ -69,11 +69,11 @@ def write(target: Path, site_dir: Path | None, serial: str | None, force: bool, 
     from homelab_provision import paths
     from homelab_provision.cli.render import renderer
     from homelab_provision.identity import load as load_identities
+    from homelab_provision.image.block_device import TargetFacts, describe_target
     from homelab_provision.image.rescue import build_rescue
+    from homelab_provision.image.stick_target import find_target, refusals, require_same, write_stick
     from homelab_provision.site import load_site
     from homelab_provision.site.vault.store import Vault
-    from homelab_provision.ways.block_device import TargetFacts, describe_target
-    from homelab_provision.ways.stick_target import find_target, refusals, require_same, write_stick
     from homelab_provision.ways.usb import site_stick
 
     def allowed(facts: TargetFacts, size: int, confirmed: str | None) -> TargetFacts:
@@ -95,7 +95,7 @@ def write(target: Path, site_dir: Path | None, serial: str | None, force: bool, 
     with renderer() as show:
         stick = site_stick(site.name, identities.site, build_rescue(paths.cache(), show), show)
         if isinstance(place, TargetFacts):
-            size = stick.image.stat().st_size
+            size = stick.path.stat().st_size
             allowed(place, size, place.serial)
             if not yes:
                 question = f"Type the serial number `{place.serial}` to erase {target} ({place.model})"
@@ -104,5 +104,5 @@ def write(target: Path, site_dir: Path | None, serial: str | None, force: bool, 
             now = describe_target(place.path)  # somebody had all the time to pull it
             require_same(place, now)
             place = allowed(now, size, serial)
-        written = write_stick(stick.image, place, show, force=force)
+        written = write_stick(stick.path, place, show, force=force)
     tell(f"{target}: {written}")

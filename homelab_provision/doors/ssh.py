@@ -157,6 +157,16 @@ class Ssh:
             )
         return status
 
+    def know(self, alias: str, address: str) -> None:
+        """One more machine, or another address of one."""
+        self.addresses[alias] = address
+        text = config(addresses=self.addresses, folder=self.config_file.parent, door=self.door)
+        self.config_file.write_text(text)
+
+    def close(self) -> None:
+        for alias in self.addresses:
+            self.forget(alias)
+
     def forget(self, alias: str) -> None:
         """Close the shared connection: the machine is about to go away."""
         run(["ssh", "-F", self.config_file, "-O", "exit", alias], deadline=10, check=False)
@@ -215,9 +225,8 @@ def opened(credentials: Credentials, addresses: dict[str, str], door: Door) -> I
         agent = folder / "agent"
         stack.enter_context(background(["ssh-agent", "-a", agent, *WATCHED_AGENT], ready=agent.exists))
         stack.enter_context(_key_in(agent, credentials.private))
-        session = Ssh(config_file, addresses, door, credentials.pinned)
-        for alias in addresses:
-            stack.callback(session.forget, alias)
+        session = Ssh(config_file, dict(addresses), door, credentials.pinned)
+        stack.callback(session.close)
         yield session
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from homelab_provision.data.program import bring_key, run_program
 from homelab_provision.errors import UsageError
 from homelab_provision.events import Emit
-from homelab_provision.jobs.session import session
+from homelab_provision.phases.session import session
 from homelab_provision.runs.phase import Phase
 from homelab_provision.runs.recorder import recorded
 from homelab_provision.runs.store import Request

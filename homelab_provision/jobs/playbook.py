@@ -16,7 +16,7 @@ from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Emit, Event, Said
 from homelab_provision.identity.seed import mac_of
 from homelab_provision.image.mirror import find_mirror
-from homelab_provision.jobs.session import Session, session
+from homelab_provision.phases.session import Session, session
 from homelab_provision.runs.phase import Phase
 from homelab_provision.runs.recorder import recorded
 from homelab_provision.runs.store import Request, Run

@@ -9,22 +9,13 @@ phase that is not proven.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from functools import partial
 from typing import TypeVar
 
-from homelab_provision.doors.ssh import RESCUE, Answer, opened
+from homelab_provision.doors.ssh import RESCUE, Answer
 from homelab_provision.errors import ProvisionError, UsageError
-from homelab_provision.events import (
-    Emit,
-    Notice,
-    Proof,
-    RunResult,
-    RunStarted,
-)
+from homelab_provision.events import Emit, Notice, Proof, RunResult, RunStarted
 from homelab_provision.files import scratch
-from homelab_provision.identity import Identities
-from homelab_provision.identity import load as load_identities
 from homelab_provision.jobs.report import plan_of, write_report
 from homelab_provision.lab import reach
 from homelab_provision.operators import Operator
@@ -32,7 +23,8 @@ from homelab_provision.operators.person import PersonOperator
 from homelab_provision.phases import NEED_RESCUE, ORDER, arrive, boot, converge, flash, identify, restore, verify
 from homelab_provision.phases.context import Person, Rebuild
 from homelab_provision.phases.plan import Plan
-from homelab_provision.phases.preflight import Inspection, decide, proof
+from homelab_provision.phases.preflight import decide, proof
+from homelab_provision.phases.session import Session, session
 from homelab_provision.rescue.facts import same_serial
 from homelab_provision.runs import store
 from homelab_provision.runs.phase import Phase
@@ -106,14 +98,23 @@ def _attempt(
     tell = telling(run, emit)
     begin = RunStarted(command=f"{run.request.command} {run.request.host}", resumed=bool(run.events()))
     again = f"go on with `provision rebuild {run.request.host} --resume`"
-    with attempt(tell, begin, RunResult.PROVEN, again=again):
+    with (
+        attempt(tell, begin, RunResult.PROVEN, again=again),
+        session(site, [run.request.host], emit=tell) as opened,
+    ):
         plan = plan_of(run)
         if plan is None or Phase.PREFLIGHT not in run.proven() or first is Phase.PREFLIGHT:
-            plan = _phase(tell, Phase.PREFLIGHT, lambda: _first_phase(run, site, tell, person, unattended))
+            plan = _phase(tell, Phase.PREFLIGHT, lambda: _preflight(run, opened, tell, person, unattended))
         with store.locked([f"machine-{plan.machine}"], run.id):
-            _carry_out(run, site, plan, tell, person, unattended, first, code)
+            opened.ssh.know(RESCUE, reach.rescue_address(site, site.machine(plan.machine)))
+            asked_before = "identify" in run.proven()
+            wanted = code or ("" if run.request.confirm_code or code == "" else None)
+            context = Rebuild(opened, run, plan, _operator(run, site, plan, tell), tell, person,
+                              unattended or asked_before, unattended, wanted)  # fmt: skip
+            for phase in _remaining(run, context, first):
+                _phase(tell, phase, partial(_prove, context, phase))
         if record_needed(site, plan):
-            record_player(site.root, plan.host, plan.machine)
+            record_player(site, plan.host, plan.machine)
             tell(Notice(text=f"machines.yml: {plan.machine} plays {plan.host} now"))
 
 
@@ -131,12 +132,11 @@ def plan_only(request: Request, *, emit: Emit, person: Person, unattended: bool)
         site = load_site(request.site)
         _require_known(site, request)
         _warn(site, emit)
-        host = site.host(request.host)
         # A lab that has no vault yet gets none by being looked at.
         new = site.lab is not None and not Vault.at(site.root)
         vault = Vault.of(folder if new else site.root, name=site.name, create=new)
-        identities = load_identities(vault, site.name, host, all_hosts=site.hosts.values(), keep=False)
-        return _preflight(Run(folder, request), site, identities, emit, person, unattended)[0]
+        with session(site, [request.host], emit=emit, vault=vault, keep=False) as opened:
+            return decide(opened, request, None if unattended else person, emit)
 
 
 def record_needed(site: Site, plan: Plan) -> bool:
@@ -145,42 +145,10 @@ def record_needed(site: Site, plan: Plan) -> bool:
     return player is None or player.name != plan.machine
 
 
-def _first_phase(run: Run, site: Site, emit: Emit, person: Person, unattended: bool) -> tuple[Plan, Proof]:
-    vault = Vault.of(site.root, name=site.name, create=site.lab is not None)
-    identities = load_identities(vault, site.name, site.host(run.request.host), all_hosts=site.hosts.values())
-    return _preflight(run, site, identities, emit, person, unattended)
-
-
-def _preflight(
-    run: Run, site: Site, identities: Identities, emit: Emit, person: Person, unattended: bool
-) -> tuple[Plan, Proof]:
-    host = site.host(run.request.host)
-    if site.lab:
-        reach.lab_of(site, emit).up()
-    addresses = {host.name: host.address or ""}
-    with opened(identities.credentials, addresses, reach.door(site)) as ssh:
-        plan = decide(Inspection(run, site, identities, ssh, emit, person, unattended))
+def _preflight(run: Run, opened: Session, emit: Emit, person: Person, unattended: bool) -> tuple[Plan, Proof]:
+    plan = decide(opened, run.request, None if unattended else person, emit)
     run.write(run.plan_file.name, plan.model_dump_json(indent=2) + "\n")
     return plan, proof(plan)
-
-
-def _carry_out(
-    run: Run, site: Site, plan: Plan, emit: Emit, person: Person, unattended: bool, first: Phase | None,
-    code: str | None,
-) -> None:  # fmt: skip
-    vault = Vault.of(site.root, name=site.name)
-    identities = load_identities(vault, site.name, site.host(plan.host), all_hosts=site.hosts.values())
-    machine = site.machine(plan.machine)
-    addresses = {plan.host: plan.address, RESCUE: reach.rescue_address(site, machine)}
-    with ExitStack() as stack:
-        operator = _operator(run, site, plan, emit)
-        ssh = stack.enter_context(opened(identities.credentials, addresses, reach.door(site)))
-        asked_before = "identify" in run.proven()
-        wanted = code or ("" if run.request.confirm_code or code == "" else None)
-        context = Rebuild(run, site, plan, vault, identities, ssh, operator, emit, person,
-                          unattended or asked_before, unattended, wanted)  # fmt: skip
-        for phase in _remaining(run, context, first):
-            _phase(emit, phase, partial(_prove, context, phase))
 
 
 def _remaining(run: Run, context: Rebuild, first: Phase | None) -> tuple[Phase, ...]:
@@ -217,7 +185,5 @@ def _operator(run: Run, site: Site, plan: Plan, emit: Emit) -> Operator:
     if plan.operator == OperatorKind.LAB:
         from homelab_provision.operators.lab import LabOperator
 
-        lab = reach.lab_of(site, emit)
-        lab.up()
-        return LabOperator(lab, run.console_log)
+        return LabOperator(reach.lab_of(site, emit), run.console_log)
     return PersonOperator(emit)

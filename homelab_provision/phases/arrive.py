@@ -37,7 +37,7 @@ def run(rebuild: Rebuild) -> Proof:
         "address": rebuild.plan.address,
         "nonce": release["nonce"],
         "boot_id": boot_id,
-        "host_key": rebuild.identities.hosts[host].host_key.public.split()[1][-12:],
+        "host_key": rebuild.session.identities.hosts[host].host_key.public.split()[1][-12:],
     }
 
 
@@ -52,7 +52,7 @@ def _restart(rebuild: Rebuild, in_rescue: bool) -> None:
             RESCUE, "sh", "-c", "sync; (sleep 0.2; reboot -f) </dev/null >/dev/null 2>&1 &", deadline=20, check=False
         )
         rebuild.ssh.forget(RESCUE)
-        rebuild.operator.take_stick(rebuild.machine)
+        rebuild.way.leave(rebuild.operator, rebuild.machine)
     else:
         rebuild.operator.start_from_disk(rebuild.machine)
 
@@ -106,7 +106,7 @@ def _old_system(rebuild: Rebuild) -> NotArrived:
 
 def _nobody(rebuild: Rebuild, answer: Answer) -> NotArrived:
     shown = rebuild.ssh.offered_key(rebuild.plan.host) if answer is Answer.STRANGER else None
-    day = retired_on(rebuild.identities.hosts[rebuild.plan.host], shown)
+    day = retired_on(rebuild.session.identities.hosts[rebuild.plan.host], shown)
     whose = f"the one of {rebuild.plan.host} that was taken out of use on {day}" if day else shown
     seen = {
         Answer.SILENT: "nothing answers there",

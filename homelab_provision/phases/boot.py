@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from homelab_provision import paths
 from homelab_provision.doors.ssh import RESCUE, Answer
 from homelab_provision.errors import ProvisionError
@@ -10,7 +12,6 @@ from homelab_provision.identity import retired_on
 from homelab_provision.image.rescue import build_rescue
 from homelab_provision.phases.confirm import BOOT_ID_FILE
 from homelab_provision.phases.context import Rebuild
-from homelab_provision.ways.usb import site_stick
 
 
 class RescueNotReached(ProvisionError):
@@ -18,22 +19,22 @@ class RescueNotReached(ProvisionError):
 
 
 def run(rebuild: Rebuild) -> Proof:
-    """Start the machine from its stick and wait for the rescue's pinned key. Already there: nothing to do."""
+    """Bring the machine into the rescue by the plan's way, and wait for its key. Already there: nothing to do."""
     if rebuild.ssh.answer(RESCUE) is not Answer.OURS:
-        # The plan's stick, unless its key was revoked since: then the one that took its place.
-        stick = site_stick(
-            rebuild.site.name, rebuild.identities.site, build_rescue(paths.cache(), rebuild.emit), rebuild.emit
-        )
-        with step(rebuild.emit, "start the machine"):
-            rebuild.operator.start_from_stick(rebuild.machine, stick.image)
-        _wait(rebuild)
+        # The plan's medium, unless its key was revoked since: then the one that took its place.
+        rescue = build_rescue(paths.cache(), rebuild.emit)
+        medium = rebuild.way.prepare(rebuild.site.name, rebuild.session.identities.site, rescue, rebuild.emit)
+        with ExitStack() as stack:
+            with step(rebuild.emit, "start the machine"):
+                stack.enter_context(rebuild.way.serving(rebuild.operator, rebuild.machine, medium))
+            _wait(rebuild)
     shown = rebuild.ssh.run(RESCUE, "cat", "/etc/rescue/release", BOOT_ID_FILE, deadline=30)
     release, _, boot_id = shown.stdout.strip().rpartition("\n")
     return {
         "rescue": release.strip(),
         "boot_id": boot_id,
         "address": rebuild.ssh.addresses[RESCUE],
-        "host_key": rebuild.identities.site.rescue.public.split()[1][-12:],
+        "host_key": rebuild.session.identities.site.rescue.public.split()[1][-12:],
     }
 
 
@@ -67,7 +68,7 @@ def _wait(rebuild: Rebuild) -> None:
 
 def _refuse_revoked(rebuild: Rebuild) -> None:
     """A stick that was revoked will not become a good one by waiting."""
-    day = retired_on(rebuild.identities.site, rebuild.ssh.offered_key(RESCUE))
+    day = retired_on(rebuild.session.identities.site, rebuild.ssh.offered_key(RESCUE))
     if day is not None:
         raise RescueNotReached(
             f"{rebuild.machine.name} started from a stick that was revoked on {day}, or somebody else has one: "

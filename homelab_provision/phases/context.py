@@ -8,12 +8,12 @@ from typing import Protocol
 
 from homelab_provision.doors.ssh import Ssh
 from homelab_provision.events import Emit, Notice
-from homelab_provision.identity import Identities
 from homelab_provision.operators import Operator
 from homelab_provision.phases.plan import Plan
+from homelab_provision.phases.session import Session
 from homelab_provision.runs.store import Run
 from homelab_provision.site import Host, Machine, Site
-from homelab_provision.site.vault.store import Vault
+from homelab_provision.ways import Way, way_called
 
 
 class Person(Protocol):
@@ -31,14 +31,11 @@ class Person(Protocol):
 
 @dataclass(frozen=True)
 class Rebuild:
-    """A rebuild on its way: intent (run, site, plan), the way to the machine, and who is told."""
+    """A rebuild on its way: an open site, what was decided, hands at the machine, and who is told."""
 
+    session: Session
     run: Run
-    site: Site
     plan: Plan
-    vault: Vault
-    identities: Identities
-    ssh: Ssh
     operator: Operator
     emit: Emit
     person: Person
@@ -47,12 +44,24 @@ class Rebuild:
     code: str | None = None  # `--confirm-code CODE`; empty: it has to be asked for; `None`: nobody wants it
 
     @property
+    def site(self) -> Site:
+        return self.session.site
+
+    @property
+    def ssh(self) -> Ssh:
+        return self.session.ssh
+
+    @property
     def host(self) -> Host:
         return self.site.host(self.plan.host)
 
     @property
     def machine(self) -> Machine:
         return self.site.machine(self.plan.machine)
+
+    @property
+    def way(self) -> Way:
+        return way_called(self.plan.way)
 
     def say(self, text: str) -> None:
         self.emit(Notice(text=text))

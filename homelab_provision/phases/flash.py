@@ -133,8 +133,8 @@ def _identity(rebuild: Rebuild, image: Image) -> Mapping[str, Any]:
     }
     return files(
         rebuild.host,
-        renew_signing(rebuild.vault, rebuild.plan.host, rebuild.identities.hosts[rebuild.plan.host]),
-        rebuild.identities.site,
+        renew_signing(rebuild.session.vault, rebuild.plan.host, rebuild.session.identities.hosts[rebuild.plan.host]),
+        rebuild.session.identities.site,
         mac=rebuild.machine.passport.macs[0],
         release=release,
     )

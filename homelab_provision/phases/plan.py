@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from homelab_provision.data.backups import PlannedBackup
 from homelab_provision.image.host_image import image_line
+from homelab_provision.ways import Medium
 
 
 class Plan(BaseModel):
@@ -28,8 +29,7 @@ class Plan(BaseModel):
     image_digest: str
     image_created: datetime | None = None
     image_security: bool = True
-    rescue_id: str
-    stick: Path
+    medium: Medium
     nonce: str
     backups: tuple[PlannedBackup, ...] = ()  # of the roles that keep data; what they hold is put back by `restore`
     doubts: tuple[str, ...] = ()  # what speaks against the backups; the user accepted it

@@ -18,13 +18,12 @@ from homelab_provision.site.models import (
     OperatorKind,
     Passport,
     Site,
-    Way,
 )
 from homelab_provision.site.problems import Problem, SiteError
 from homelab_provision.site.values import Size, written_size
 
 __all__ = [
     "Backup", "Disk", "DiskUse", "Firmware", "Host", "Machine", "MachineRow", "Needs", "Network", "OperatorKind",
-    "Passport", "Problem", "Site", "SiteError", "Size", "Way", "describe", "lab_contradictions", "load_site",
+    "Passport", "Problem", "Site", "SiteError", "Size", "describe", "lab_contradictions", "load_site",
     "machine_rows", "machines_schema", "record_player", "same_serial", "written_size",
 ]  # fmt: skip

@@ -8,23 +8,25 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from homelab_provision.errors import ProvisionError
-from homelab_provision.site.document import parse_document
-from homelab_provision.site.loading import assemble, load_site
+from homelab_provision.site.document import parse_document, read_document
+from homelab_provision.site.loading import assemble
 from homelab_provision.site.machines import MACHINES_FILE
-from homelab_provision.site.models import Machine
+from homelab_provision.site.models import Machine, Site
 from homelab_provision.site.problems import SiteError
 from homelab_provision.site.rewriting import rewrite
 
 
-def record_player(site_root: Path, host: str, machine: str) -> None:
+def record_player(site: Site, host: str, machine: str) -> None:
     """Write into machines.yml that `machine` plays `host`; comments and order stay.
 
     Who played it before loses `plays` and is not to be trusted with that name any more (`distrusted_as`).
-    The file is replaced in one step, and only by one that loads again and says exactly this. Raises
-    SiteError if the site is wrong as it is, ProvisionError if it cannot be rewritten; it is then as it was.
+    The file, which somebody may have edited since the site was loaded, is replaced in one step, and only by one that
+    loads again and says exactly this. Raises SiteError if the file is wrong as it is, ProvisionError if it cannot be
+    rewritten; it is then as it was.
     """
-    site = load_site(site_root)
-    wanted = cast_play(site.machines, site.host(host).name, site.machine(machine).name)
+    document = read_document(site.root, MACHINES_FILE)
+    now = assemble(site.root, site.hosts, document, [])
+    wanted = cast_play(now.machines, now.host(host).name, now.machine(machine).name)
     path = Path(os.path.realpath(site.root / MACHINES_FILE))  # a link stays a link
     text = path.read_bytes().decode()
     rewritten = rewrite(text, host, machine)

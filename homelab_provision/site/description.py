@@ -55,7 +55,7 @@ def _row(machine: Machine) -> MachineRow:
         disk=disks,
         memory_mib=machine.passport.memory_mib,
         address=str(machine.address) if machine.address else None,
-        way=machine.way.value,
+        way=machine.way,
         operator=machine.operator.value,
     )
 

@@ -25,6 +25,7 @@ from homelab_provision.site.values import (
     ProductUuid,
     SecretName,
     Serial,
+    WayName,
     WrittenAge,
     WrittenSize,
     expected,
@@ -51,15 +52,6 @@ class DiskUse(StrEnum):
 class Firmware(StrEnum):
     UEFI = "uefi"
     BIOS = "bios"
-
-
-class Way(StrEnum):
-    """How a machine gets into the rescue system."""
-
-    USB = "usb"
-    NETBOOT = "netboot"
-    BOOTNEXT = "bootnext"
-    KEXEC = "kexec"
 
 
 class OperatorKind(StrEnum):
@@ -138,7 +130,8 @@ class Machine(Frozen):
     """Hosts that this machine once was: it may still hold their keys and is not to be taken for them."""
     address: ComputerAddress | None = None
     """Where its rescue system answers, if the address is reserved."""
-    way: Way = Way.USB
+    way: WayName = "usb"
+    """How it gets into the rescue system."""
     operator: OperatorKind = OperatorKind.PERSON
     lab: LabMachine | None = None
     """Virtual hardware, for a machine of the lab."""

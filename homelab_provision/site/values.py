@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from homelab_provision import paths
 from homelab_provision.rescue.facts import serial_key
 from homelab_provision.site.placeholders import is_placeholder, is_placeholder_uuid
 from homelab_provision.site.sizes import parse_size
@@ -32,6 +33,13 @@ EXPECTATION = "expectation"
 def expected(text: str) -> PydanticCustomError:
     """An error for a value that is not `text`, which names what belongs there. A ValueError."""
     return PydanticCustomError(EXPECTATION, "{expected}", {"expected": text})
+
+
+def _way(text: str) -> str:
+    if text not in paths.ways():
+        # As for a member of an enumeration, so that a near miss is told.
+        raise PydanticCustomError("enum", "not a way", {"expected": ", ".join(f"'{name}'" for name in paths.ways())})
+    return text
 
 
 def mac_key(text: str) -> str:
@@ -187,6 +195,10 @@ NetworkAddress = Annotated[IPv4Interface, BeforeValidator(_with_prefix), AfterVa
 MemoryMib = Annotated[int, Field(ge=64, le=64 * 2**20), BeforeValidator(_no_bool)]
 Cores = Annotated[int, Field(ge=1, le=4096), BeforeValidator(_no_bool)]
 Gigabytes = Annotated[float, Field(gt=0, le=10**6, allow_inf_nan=False), BeforeValidator(_no_bool)]
+WayName = Annotated[
+    str, AfterValidator(_way), WithJsonSchema({"enum": list(paths.ways()), "title": "Way", "type": "string"})
+]
+"""How a machine gets into the rescue system: the name of a file in `ways/`."""
 Mac = Annotated[str, AfterValidator(_mac), WithJsonSchema(
     {"type": "string", "pattern": "^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$"})]  # fmt: skip
 Serial = Annotated[str, AfterValidator(_serial)]

@@ -1,1 +1,56 @@
-"""How a machine gets into the rescue system. One module per way; each prepares what the operator uses."""
+"""How a machine gets into the rescue system. Each way is one file in this folder, and its name is the file's.
+
+A way is independent of who acts on the box (`operators`): the stick that a person plugs into a real Wyse is byte for
+byte the one that the lab plugs into a virtual one. What has to come of each is the same: the rescue answers under its
+pinned key.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from homelab_provision import paths
+from homelab_provision.errors import UsageError
+from homelab_provision.events import Emit
+from homelab_provision.identity import SiteIdentity
+from homelab_provision.image.rescue import Rescue
+from homelab_provision.operators import Operator
+from homelab_provision.site import Machine
+
+
+class Medium(BaseModel):
+    """What a way has made to start a machine from; `rescue_id` is what the rescue on it calls itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rescue_id: str
+    path: Path
+
+
+class Way(Protocol):
+    """How a machine gets into the rescue system."""
+
+    def objection(self, machine: Machine) -> str | None:
+        """Why the machine cannot get there in this way now; `None`: it can."""
+
+    def prepare(self, site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) -> Medium:
+        """Make what is needed. As long as the rescue and the keys are the same, it is what was made before."""
+
+    def serving(self, operator: Operator, machine: Machine, medium: Medium) -> AbstractContextManager[None]:
+        """Start the machine, and serve it whatever it asks for until the rescue has answered or was given up."""
+
+    def leave(self, operator: Operator, machine: Machine) -> None:
+        """See to it that nothing of the way is left: not at the machine, not on the network."""
+
+
+def way_called(name: str) -> Way:
+    """The way with this name. Raises `UsageError` for one that there is not."""
+    if name not in paths.ways():
+        raise UsageError(f"there is no way `{name}` into the rescue system", hint=f"one of: {', '.join(paths.ways())}")
+    way: Way = import_module(f"{__name__}.{name}").WAY
+    return way

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from homelab_provision import paths
@@ -18,21 +19,37 @@ from homelab_provision.identity import SiteIdentity
 from homelab_provision.image.image import SHORT
 from homelab_provision.image.rescue import Rescue
 from homelab_provision.image.stick import build_stick, personalisation
+from homelab_provision.operators import Operator
+from homelab_provision.site import Machine
+from homelab_provision.ways import Medium
 
 # A rescue that nobody talks to goes back to the old system after this many seconds.
 DEADMAN_SECONDS = 900
 
 
-@dataclass(frozen=True)
-class Stick:
-    """The image of a site's stick; `rescue_id` is what the rescue on it calls itself."""
+class Usb:
+    """The way `usb`."""
 
-    image: Path
-    rescue_id: str
+    def objection(self, machine: Machine) -> str | None:
+        return None  # whether a stick boots is seen at the machine
+
+    def prepare(self, site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) -> Medium:
+        return site_stick(site, identity, rescue, emit)
+
+    @contextmanager
+    def serving(self, operator: Operator, machine: Machine, medium: Medium) -> Iterator[None]:
+        operator.start_from_stick(machine, medium.path)
+        yield
+
+    def leave(self, operator: Operator, machine: Machine) -> None:
+        operator.take_stick(machine)
 
 
-def site_stick(site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) -> Stick:
-    """The stick of this site, made if the rescue or the keys have changed."""
+WAY = Usb()
+
+
+def site_stick(site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) -> Medium:
+    """The image of this site's stick, made if the rescue or the keys have changed."""
     seed = "\n".join([rescue.digest, identity.controller.public, identity.rescue.public, str(DEADMAN_SECONDS)])
     rescue_id = f"{site}-{hashlib.sha256(seed.encode()).hexdigest()[:SHORT]}"
     folder = paths.private(paths.state() / "sticks")
@@ -45,7 +62,7 @@ def site_stick(site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) ->
             for old in _made(site):
                 if old != image:
                     old.unlink()
-    return Stick(image, rescue_id)
+    return Medium(rescue_id=rescue_id, path=image)
 
 
 def forget_sticks(site: str) -> None:

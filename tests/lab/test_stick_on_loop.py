@@ -13,8 +13,8 @@ import pytest
 from homelab_provision.doors.process import ProcessError, run
 from homelab_provision.errors import Refused
 from homelab_provision.events import discard
-from homelab_provision.ways.block_device import describe_target
-from homelab_provision.ways.stick_target import EDGE, Rule, refusals, write_stick
+from homelab_provision.image.block_device import describe_target
+from homelab_provision.image.stick_target import EDGE, Rule, refusals, write_stick
 
 pytestmark = [pytest.mark.processes, pytest.mark.skipif(os.geteuid() != 0, reason="loop devices need root")]
 

@@ -13,7 +13,7 @@ from homelab_provision.paths import PACKAGE
 # From the ground up: a module imports from its own row and from those above it in this list.
 LAYERS = (
     "text", "errors", "events", "paths", "files", "doors", "rescue", "report", "site", "image", "machine", "identity",
-    "runs", "data", "lab", "ways", "operators", "phases", "jobs", "doctor", "cli", "__main__",
+    "runs", "data", "lab", "operators", "ways", "phases", "jobs", "doctor", "cli", "__main__",
 )  # fmt: skip
 MOST_AT_THE_TOP = 30
 ROOT = PACKAGE.parent

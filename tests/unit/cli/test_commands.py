@@ -20,6 +20,7 @@ from homelab_provision.phases.plan import Plan
 from homelab_provision.runs import store
 from homelab_provision.runs.store import Request, Run
 from homelab_provision.site import Site
+from homelab_provision.ways import Medium
 from tests.unit.report.journal import Journal
 from tests.unit.site.sites import HOSTS, MACHINES, site_of
 
@@ -27,8 +28,8 @@ KEYS = ["run", "host", "machine", "site", "result", "seconds", "phases"]
 PHASE_KEYS = ["name", "result", "seconds", "proof"]
 PLAN = Plan(
     host="db-wyse", machine="wyse-b", address="192.168.50.10", way="usb", operator="person", disk_serials=("SYS-B",),
-    erase=frozenset(), keep_data=False, image=Path("/image"), image_digest="d" * 64, rescue_id="r",
-    stick=Path("/stick"), nonce="n",
+    erase=frozenset(), keep_data=False, image=Path("/image"), image_digest="d" * 64,
+    medium=Medium(rescue_id="r", path=Path("/stick")), nonce="n",
 )  # fmt: skip
 
 
@@ -66,7 +67,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def load_site(given: Path) -> Site:
         return site_of((given / "machines.yml").read_text(), HOSTS, given)
 
-    for module in ("homelab_provision.jobs.rebuild", "homelab_provision.site", "homelab_provision.jobs.session"):
+    for module in ("homelab_provision.jobs.rebuild", "homelab_provision.site", "homelab_provision.phases.session"):
         monkeypatch.setattr(f"{module}.load_site", load_site)
     monkeypatch.setenv("PROVISION_SITE", str(root))
     return root

@@ -12,10 +12,10 @@ from click.testing import CliRunner, Result
 from homelab_provision.cli.render import Renderer
 from homelab_provision.cli.usb import usb
 from homelab_provision.errors import Refused, UsageError
-from homelab_provision.ways.block_device import TargetFacts
-from homelab_provision.ways.stick_target import Written
-from homelab_provision.ways.usb import Stick
-from tests.unit.ways.test_stick_target import STICK, Computer, computer
+from homelab_provision.image.block_device import TargetFacts
+from homelab_provision.image.stick_target import Written
+from homelab_provision.ways import Medium
+from tests.unit.image.test_stick_target import STICK, Computer, computer
 
 __all__ = ["computer"]
 
@@ -30,9 +30,9 @@ class Bench:
         image = root / "made.img"
         image.write_bytes(bytes(2**20))
 
-        def site_stick(*_: object) -> Stick:
+        def site_stick(*_: object) -> Medium:
             self.built += 1
-            return Stick(image, "id")
+            return Medium(path=image, rescue_id="id")
 
         def write_stick(source: Path, target: TargetFacts | Path, *_: object, **options: object) -> Written:
             self.written.append(target)

@@ -155,6 +155,13 @@ def test_locks_are_free_after_a_run_that_failed(world: World) -> None:
         pass
 
 
+def test_the_site_is_loaded_once(world: World) -> None:
+    """Ansible takes a second to read it. Not even who plays the host now is a reason to ask again."""
+    world.attempt(world.new_run())
+    assert world.recorded == [(HOST, SPARE)]
+    assert world.loaded == 1
+
+
 def test_plan_only_records_nothing_and_runs_no_phase(world: World) -> None:
     request = store.Request(command="rebuild", site=world.root, host=HOST)
     plan = job.plan_only(request, emit=lambda event: None, person=Nobody(), unattended=True)

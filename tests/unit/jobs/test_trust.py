@@ -18,6 +18,7 @@ from homelab_provision.phases import boot, confirm, flash, identify
 from homelab_provision.runs import store
 from homelab_provision.runs.store import Request
 from homelab_provision.site.vault.store import Vault
+from homelab_provision.ways import Medium, usb
 from tests.unit.jobs.false_rescue import BOOT_ID, CODE, at, listening
 
 pytestmark = pytest.mark.processes
@@ -73,7 +74,8 @@ def rebuild_of(ssh: Ssh, identities: Identities, screen: Screen, *, code: str | 
     machine = SimpleNamespace(name="wyse-b", passport=SimpleNamespace(serial="LAB5070B", macs=("52:54:00:00:00:01",)))
     plan = SimpleNamespace(host="db-wyse", machine="wyse-b", keep_data=False)
     return SimpleNamespace(
-        ssh=ssh, identities=identities, run=run, machine=machine, plan=plan, emit=discard, code=code, operator=screen,
+        ssh=ssh, session=SimpleNamespace(identities=identities), way=usb.WAY, run=run,
+        machine=machine, plan=plan, emit=discard, code=code, operator=screen,
         person=screen, unattended=False, consent=True, say=lambda text: None, site=SimpleNamespace(name="lab"), **more,
     )  # fmt: skip
 
@@ -96,7 +98,7 @@ def test_a_revoked_stick_gets_not_one_byte(
     assert now.site.rescue != site.site.rescue
     assert now.site.controller == site.site.controller
     monkeypatch.setattr(boot, "build_rescue", lambda *words: None)
-    monkeypatch.setattr(boot, "site_stick", lambda *words: SimpleNamespace(image=Path("/the-new-stick")))
+    monkeypatch.setattr(usb, "site_stick", lambda *words: Medium(rescue_id="new", path=Path("/the-new-stick")))
     with listening(tmp_path / "r", site.site.rescue, site.site.controller) as rescue, at(rescue, now) as ssh:
         assert ssh.answer(RESCUE) is Answer.STRANGER
         screen = Screen(None)

@@ -12,17 +12,19 @@ from typing import Any
 import pytest
 
 from homelab_provision.doors.ssh import Answer
-from homelab_provision.events import Event, PhaseStarted, Proof, RunFinished
+from homelab_provision.events import Emit, Event, PhaseStarted, Proof, RunFinished
 from homelab_provision.jobs import rebuild as job
 from homelab_provision.phases import ORDER
-from homelab_provision.phases.context import Rebuild
+from homelab_provision.phases.context import Person, Rebuild
 from homelab_provision.phases.plan import Plan
-from homelab_provision.phases.preflight import Inspection
+from homelab_provision.phases.session import Session
 from homelab_provision.runs import store
 from homelab_provision.runs.phase import Phase
 from homelab_provision.runs.store import Request, Run
-from homelab_provision.site import Site, assignment
-from tests.unit.site.sites import HOSTS, MACHINES, site_of
+from homelab_provision.site import Problem, Site, assignment, loading
+from homelab_provision.site.inventory import Inventory
+from homelab_provision.ways import Medium
+from tests.unit.site.sites import HOSTS, MACHINES, inventory_of, site_of
 
 HOST, SPARE = "db-wyse", "wyse-b"
 
@@ -59,11 +61,13 @@ class World:
     done: list[Phase] = field(default_factory=list)
     contexts: list[Rebuild] = field(default_factory=list)
     decided: int = 0
+    loaded: int = 0
     recorded: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         spare = MACHINES.replace("  wyse-b:  # the spare\n", "  wyse-b:  # the spare\n    address: 192.168.50.210\n")
         (self.root / "machines.yml").write_text(spare)
+        (self.root / "hosts.yml").write_text(HOSTS)
 
     def site(self) -> Site:
         return site_of((self.root / "machines.yml").read_text(), HOSTS, self.root)
@@ -105,18 +109,18 @@ class World:
             self.dead = isinstance(self.stops[phase], Killed)
             raise self.stops[phase]
 
-    def decide(self, inspection: Inspection) -> Plan:
+    def decide(self, session: Session, request: Request, person: Person | None, emit: Emit) -> Plan:
         self.begin(Phase.PREFLIGHT)
         self.decided += 1
         return Plan(
-            host=inspection.host.name, machine=SPARE, address="192.168.50.10", way="usb", operator="person",
+            host=request.host, machine=SPARE, address="192.168.50.10", way="usb", operator="person",
             disk_serials=("SYS-B",), erase=frozenset(), keep_data=False, image=Path("/image"), image_digest="d" * 64,
-            rescue_id="r", stick=Path("/stick"), nonce=f"nonce {self.decided}",
+            medium=Medium(rescue_id="r", path=Path("/stick")), nonce=f"nonce {self.decided}",
         )  # fmt: skip
 
-    def record_player(self, root: Path, host: str, machine: str) -> None:
+    def record_player(self, site: Site, host: str, machine: str) -> None:
         self.recorded.append((host, machine))
-        assignment.record_player(root, host, machine)
+        assignment.record_player(site, host, machine)
 
     def phase(self, name: Phase, context: Rebuild) -> Proof:
         self.contexts.append(context)
@@ -128,20 +132,20 @@ def surround(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the world in the place of the real one."""
 
     @contextmanager
-    def opened(*given: Any) -> Iterator[SimpleNamespace]:
-        yield SimpleNamespace(answer=lambda alias: world.rescue)
+    def session(site: Site, *given: Any, **options: Any) -> Iterator[SimpleNamespace]:
+        ssh = SimpleNamespace(answer=lambda alias: world.rescue, know=lambda alias, address: None)
+        yield SimpleNamespace(site=site, ssh=ssh)
 
-    def load_site(root: Path) -> Site:
-        return world.site()
+    def read_inventory(root: Path, password: object) -> Inventory | Problem:
+        world.loaded += 1
+        return inventory_of(HOSTS)
 
     append = Run.append
     monkeypatch.setattr(Run, "append", lambda run, event: world.journal(run, event, append))
-    monkeypatch.setattr(job, "load_site", load_site)
-    monkeypatch.setattr(assignment, "load_site", load_site)
+    monkeypatch.setattr(loading, "read_inventory", read_inventory)
     monkeypatch.setattr(job, "record_player", world.record_player)
     monkeypatch.setattr(job, "Vault", SimpleNamespace(of=lambda *names, **options: None))
-    monkeypatch.setattr(job, "load_identities", lambda *names, **options: None)
-    monkeypatch.setattr(job, "opened", opened)
+    monkeypatch.setattr(job, "session", session)
     monkeypatch.setattr(job, "decide", world.decide)
 
     def run_phase(name: Phase) -> Any:

@@ -32,6 +32,7 @@ from homelab_provision.runs.store import Request, Run
 from homelab_provision.site.vault.format import seal
 from homelab_provision.site.vault.store import PASSWORD_VARIABLE, Vault, read_password
 from homelab_provision.text import printable
+from homelab_provision.ways import Medium
 from tests.unit.report.journal import Journal
 
 pytestmark = [pytest.mark.long, pytest.mark.negative]
@@ -228,7 +229,7 @@ def recorded() -> Run:
     plan = Plan(
         host="db-wyse", machine="wyse-b", address="192.168.50.10", way="usb", operator="person",
         disk_serials=("SYS-B",), erase=frozenset("A"), keep_data=False, image=Path("/image"), image_digest="d" * 64,
-        rescue_id="r", stick=Path("/stick"), nonce="n",
+        medium=Medium(rescue_id="r", path=Path("/stick")), nonce="n",
     )  # fmt: skip
     run.write("plan.json", plan.model_dump_json(indent=2))
     run.write("console.log", "login:\n" * 50)

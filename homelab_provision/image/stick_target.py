@@ -19,8 +19,8 @@ from pathlib import Path
 
 from homelab_provision.errors import ProvisionError, Refused, UsageError
 from homelab_provision.events import Emit, Progress, step
+from homelab_provision.image.block_device import TargetFacts, describe_target
 from homelab_provision.report.wording import bytes_text
-from homelab_provision.ways.block_device import TargetFacts, describe_target
 
 CHUNK = 4 * 2**20
 SYNC_EVERY = 16 * 2**20  # so that progress tells what is on the stick, not what is in the page cache

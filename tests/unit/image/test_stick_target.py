@@ -11,9 +11,9 @@ import pytest
 
 from homelab_provision.errors import ProvisionError, Refused, UsageError
 from homelab_provision.events import Event, Progress, discard
-from homelab_provision.ways import stick_target
-from homelab_provision.ways.block_device import TargetFacts, describe_target
-from homelab_provision.ways.stick_target import Rule, find_target, is_device, refusals, require_same, write_stick
+from homelab_provision.image import stick_target
+from homelab_provision.image.block_device import TargetFacts, describe_target
+from homelab_provision.image.stick_target import Rule, find_target, is_device, refusals, require_same, write_stick
 
 STICK = "pci0000:00/0000:00:14.0/usb1/1-2"
 IMAGE = 130 * 2**20
@@ -316,7 +316,7 @@ def test_a_medium_that_forgets_is_caught_and_leaves_no_file(
             data[100] ^= 1
         return bytes(data)
 
-    monkeypatch.setattr("homelab_provision.ways.stick_target.os.pread", flipped)
+    monkeypatch.setattr("homelab_provision.image.stick_target.os.pread", flipped)
     with pytest.raises(ProvisionError, match="differs from what was written"):
         write_stick(image, tmp_path / "stick.img", discard)
     assert [path.name for path in tmp_path.glob("*img*")] == ["source.img"]
@@ -326,7 +326,7 @@ def test_a_full_disk_is_said_and_leaves_no_file(tmp_path: Path, image: Path, mon
     def full(handle: int, data: bytes, offset: int) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("homelab_provision.ways.stick_target.os.pwrite", full)
+    monkeypatch.setattr("homelab_provision.image.stick_target.os.pwrite", full)
     with pytest.raises(ProvisionError, match="No space left"):
         write_stick(image, tmp_path / "stick.img", discard)
     assert [path.name for path in tmp_path.glob("*img*")] == ["source.img"]
