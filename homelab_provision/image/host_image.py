@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,8 @@ from homelab_provision.image.os_image import Image, Recipe, SystemAccount, build
 from homelab_provision.site import Host
 from homelab_provision.site.roles import roles_of
 
+# Where roles' programs lie on a host, and the lists of what their trees have laid there; from the root.
+PROGRAMS, TREES = "usr/local/lib/homelab-provision", "var/lib/homelab-provision/trees"
 WITHOUT_SECURITY = "without Debian's security updates: this computer's apt names no archive of them"
 
 
@@ -76,8 +79,9 @@ def _days(age: timedelta) -> str:
 def recipe_for(roles: Iterable[str], folder: Path | None = None) -> Recipe:
     """What the image of a host with these roles is made of.
 
-    Of each role: `vars/main/packages.yml`, `files/root/`, and what has to be there before the packages:
-    `vars/main/accounts.yml`, `files/early/`.
+    Of each role: `vars/main/packages.yml`, `files/root/`, `program/`, and what has to be there before the packages:
+    `vars/main/accounts.yml`, `files/early/`. Where they go is what the action plugin `host_state` says, too; a list of
+    them lies in the image, so that a host knows what to remove when it gets a newer tree.
     """
     packages: set[str] = set()
     accounts: list[SystemAccount] = []
@@ -87,8 +91,12 @@ def recipe_for(roles: Iterable[str], folder: Path | None = None) -> Recipe:
         home = (folder or paths.content("roles")) / role
         packages.update(_declared(home, "packages"))
         accounts += [SystemAccount.model_validate(account) for account in _declared(home, "accounts")]
-        files |= _texts(home / "files" / "root")
-        early |= _texts(home / "files" / "early")
+        tree = _texts(home / "files" / "root") | _texts(home / "program", f"{PROGRAMS}/{role}/")
+        first = _texts(home / "files" / "early")
+        if tree or first:
+            laid = sorted(f"/{path}" for path in tree | first)
+            files |= tree | {f"{TREES}/{role}.json": json.dumps(laid, indent=1) + "\n"}
+        early |= first
     return Recipe(packages=tuple(sorted(packages)), accounts=tuple(accounts), files=files, early=early)
 
 
@@ -98,6 +106,6 @@ def _declared(role: Path, what: str) -> list[Any]:
     return list(yaml.safe_load(file.read_text())[f"{role.name}_{what}"]) if file.exists() else []
 
 
-def _texts(root: Path) -> dict[str, str]:
-    """The files below `root`: path from there → text."""
-    return {str(path.relative_to(root)): path.read_text() for path in paths.files_below(root)}
+def _texts(folder: Path, place: str = "") -> dict[str, str]:
+    """The files below a folder: path from the host's root, where they lie below `place` → text."""
+    return {place + str(path.relative_to(folder)): path.read_text() for path in paths.files_below(folder)}

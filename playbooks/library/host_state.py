@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.module_utils.homelab import accounts, files, packages, system_accounts, units
+from ansible.module_utils.homelab import accounts, files, packages, system_accounts, tree, units
 from ansible.module_utils.homelab.discreet import DiscreetModule
 
 DOCUMENTATION = r"""
@@ -19,6 +19,15 @@ description:
   - Compares with the host first and changes only what differs, in the order of the options below.
   - An option that is not given is left alone.
 options:
+  tree:
+    description:
+      - The role's own tree, C(files/early), C(files/root) and C(program), is laid on the host; what it had before and
+        has no more is removed. An entry of C(files) for one of its paths says what is not as usual.
+    type: dict
+    suboptions:
+      role: {type: str, required: true, description: Name of the role whose task this is.}
+      skips: {type: list, elements: path, default: [], description: Paths that are left alone on this host.}
+      paths: {type: list, elements: path, description: All paths of the tree; filled in on the controller.}
   system_accounts:
     description: Accounts of services, with a number that is the same on every host; made before the packages make them.
     type: list
@@ -83,6 +92,7 @@ options:
 EXAMPLES = r"""
 - name: Keep the time
   host_state:
+    tree: {role: time}
     packages: [chrony]
     files:
       - path: /etc/chrony/sources.d/lan.sources
@@ -128,6 +138,7 @@ def arguments() -> dict[str, Any]:
         "units": units.UNIT,
     }
     return {
+        "tree": {"type": "dict", "options": tree.TREE},
         "packages": {"type": "list", "elements": "str"},
         **{name: {"type": "list", "elements": "dict", "options": options} for name, options in lists.items()},
     }
@@ -137,6 +148,8 @@ def main() -> None:
     module = DiscreetModule(argument_spec=arguments(), supports_check_mode=True)
     told: dict[str, Any] = {}
     changed, diff = False, []
+    if module.params["tree"]:
+        module.params["files"] = (module.params["files"] or []) + tree.entries(module, module.params["tree"])
     for name, part in PARTS.items():
         wanted = module.params[name]
         if wanted is None:

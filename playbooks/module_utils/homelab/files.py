@@ -168,6 +168,12 @@ def batched(commands: list[str]) -> list[str]:
     return [" ".join([command, *units]) for command, units in together.items()]
 
 
+def asked(change: Wanted) -> list[str]:
+    """The commands that a change asks for. systemd reads a changed unit when it is told to."""
+    reload = change.path.startswith("/etc/systemd/system/") and change.kind != "directory"
+    return ["systemctl daemon-reload"] * reload + list(change.then)
+
+
 def refuse(wanted: Wanted, seen: Seen) -> None:
     """What is never replaced silently: a directory that holds something, a device, a link into nowhere."""
     if seen.kind == "directory" and wanted.kind not in ("directory", "absent"):
@@ -187,7 +193,7 @@ def refuse(wanted: Wanted, seen: Seen) -> None:
 
 def commit(wanted: Wanted) -> None:
     """Bring one path to its state; a file or link is replaced in one step. No link of somebody else is followed."""
-    with safe_paths.parent_of(wanted.path, make=wanted.kind == "directory") as (folder, name):
+    with safe_paths.parent_of(wanted.path, make=wanted.kind != "absent") as (folder, name):
         if wanted.kind == "absent":
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
             (os.rmdir if stat.S_ISDIR(found.st_mode) else os.unlink)(name, dir_fd=folder)
@@ -304,7 +310,7 @@ def settle(module: Any, files: list[dict[str, Any]]) -> dict[str, Any]:
                 diffs.append(diff(wanted, seen))
             elif ignored(module, wanted):
                 unheeded.append(wanted)
-        owed = batched(read_pending() + [command for change in changes + unheeded for command in change.then])
+        owed = batched(read_pending() + [command for change in changes + unheeded for command in asked(change)])
         result = {"changed": bool(changes or owed), "changed_files": [change.path for change in changes], "diff": diffs}
         if module.check_mode:
             return {**result, "ran": []}

@@ -25,12 +25,21 @@ def part(name: str) -> Any:
 
 def module(name: str = "host_state") -> Any:
     """The module itself."""
-    spec = importlib.util.spec_from_file_location(name, PLAYBOOKS / "library" / f"{name}.py")
+    return _loaded(PLAYBOOKS / "library" / f"{name}.py")
+
+
+def _loaded(file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec
     assert spec.loader
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return loaded
+
+
+def action(name: str) -> Any:
+    """The part of a module that runs on the controller."""
+    return _loaded(PLAYBOOKS / "action_plugins" / f"{name}.py")
 
 
 def play(arguments: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str],

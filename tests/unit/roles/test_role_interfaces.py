@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+import tarfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from homelab_provision.paths import files_below
-from tests.unit.roles import role_readme
+from homelab_provision.image.host_image import recipe_for
+from homelab_provision.image.os_image import tar_of
+from tests.unit.roles import modules, role_readme
 
 TYPES: dict[str, type] = {"str": str, "bool": bool, "int": int, "float": float, "list": list, "dict": dict}
 
@@ -98,9 +101,12 @@ def test_role_has_a_scenario(role: Path) -> None:
 
 @every_role
 def test_what_the_image_brings_is_what_the_role_writes(role: Path) -> None:
-    baked = {path.relative_to(role / "files") for path in files_below(role / "files" / "root")}
-    declared = {text for path in role.glob("vars/main/*.yml") for text in path.read_text().splitlines()}
-    for path in baked:
-        assert f"  - path: /{path.relative_to('root')}" in declared
-        lookup = f"lookup('ansible.builtin.file', '{path}', rstrip=false)"
-        assert f'    content: "{{{{ {lookup} }}}}"' in declared
+    plugin = modules.action("host_state")
+    early, later = dict(plugin.found(role, plugin.EARLY)), dict(plugin.found(role, plugin.LATER))
+    recipe = recipe_for([role.name])
+    assert {f"/{path}": text for path, text in recipe.early.items()} == early
+    kept = {f"{modules.part('tree').KEPT}/{role.name}.json": modules.part("tree").manifest([*early, *later])}
+    assert {f"/{path}": text for path, text in recipe.files.items()} == later | (kept if early or later else {})
+    with tarfile.open(fileobj=BytesIO(tar_of({path: text.encode() for path, text in recipe.files.items()}))) as tar:
+        for member in tar.getmembers():
+            assert f"{member.mode:04o}" == plugin.mode_of(member.name.removeprefix(".")), member.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,17 @@ def test_what_packages_have_to_find_is_in_the_recipe(tmp_path: Path) -> None:
         "files/early/etc/shop/no": "yes\n",
         "files/root/etc/shop/conf": "x\n",
         "files/root/etc/shop/__pycache__/conf.pyc": "compiled",
+        "program/__main__.py": "print()\n",
     }.items():
         (role / path).parent.mkdir(parents=True, exist_ok=True)
         (role / path).write_text(text)
     recipe = recipe_for(["shop", "none"], tmp_path)
     assert recipe.packages == ("curl", "nginx")
     assert [(account.name, account.id) for account in recipe.accounts] == [("shop", 7000)]
-    assert (recipe.early, recipe.files) == ({"etc/shop/no": "yes\n"}, {"etc/shop/conf": "x\n"})
+    assert recipe.early == {"etc/shop/no": "yes\n"}
+    assert recipe.files == {
+        "etc/shop/conf": "x\n",
+        "usr/local/lib/homelab-provision/shop/__main__.py": "print()\n",
+        "var/lib/homelab-provision/trees/shop.json": json.dumps(
+            ["/etc/shop/conf", "/etc/shop/no", "/usr/local/lib/homelab-provision/shop/__main__.py"], indent=1) + "\n",
+    }  # fmt: skip

@@ -9,7 +9,7 @@ from types import ModuleType
 
 from homelab_provision import paths
 
-PACKAGE = paths.content("roles") / "postgres/files/root/usr/local/lib/homelab-provision/postgres"
+PACKAGE = paths.content("roles") / "postgres/program"
 
 
 def part(name: str) -> ModuleType:

@@ -19,7 +19,7 @@ from tests.unit.roles.postgres.program import PACKAGE, part
 from tests.unit.roles.postgres.test_load import PROGRAMS, Server
 
 pgbackrest_info = part("pgbackrest_info")
-ROLE = PACKAGE.parents[6]
+ROLE = PACKAGE.parent
 KEY = "a-key-of-32-characters-as-made-x"
 EMPTY = {"postgres_backup_key": "", "postgres_backup_second_repository": {}}
 

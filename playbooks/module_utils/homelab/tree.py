@@ -1,0 +1,58 @@
+"""What the tree of a role has laid on the host before, and has no more.
+
+The paths of the tree are kept on the host, and in an image; what is missing among those of today is removed. A unit
+that goes is switched off first.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ansible.module_utils.homelab import files
+
+KEPT = "/var/lib/homelab-provision/trees"
+UNITS = "/etc/systemd/system/"
+
+TREE = {
+    "role": {"type": "str", "required": True},
+    "skips": {"type": "list", "elements": "path", "default": []},
+    "paths": {"type": "list", "elements": "path"},
+}
+
+
+def manifest(paths: list[str]) -> str:
+    """The text of the file that keeps the paths of a tree."""
+    return json.dumps(sorted(paths), indent=1) + "\n"
+
+
+def entries(module: Any, tree: dict[str, Any]) -> list[dict[str, Any]]:
+    """Entries of files: those that the tree had and has no more are absent, and what it has now is kept."""
+    if tree["paths"] is None:
+        module.fail_json(msg="`tree` is filled in by the action plugin of this name, which is not there: "
+                             "`action_plugins` of the configuration has to name playbooks/action_plugins")  # fmt: skip
+    kept = f"{KEPT}/{tree['role']}.json"
+    gone = sorted(set(_paths_in(files.look(kept).body)) - set(tree["paths"]))
+    defaults = {name: option.get("default") for name, option in files.FILE.items()}
+    absent = [{**defaults, "path": path, "state": "absent"} for path in gone]
+    if not module.check_mode:
+        for path in gone:
+            _switch_off(module, path)
+    return [*absent, {**defaults, "path": kept, "content": manifest(tree["paths"])}]
+
+
+def _paths_in(text: bytes) -> list[str]:
+    try:
+        paths = json.loads(text or b"[]")
+    except ValueError:
+        return []
+    return [path for path in paths if isinstance(path, str)] if isinstance(paths, list) else []
+
+
+def _switch_off(module: Any, path: str) -> None:
+    """Stop a unit before its file goes: systemd knows it no more afterwards."""
+    name = path.removeprefix(UNITS)
+    if path.startswith(UNITS) and "/" not in name and "@." not in name and files.look(path).kind == "file":
+        code, out, err = module.run_command(["systemctl", "disable", "--now", name])
+        if code:
+            module.fail_json(msg=f"{name} is no more, but could not be switched off: {(err or out).strip()}")
