@@ -37,8 +37,8 @@ from bench.spans import SEED, Corpus
 from homelab_provision import paths
 from homelab_provision.errors import ProvisionError
 
-sys.path.append(str(paths.content("playbooks") / "module_utils" / "homelab"))
-postgres_tuning: Any = import_module("postgres_tuning")  # lies where Ansible looks for it
+sys.path.append(str(paths.content("roles") / "postgres" / "module_utils" / "homelab_postgres"))
+postgres_tuning: Any = import_module("tuning")  # lies where Ansible looks for it
 
 ROWS = 1_000_000
 PARTS = 2

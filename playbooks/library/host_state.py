@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.module_utils.homelab import accounts, files, packages, system_accounts, tree, units
-from ansible.module_utils.homelab.discreet import DiscreetModule
+from ansible.module_utils.homelab.unlogged import UnloggedModule
 
 DOCUMENTATION = r"""
 module: host_state
@@ -145,7 +145,7 @@ def arguments() -> dict[str, Any]:
 
 
 def main() -> None:
-    module = DiscreetModule(argument_spec=arguments(), supports_check_mode=True)
+    module = UnloggedModule(argument_spec=arguments(), supports_check_mode=True)
     told: dict[str, Any] = {}
     changed, diff = False, []
     if module.params["tree"]:

@@ -14,18 +14,19 @@ from ansible.module_utils.testing import patch_module_args
 
 from homelab_provision import paths
 
-PLAYBOOKS = paths.content("playbooks")
-ansible.module_utils.__path__.append(str(PLAYBOOKS / "module_utils"))
+PLAYBOOKS, ROLES = paths.content("playbooks"), paths.content("roles")
+for _folder in (PLAYBOOKS, *sorted(ROLES.iterdir())):
+    ansible.module_utils.__path__.append(str(_folder / "module_utils"))
 
 
-def part(name: str) -> Any:
-    """One part of the module, so that its functions can be called."""
-    return importlib.import_module(f"ansible.module_utils.homelab.{name}")
+def part(name: str, role: str | None = None) -> Any:
+    """One part of a module, shared or a role's own, so that its functions can be called."""
+    return importlib.import_module(f"ansible.module_utils.homelab{f'_{role}' if role else ''}.{name}")
 
 
-def module(name: str = "host_state") -> Any:
+def module(name: str = "host_state", role: str | None = None) -> Any:
     """The module itself."""
-    return _loaded(PLAYBOOKS / "library" / f"{name}.py")
+    return _loaded((ROLES / role if role else PLAYBOOKS) / "library" / f"{name}.py")
 
 
 def _loaded(file: Path) -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.roles import modules
 
-nas = modules.part("nas_entries")
+nas = modules.part("spec", "nas_mounts")
 
 COMMON = "nofail,_netdev,nosuid,nodev"
 

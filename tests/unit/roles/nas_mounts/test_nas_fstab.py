@@ -6,8 +6,8 @@ import pytest
 
 from tests.unit.roles import modules
 
-fstab = modules.part("fstab")
-NasError = modules.part("nas_entries").NasError
+fstab = modules.part("fstab", "nas_mounts")
+NasError = modules.part("spec", "nas_mounts").NasError
 
 TABLE = """\
 # a comment

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import socket
@@ -18,11 +17,11 @@ from ansible.module_utils.testing import patch_module_args
 
 from tests.unit.roles import modules
 
-bare = modules.part("bare_directory")
+bare = modules.part("mountpoint", "nas_mounts")
 files = modules.part("files")
-nas_entries = modules.part("nas_entries")
-nas_files = modules.part("nas_files")
-nas_units = modules.part("nas_units")
+nas_entries = modules.part("spec", "nas_mounts")
+nas_files = modules.part("mount_files", "nas_mounts")
+nas_units = modules.part("mount_units", "nas_mounts")
 
 FOREIGN = "LABEL=hlp-root / ext4 noatime 0 1\n"
 BACKUP = {"source": "127.0.0.1:/srv/b", "path": "/mnt/backup", "profile": "backup"}
@@ -30,21 +29,12 @@ FILMS = {"source": "//127.0.0.1/films", "path": "/mnt/films", "protocol": "smb",
          "password": "open-sesame"}  # fmt: skip
 
 
-def load() -> Any:
-    spec = importlib.util.spec_from_file_location("nas_mounts", modules.PLAYBOOKS / "library" / "nas_mounts.py")
-    assert spec
-    assert spec.loader
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
 class Machine:
     """A host on which the module runs: its files are in a directory, its mounts and units are noted."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.root, self.capsys = root, capsys
-        self.module = load()
+        self.module = modules.module("nas_mounts", "nas_mounts")
         self.log: list[str] = []
         self.mounted: dict[str, list[str]] = {}
         self.guarded: set[str] = set()
@@ -65,7 +55,7 @@ class Machine:
             (bare, "release"): self.release,
             (nas_units, "probe"): lambda servers: {server: server in self.up for server in servers},
             (nas_units, "let_go"): self.let_go,
-            (self.module.DiscreetModule, "run_command"): self.run_command,
+            (self.module.UnloggedModule, "run_command"): self.run_command,
             (os, "fchown"): lambda *_: None,
             (os, "chown"): lambda *_: None,
         }
@@ -128,7 +118,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 def test_documentation_names_every_argument_with_its_default() -> None:
-    documented = yaml.safe_load(load().DOCUMENTATION)["options"]["mounts"]
+    documented = yaml.safe_load(modules.module("nas_mounts", "nas_mounts").DOCUMENTATION)["options"]["mounts"]
     assert documented["suboptions"].keys() == nas_entries.ENTRY.keys()
     for name, argument in nas_entries.ENTRY.items():
         for word in ("type", "default", "choices", "required", "elements"):

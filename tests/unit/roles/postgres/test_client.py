@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import socket
@@ -15,7 +14,7 @@ import yaml
 
 from tests.unit.roles import modules
 
-client = modules.part("postgres_client")
+client = modules.part("client", "postgres")
 
 READY = (b"Z", b"I")
 LET_IN = [(b"R", struct.pack("!i", 0)), (b"S", b"TimeZone\0Etc/UTC\0"), READY]
@@ -101,9 +100,5 @@ def test_nobody_there_is_told(tmp_path: Path) -> None:
 
 
 def test_module_documents_what_it_takes() -> None:
-    spec = importlib.util.spec_from_file_location("cluster", modules.PLAYBOOKS / "library" / "postgres_cluster.py")
-    assert spec
-    assert spec.loader
-    cluster = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(cluster)
+    cluster = modules.module("postgres_cluster", "postgres")
     assert yaml.safe_load(cluster.DOCUMENTATION)["options"].keys() == cluster.arguments().keys()

@@ -10,11 +10,11 @@ import pytest
 
 from tests.unit.roles import modules
 
-config = modules.part("postgres_config")
-data = modules.part("postgres_data")
+config = modules.part("config", "postgres")
+data = modules.part("data", "postgres")
 files = modules.part("files")
-hba = modules.part("postgres_hba")
-machine = modules.part("postgres_machine")
+hba = modules.part("hba", "postgres")
+machine = modules.part("machine", "postgres")
 
 LAN = {"address": "192.168.50.0/24", "database": "spans", "user": "all"}
 

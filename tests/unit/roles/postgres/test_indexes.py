@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.roles import modules
 
-indexes = modules.part("postgres_indexes")
+indexes = modules.part("indexes", "postgres")
 Built, Situation = indexes.Built, indexes.Situation
 
 GOOD = Built(True, "USING gin (words)")

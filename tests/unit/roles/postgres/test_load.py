@@ -17,8 +17,8 @@ import pytest
 from tests.unit.roles import modules
 from tests.unit.roles.postgres.program import part
 
-client, indexes, report = (modules.part(f"postgres_{name}") for name in ("client", "indexes", "report"))
-databases, grants_of = (modules.part(f"postgres_{name}") for name in ("databases", "grants"))
+client, indexes, report = (modules.part(name, "postgres") for name in ("client", "indexes", "report"))
+databases, grants_of = (modules.part(name, "postgres") for name in ("databases", "grants"))
 contents = part("contents")
 load = part("load")
 Trouble = part("trouble").Trouble
@@ -278,4 +278,4 @@ def test_an_owner_who_is_not_there_is_named_before_anything_is_loaded(line: str,
 def test_the_verifier_is_the_servers_own() -> None:
     """As PostgreSQL's documentation of SCRAM-SHA-256 and the role's own module make it."""
     made = load.verifier("pencil")
-    assert modules.part("postgres_scram").fits("pencil", made)
+    assert modules.part("scram", "postgres").fits("pencil", made)

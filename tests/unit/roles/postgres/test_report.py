@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.roles import modules
 
-report = modules.part("postgres_report")
+report = modules.part("report", "postgres")
 
 GB = 1024**3
 VECTOR = {

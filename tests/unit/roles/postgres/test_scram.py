@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.roles import modules
 
-scram = modules.part("postgres_scram")
+scram = modules.part("scram", "postgres")
 
 # RFC 7677, section 3: user `user`, password `pencil`.
 NONCE = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"

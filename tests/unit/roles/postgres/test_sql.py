@@ -8,11 +8,11 @@ import pytest
 
 from tests.unit.roles import modules
 
-client = modules.part("postgres_client")
-users = modules.part("postgres_users")
-databases = modules.part("postgres_databases")
-grants = modules.part("postgres_grants")
-scram = modules.part("postgres_scram")
+client = modules.part("client", "postgres")
+users = modules.part("users", "postgres")
+databases = modules.part("databases", "postgres")
+grants = modules.part("grants", "postgres")
+scram = modules.part("scram", "postgres")
 
 
 def user(name: str, **more: Any) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import pytest
 
 from tests.unit.roles import modules
 
-tuning = modules.part("postgres_tuning")
-machine = modules.part("postgres_machine")
+tuning = modules.part("tuning", "postgres")
+machine = modules.part("machine", "postgres")
 
 WYSE = tuning.Machine(memory_mib=32 * 1024, cores=4, rotational=False)
 SMALL = tuning.Machine(memory_mib=1965, cores=2, rotational=False)
@@ -190,4 +190,4 @@ def test_the_version_is_the_packages(tmp_path: Path) -> None:
     ],
 )
 def test_who_builds_an_index(method: str, version: str | None, usual: int, workers: int) -> None:
-    assert modules.module("postgres_index").workers_for(method, version, usual, 4) == workers
+    assert modules.module("postgres_index", "postgres").workers_for(method, version, usual, 4) == workers

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from ansible.module_utils.homelab.postgres_tuning import Machine
+from ansible.module_utils.homelab_postgres.tuning import Machine
 
 # Where Debian keeps what the server's extensions say of themselves.
 CONTROL = "/usr/share/postgresql/{}/extension/vector.control"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from ansible.module_utils.homelab.postgres_client import (
+from ansible.module_utils.homelab_postgres.client import (
     UNDEFINED_COLUMN,
     UNDEFINED_SCHEMA,
     UNDEFINED_TABLE,

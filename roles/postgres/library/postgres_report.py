@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.homelab import postgres_report
-from ansible.module_utils.homelab.postgres_client import Session, SqlError, UnreachableError, session
+from ansible.module_utils.homelab_postgres import report
+from ansible.module_utils.homelab_postgres.client import Session, SqlError, UnreachableError, session
 
 DOCUMENTATION = r"""
 module: postgres_report
@@ -42,18 +42,18 @@ def main() -> None:
     except OSError as error:
         module.fail_json(msg=f"{FACTS}: {error.strerror}; the role postgres has not been played on this host")
     try:
-        report = gather(facts["socket"], facts["port"], module.params["limit"])
+        found = gather(facts["socket"], facts["port"], module.params["limit"])
     except (SqlError, UnreachableError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, lines=postgres_report.readable(report), ansible_facts={"postgres_report": report})
+    module.exit_json(changed=False, lines=report.readable(found), ansible_facts={"postgres_report": found})
 
 
 def gather(socket: str, port: int, limit: int) -> dict[str, Any]:
     uid = pwd.getpwnam(ACCOUNT).pw_uid
     with session(socket, port, uid) as server:
-        queries = server.document(postgres_report.QUERIES.format(limit=limit))
-        memory = int(server.query(postgres_report.MEMORY)[0][0] or 0)
-        names = server.document(postgres_report.databases_question())
+        queries = server.document(report.QUERIES.format(limit=limit))
+        memory = int(server.query(report.MEMORY)[0][0] or 0)
+        names = server.document(report.databases_question())
     databases = {}
     for name in names:
         with session(socket, port, uid, name) as server:
@@ -62,14 +62,12 @@ def gather(socket: str, port: int, limit: int) -> dict[str, Any]:
 
 
 def look(server: Session, memory: int, limit: int) -> dict[str, Any]:
-    found = {
-        part: server.document(question.format(limit=limit)) for part, question in postgres_report.OF_DATABASE.items()
-    }
+    found = {part: server.document(question.format(limit=limit)) for part, question in report.OF_DATABASE.items()}
     for vector in found["vectors"]:
         if vector["dimensions"] < 0 or vector["type"] == "sparsevec":
-            rows = server.query(postgres_report.dimensions_question(vector))
+            rows = server.query(report.dimensions_question(vector))
             vector["dimensions"] = int(rows[0][0] or 0) if rows else 0
-    found["vectors"] = [postgres_report.costed(vector, memory) for vector in found["vectors"]]
+    found["vectors"] = [report.costed(vector, memory) for vector in found["vectors"]]
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ansible.module_utils.homelab import files
-from ansible.module_utils.homelab.nas_entries import (
+from ansible.module_utils.homelab_nas_mounts.spec import (
     CREDENTIALS,
     MARK,
     Entry,

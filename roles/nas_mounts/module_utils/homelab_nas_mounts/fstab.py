@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ansible.module_utils.homelab.nas_entries import NasError, unescaped
+from ansible.module_utils.homelab_nas_mounts.spec import NasError, unescaped
 
 
 def target(line: str) -> str | None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from ansible.module_utils.homelab.postgres_client import identifier, literal
-from ansible.module_utils.homelab.postgres_users import Statement
+from ansible.module_utils.homelab_postgres.client import identifier, literal
+from ansible.module_utils.homelab_postgres.users import Statement
 
 GRANT = {
     "role": {"type": "str", "required": True},

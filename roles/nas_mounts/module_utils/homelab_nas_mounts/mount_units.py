@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.homelab import bare_directory
-from ansible.module_utils.homelab.nas_entries import unit_name
+from ansible.module_utils.homelab_nas_mounts import mountpoint
+from ansible.module_utils.homelab_nas_mounts.spec import unit_name
 
 PROPERTIES = "Id,LoadState,ActiveState,NeedDaemonReload"
 PROBE_SECONDS = 3
@@ -74,9 +74,9 @@ def let_go(path: str, *, answers: bool) -> str | None:
     """
     gently = ["umount", "--no-canonicalize", path]
     dead = ["umount", "--no-canonicalize", "--internal-only", "--lazy", path]
-    while (types := bare_directory.mounts_now().get(path)) and types[-1] != "autofs":
+    while (types := mountpoint.mounts_now().get(path)) and types[-1] != "autofs":
         _bounded(gently if answers else dead)
-        if len(bare_directory.mounts_now().get(path, [])) >= len(types):
+        if len(mountpoint.mounts_now().get(path, [])) >= len(types):
             return f"{path} is in use by {', '.join(users(path)) or 'the kernel'}"
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from ansible.module_utils.homelab.postgres_client import identifier
+from ansible.module_utils.homelab_postgres.client import identifier
 
 CLIENT = {
     "address": {"type": "str", "required": True},

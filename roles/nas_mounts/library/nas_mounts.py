@@ -2,7 +2,7 @@
 """Ansible module: the shares of a NAS that a host mounts, all in one round trip.
 
 Compares first, and touches no share in doing so: whether the server is there is not its business. Its parts
-are in module_utils/homelab.
+are in module_utils/homelab_nas_mounts.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ansible.module_utils.homelab import bare_directory, files, fstab, nas_entries, nas_files, nas_units
-from ansible.module_utils.homelab.discreet import DiscreetModule
-from ansible.module_utils.homelab.nas_entries import Entry, NasError, unit_name
+from ansible.module_utils.homelab import files
+from ansible.module_utils.homelab.unlogged import UnloggedModule
+from ansible.module_utils.homelab_nas_mounts import fstab, mount_files, mount_units, mountpoint, spec
+from ansible.module_utils.homelab_nas_mounts.spec import Entry, NasError, unit_name
 
 DOCUMENTATION = r"""
 module: nas_mounts
@@ -87,7 +88,7 @@ class Plan(NamedTuple):
 
 
 def arguments() -> dict[str, Any]:
-    return {"mounts": {"type": "list", "elements": "dict", "required": True, "options": nas_entries.ENTRY}}
+    return {"mounts": {"type": "list", "elements": "dict", "required": True, "options": spec.ENTRY}}
 
 
 def ids(account: str) -> tuple[int, int]:
@@ -102,32 +103,32 @@ def plan(module: Any, entries: list[Entry], present: Collection[str]) -> Plan:
     """Compare the list with the host. Raises `NasError` for what must not be touched."""
     paths = [entry.path for entry in entries]
     fstab.refuse_foreign(FSTAB.read_text() if FSTAB.exists() else "", paths)
-    mounts = bare_directory.mounts_now()
+    mounts = mountpoint.mounts_now()
     for path in paths:
-        bare_directory.refuse_remote_parent(path, mounts)
+        mountpoint.refuse_remote_parent(path, mounts)
         if path in mounts and path not in present:
             raise NasError(f"{path} is mounted already ({mounts[path][-1]}), but not by nas_mounts; unmount it first")
-    lacking = {entry.path: found for entry in entries if (found := nas_files.missing(entry))}
+    lacking = {entry.path: found for entry in entries if (found := mount_files.missing(entry))}
     removed = [path for path in present if path not in paths]
-    changed = [path for path in paths if path in present and (path in lacking or path in nas_files.read_owed())]
-    shown = nas_units.look(module, paths)
+    changed = [path for path in paths if path in present and (path in lacking or path in mount_files.read_owed())]
+    shown = mount_units.look(module, paths)
     return Plan(
-        unguarded=[path for path in paths if not bare_directory.is_guarded(path)],
+        unguarded=[path for path in paths if not mountpoint.is_guarded(path)],
         files=lacking,
         removed=removed,
         changed=changed,
-        asleep=[path for path in nas_units.asleep(paths, shown) if path not in changed],
-        left_over=nas_files.left_over(entries, removed),
-        unheeded=nas_units.unheeded(shown),
+        asleep=[path for path in mount_units.asleep(paths, shown) if path not in changed],
+        left_over=mount_files.left_over(entries, removed),
+        unheeded=mount_units.unheeded(shown),
     )
 
 
 def carry_out(module: Any, todo: Plan, answers: dict[str, bool]) -> list[str]:
     """Do what the plan says; what could not be done, in words."""
     for path in todo.unguarded:
-        bare_directory.guard(path)
+        mountpoint.guard(path)
     # Noted before anything says that the change is made: a run that is killed is finished by the next one.
-    nas_files.note_owed(todo.changed)
+    mount_files.note_owed(todo.changed)
     for one in (one for lacking in todo.files.values() for one in lacking):
         files.commit(one)
     problems = retire(module, todo, answers)
@@ -137,7 +138,7 @@ def carry_out(module: Any, todo: Plan, answers: dict[str, bool]) -> list[str]:
         units = [f"{unit_name(path)}.automount" for path in todo.asleep]
         module.run_command(["systemctl", "start", *units], check_rc=True)
     for leftover in todo.left_over:
-        nas_files.remove(leftover)
+        mount_files.remove(leftover)
     return problems
 
 
@@ -145,14 +146,14 @@ def retire(module: Any, todo: Plan, answers: dict[str, bool]) -> list[str]:
     """Unmount and remove what is listed no longer; what has to stay, and why."""
     problems = []
     for path in todo.removed:
-        if problem := nas_units.let_go(path, answers=answers[path]):
+        if problem := mount_units.let_go(path, answers=answers[path]):
             problems.append(f"{problem}; it is removed when nobody uses it, by the next run")
             continue
         # Whatever is mounted on an automount that stops is taken away with it: that is why the share went first.
         module.run_command(["systemctl", "stop", f"{unit_name(path)}.automount"], check_rc=True)
-        bare_directory.release(path)
-        for place in nas_files.places(path):
-            nas_files.remove(place)
+        mountpoint.release(path)
+        for place in mount_files.places(path):
+            mount_files.remove(place)
     return problems
 
 
@@ -160,12 +161,12 @@ def renew(module: Any, todo: Plan, answers: dict[str, bool]) -> list[str]:
     """Let what has changed take effect; what has to wait, and why."""
     owed, problems = list(todo.changed), []
     for path in todo.changed:
-        if problem := nas_units.let_go(path, answers=answers[path]):
+        if problem := mount_units.let_go(path, answers=answers[path]):
             problems.append(f"{problem}; its new options take effect when nobody uses it, by the next run or boot")
             continue
         module.run_command(["systemctl", "restart", f"{unit_name(path)}.automount"], check_rc=True)
         owed.remove(path)
-        nas_files.note_owed(owed)
+        mount_files.note_owed(owed)
     return problems
 
 
@@ -180,11 +181,11 @@ def warnings(entries: list[Entry], found: dict[tuple[str, int], bool]) -> list[s
 
 
 def main() -> None:
-    module = DiscreetModule(argument_spec=arguments(), supports_check_mode=True)
+    module = UnloggedModule(argument_spec=arguments(), supports_check_mode=True)
     try:
-        entries, present = nas_entries.read(module.params["mounts"], ids), nas_files.present()
+        entries, present = spec.read(module.params["mounts"], ids), mount_files.present()
         todo = plan(module, entries, present)
-        found = nas_units.probe({*((entry.server, entry.port) for entry in entries), *present.values()})
+        found = mount_units.probe({*((entry.server, entry.port) for entry in entries), *present.values()})
         silent, problems = warnings(entries, found), []
         for text in silent:
             module.warn(text)

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.homelab import files, postgres_hba, postgres_tuning
-from ansible.module_utils.homelab.postgres_client import Session
+from ansible.module_utils.homelab import files
+from ansible.module_utils.homelab_postgres import hba, tuning
+from ansible.module_utils.homelab_postgres.client import Session
 
 MAPS = "# Written by the role postgres: nobody is taken for anybody else.\n"
 SETTINGS_HEAD = """\
@@ -48,22 +49,20 @@ class RefusedError(Exception):
     """PostgreSQL does not accept a file; nothing has been changed."""
 
 
-def wanted(params: dict[str, Any], machine: postgres_tuning.Machine, uid: int, gid: int) -> list[files.Wanted]:
+def wanted(params: dict[str, Any], machine: tuning.Machine, uid: int, gid: int) -> list[files.Wanted]:
     """Every file and directory of the configuration. Raises `ValueError` for what cannot be right."""
     where = params["config"]
-    tuning = params["tuning"]
-    settings = postgres_tuning.tune(
-        machine, profile=tuning["profile"], share=tuning["memory_share"], wanted=tuning["settings"]
-    )
+    asked = params["tuning"]
+    settings = tuning.tune(machine, profile=asked["profile"], share=asked["memory_share"], wanted=asked["settings"])
     head = SETTINGS_HEAD.format(
         memory=machine.memory_mib, cores=machine.cores,
         disk="that turns" if machine.rotational else "without moving parts",
-        profile=tuning["profile"], share=tuning["memory_share"],
+        profile=asked["profile"], share=asked["memory_share"],
     )  # fmt: skip
     texts = {
         "postgresql.conf": params["text"],
-        "conf.d/50-settings.conf": head + postgres_tuning.render(settings),
-        "pg_hba.conf": postgres_hba.text(params["clients"]),
+        "conf.d/50-settings.conf": head + tuning.render(settings),
+        "pg_hba.conf": hba.text(params["clients"]),
         "pg_ident.conf": MAPS,
         "start.conf": "auto\n",
     }

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.module_utils.homelab.postgres_client import literal
-from ansible.module_utils.homelab.postgres_tuning import hnsw_bytes
+from ansible.module_utils.homelab_postgres.client import literal
+from ansible.module_utils.homelab_postgres.tuning import hnsw_bytes
 
 # What a column can be indexed as: as it is, with half the precision, by the signs alone.
 KINDS = {"vector": ("vector", "halfvec", "bit"), "halfvec": ("halfvec", "bit"), "sparsevec": ("sparsevec",)}

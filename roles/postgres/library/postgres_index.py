@@ -1,7 +1,7 @@
 #!/usr/bin/python
 """Ansible module: one index, built beside running work. It may take hours, so it is meant for `async`.
 
-What is compared and in which steps it goes is in module_utils/homelab/postgres_indexes.py.
+What is compared and in which steps it goes is in module_utils/homelab_postgres/indexes.py.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.homelab import postgres_indexes, postgres_tuning
-from ansible.module_utils.homelab.postgres_client import (
+from ansible.module_utils.homelab_postgres import indexes, tuning
+from ansible.module_utils.homelab_postgres.client import (
     Session,
     SqlError,
     UnreachableError,
@@ -69,7 +69,7 @@ BUILDING = "SELECT FROM pg_stat_progress_create_index WHERE datname = current_da
 
 
 def main() -> None:
-    index = {"type": "dict", "required": True, "options": postgres_indexes.INDEX}
+    index = {"type": "dict", "required": True, "options": indexes.INDEX}
     told = {"socket": {"type": "path", "required": True}, "port": {"type": "int", "default": 5432}, "index": index}
     module = AnsibleModule(argument_spec=told, supports_check_mode=False)
     started = time.monotonic()
@@ -84,19 +84,19 @@ def settle(socket: str, port: int, index: dict[str, Any]) -> list[str]:
     uid = pwd.getpwnam(ACCOUNT).pw_uid
     with alone(), session(socket, port, uid, index["database"]) as server:
         let_finish(server, index)
-        seen = postgres_indexes.look(server, index)  # again: somebody else may have built it
+        seen = indexes.look(server, index)  # again: somebody else may have built it
         if isinstance(seen, str):
             raise ValueError(seen)
-        todo = postgres_indexes.steps(index, seen)
+        todo = indexes.steps(index, seen)
         prepare(server, index)
-        path = postgres_indexes.search_path(server, index) if index["state"] == "present" else ""
+        path = indexes.search_path(server, index) if index["state"] == "present" else ""
         with progress_told(socket, port, uid, index):
             for statement in todo:
                 # The words of the definition are the user's, and mean what they mean in the database.
                 if path and statement.startswith("CREATE"):
                     server.query(f"SET search_path = {path}")
                 server.query(statement)
-                server.query(postgres_indexes.PLAIN_PATH)
+                server.query(indexes.PLAIN_PATH)
     return todo
 
 
@@ -111,7 +111,7 @@ def alone() -> Iterator[None]:
 
 def let_finish(server: Session, index: dict[str, Any]) -> None:
     """The server goes on building when whoever asked for it was killed; what it has begun is not begun again."""
-    table = ".".join(identifier(name) for name in postgres_indexes.place(index))
+    table = ".".join(identifier(name) for name in indexes.place(index))
     while server.query(BUILDING.format(literal(table))):
         time.sleep(1)
 
@@ -130,7 +130,7 @@ def prepare(server: Session, index: dict[str, Any]) -> None:
 def workers_for(method: str, pgvector: str | None, usual: int, most: int) -> int:
     """How many processes may help to build: `usual`, as the server is set. With a pgvector that must build alone
     nothing is built in parallel unless somebody says so, and an index of another kind is our own to say."""
-    if not postgres_tuning.builds_hnsw_alone(pgvector):
+    if not tuning.builds_hnsw_alone(pgvector):
         return usual
     return 0 if method.lower() == "hnsw" else usual or max(most - 1, 0)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.module_utils.homelab.postgres_client import identifier, literal
-from ansible.module_utils.homelab.postgres_grants import GRANT
-from ansible.module_utils.homelab.postgres_users import Statement
+from ansible.module_utils.homelab_postgres.client import identifier, literal
+from ansible.module_utils.homelab_postgres.grants import GRANT
+from ansible.module_utils.homelab_postgres.users import Statement
 
 DATABASE = {
     "name": {"type": "str", "required": True},

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ansible.module_utils.homelab.postgres_client import identifier, literal
-from ansible.module_utils.homelab.postgres_scram import fits, verifier
+from ansible.module_utils.homelab_postgres.client import identifier, literal
+from ansible.module_utils.homelab_postgres.scram import fits, verifier
 
 ATTRIBUTES = ("superuser", "createdb", "createrole", "replication", "bypassrls")
 USER = {

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 """Ansible module: everything that the role postgres wants of a cluster, in one round trip.
 
-Its parts, most of them pure, are in module_utils/homelab/postgres_*.py.
+Its parts, most of them pure, are in module_utils/homelab_postgres.
 """
 
 from __future__ import annotations
@@ -13,19 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.homelab import (
-    files,
-    postgres_config,
-    postgres_data,
-    postgres_databases,
-    postgres_grants,
-    postgres_hba,
-    postgres_indexes,
-    postgres_machine,
-    postgres_users,
-)
-from ansible.module_utils.homelab.discreet import DiscreetModule
-from ansible.module_utils.homelab.postgres_client import Session, SqlError, UnreachableError, session
+from ansible.module_utils.homelab import files
+from ansible.module_utils.homelab.unlogged import UnloggedModule
+from ansible.module_utils.homelab_postgres import config, data, databases, grants, hba, indexes, machine, users
+from ansible.module_utils.homelab_postgres.client import Session, SqlError, UnreachableError, session
 
 DOCUMENTATION = r"""
 module: postgres_cluster
@@ -93,7 +84,7 @@ ACCOUNT = "postgres"
 READ_AGAIN_SECONDS = 10
 
 STATE = f"""
-SELECT json_build_object('users', ({postgres_users.SEEN}), 'databases', ({postgres_databases.SEEN}),
+SELECT json_build_object('users', ({users.SEEN}), 'databases', ({databases.SEEN}),
     'loaded', extract(epoch FROM pg_conf_load_time()))
 """
 PENDING = "SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings WHERE pending_restart"
@@ -116,10 +107,8 @@ class Cluster:
         self.result: dict[str, Any] = {"waiting": [], "indexes": [], "pending_restart": [], "unlisted": {}, "diff": []}
 
     def settle(self) -> None:
-        fresh = not postgres_data.present(self.told["data"], self.told["version"])
-        plan = postgres_config.wanted(
-            self.told, postgres_machine.examine(self.told["data"], self.told["version"]), self.uid, self.gid
-        )
+        fresh = not data.present(self.told["data"], self.told["version"])
+        plan = config.wanted(self.told, machine.examine(self.told["data"], self.told["version"]), self.uid, self.gid)
         self.configure(plan)
         if self.told["await_restore"]:
             return
@@ -146,30 +135,30 @@ class Cluster:
 
     def configure(self, plan: list[files.Wanted]) -> None:
         """Write the files that differ, if PostgreSQL accepts them."""
-        todo = postgres_config.changes(plan)
+        todo = config.changes(plan)
         if not todo:
             return
         self.actions += [f"write {file.path}" for file in todo]
         self.result["diff"] += [
             files.diff(file, files.look(file.path)) for file in todo if not file.path.endswith(".key")
         ]
-        postgres_config.judge(self.module, plan, self.told["config"], str(self.programs / "postgres"), ACCOUNT)
+        config.judge(self.module, plan, self.told["config"], str(self.programs / "postgres"), ACCOUNT)
         if self.check:
             return
-        with postgres_config.placed(todo):
+        with config.placed(todo):
             if self.running():
                 self.hear_complaints()
 
     def hear_complaints(self) -> None:
         with self.session("postgres") as server:
-            if complaints := postgres_config.complaints(server):
-                raise postgres_config.RefusedError("PostgreSQL refuses the new files:\n" + "\n".join(complaints))
+            if complaints := config.complaints(server):
+                raise config.RefusedError("PostgreSQL refuses the new files:\n" + "\n".join(complaints))
 
     def initialise(self) -> None:
         self.actions.append(f"initialise {self.told['data']}")
         if not self.check:
             initdb = str(self.programs / "initdb")
-            postgres_data.initialise(self.module, self.told["data"], initdb, ACCOUNT)
+            data.initialise(self.module, self.told["data"], initdb, ACCOUNT)
 
     def systemctl(self, verb: str) -> None:
         self.actions.append(f"{verb} {self.told['service']}")
@@ -186,7 +175,7 @@ class Cluster:
         """Let the server read files that are newer than what it has read; restart it if it needs that and may."""
         with self.session("postgres") as server:
             loaded = float(server.query("SELECT extract(epoch FROM pg_conf_load_time())")[0][0] or 0)
-            if postgres_config.newest(plan) > loaded:
+            if config.newest(plan) > loaded:
                 self.hear_complaints()
                 self.actions.append("reload the configuration")
                 if not self.check:
@@ -199,46 +188,46 @@ class Cluster:
 
     def populate(self) -> None:
         """Users, databases, and what is in them."""
-        users = self.told["users"]
-        databases = [database for database in self.told["databases"] if database["state"] == "present"]
+        declared = self.told["users"]
+        there = [database for database in self.told["databases"] if database["state"] == "present"]
         with self.session("postgres") as server:
             seen = server.document(STATE)
-            self.apply(server, postgres_users.statements(present(users), seen["users"]))
-            self.apply(server, postgres_databases.statements(self.told["databases"], seen["databases"]))
+            self.apply(server, users.statements(present(declared), seen["users"]))
+            self.apply(server, databases.statements(self.told["databases"], seen["databases"]))
             self.furnish(server, OWN_DATABASE)
-        for database in databases:
+        for database in there:
             if self.check and database["name"] not in seen["databases"]:
                 continue
             with self.session(database["name"]) as server:
                 self.furnish(server, database)
         with self.session("postgres") as server:
             # Only now: a user who owned a database that was to go can go, too.
-            self.apply(server, postgres_users.statements(absent(users), seen["users"]))
+            self.apply(server, users.statements(absent(declared), seen["users"]))
         self.result["unlisted"] = {
-            "users": postgres_users.unlisted(users, seen["users"]),
-            "databases": postgres_databases.unlisted(self.told["databases"], seen["databases"]),
+            "users": users.unlisted(declared, seen["users"]),
+            "databases": databases.unlisted(self.told["databases"], seen["databases"]),
         }
 
     def furnish(self, server: Session, database: dict[str, Any]) -> None:
         """Extensions and grants of one database, and how its indexes are."""
-        name, grants = database["name"], database["grants"]
-        extensions = server.document(postgres_databases.EXTENSIONS)
-        self.apply(server, postgres_databases.extension_statements(name, database["extensions"], extensions))
-        if grants:
-            answer = server.document(postgres_grants.question(grants))
-            self.apply(server, postgres_grants.statements(name, database["owner"], grants, answer))
-            self.result["waiting"] += postgres_grants.waiting(name, grants, answer)
+        name, granted = database["name"], database["grants"]
+        extensions = server.document(databases.EXTENSIONS)
+        self.apply(server, databases.extension_statements(name, database["extensions"], extensions))
+        if granted:
+            answer = server.document(grants.question(granted))
+            self.apply(server, grants.statements(name, database["owner"], granted, answer))
+            self.result["waiting"] += grants.waiting(name, granted, answer)
         for index in self.told["indexes"]:
             if index["database"] != name:
                 continue
-            seen = postgres_indexes.look(server, index)
+            seen = indexes.look(server, index)
             if isinstance(seen, str):
                 self.result["waiting"].append(f"{name}: index {index['name']}: {seen}")
-            elif postgres_indexes.steps(index, seen):
-                why = postgres_indexes.told(index, seen)
+            elif indexes.steps(index, seen):
+                why = indexes.told(index, seen)
                 self.result["indexes"].append({"index": index, "told": f"{name}: {why}: {index['name']}"})
 
-    def apply(self, server: Session, statements: list[postgres_users.Statement]) -> None:
+    def apply(self, server: Session, statements: list[users.Statement]) -> None:
         """Send the statements one by one. An error names what it was about and never the statement."""
         for statement in statements:
             self.actions.append(statement.told)
@@ -283,8 +272,8 @@ def arguments() -> dict[str, Any]:
     tuning = {"profile": {"type": "str", "required": True}, "memory_share": {"type": "float", "required": True},
               "settings": {"type": "dict", "default": {}}}  # fmt: skip
     tls = {name: {"type": "path", "required": True, "no_log": False} for name in ("certificate", "key")}
-    lists = {"clients": postgres_hba.CLIENT, "users": postgres_users.USER, "databases": postgres_databases.DATABASE,
-             "indexes": postgres_indexes.INDEX}  # fmt: skip
+    lists = {"clients": hba.CLIENT, "users": users.USER, "databases": databases.DATABASE,
+             "indexes": indexes.INDEX}  # fmt: skip
     return {
         **{name: {"type": "str", "required": True} for name in ("version", "service", "text")},
         **{name: {"type": "path", "required": True} for name in ("data", "config", "socket")},
@@ -296,11 +285,11 @@ def arguments() -> dict[str, Any]:
     }
 
 
-REFUSALS = (SqlError, UnreachableError, postgres_config.RefusedError, postgres_data.UnusableError, ValueError, OSError)
+REFUSALS = (SqlError, UnreachableError, config.RefusedError, data.UnusableError, ValueError, OSError)
 
 
 def main() -> None:
-    module = DiscreetModule(argument_spec=arguments(), supports_check_mode=True)
+    module = UnloggedModule(argument_spec=arguments(), supports_check_mode=True)
     if module.check_mode and not (Path("/usr/lib/postgresql") / module.params["version"]).exists():
         module.exit_json(changed=True, actions=["install PostgreSQL first"], attention=[], waiting=[], indexes=[],
                          pending_restart=[], unlisted={})  # fmt: skip

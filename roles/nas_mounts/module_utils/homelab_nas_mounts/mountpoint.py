@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ansible.module_utils.homelab import safe_paths
-from ansible.module_utils.homelab.nas_entries import NasError, unescaped
+from ansible.module_utils.homelab_nas_mounts.spec import NasError, unescaped
 
 # linux/fs.h, for machines of 64 bits; open_tree(2) has the same number on all of them.
 GET_FLAGS, SET_FLAGS, IMMUTABLE = 0x80086601, 0x40086602, 0x10

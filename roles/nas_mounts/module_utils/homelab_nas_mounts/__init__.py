@@ -1,0 +1,1 @@
+"""Parts of the module of the role nas_mounts."""

@@ -1,0 +1,1 @@
+"""Parts of the modules of the role postgres."""
