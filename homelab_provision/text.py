@@ -1,4 +1,4 @@
-"""Text that others wrote, made fit for a terminal, a log and a page.
+"""Text that others wrote, made fit for a terminal, a log and a page; words that were meant.
 
 A disk's model, a USB stick's serial, a playbook's message, a machine's console: anybody may have written them. What
 a terminal would obey (escape sequences, control characters), what turns the reading direction around, and what
@@ -7,8 +7,10 @@ cannot be seen at all is taken out at the place where text is written; see docs/
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
+from collections.abc import Iterable
 
 LONGEST_LINE = 2000  # characters of one line of evidence
 MOST_LINES = 200
@@ -49,3 +51,13 @@ def clipped(text: str, most: int = LONGEST_LINE) -> str:
 def last_lines(text: str, lines: int = MOST_LINES) -> str:
     """The last lines of an output, each at most `LONGEST_LINE` characters long."""
     return "\n".join(map(clipped, text.strip("\n").splitlines()[-lines:]))
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """A suggestion for a word that is not among the known ones; `None` if none is near (`cutoff`: how near, to 1)."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return suggestion(close[0]) if close else None
+
+
+def suggestion(word: str) -> str:
+    return f"did you mean `{word}`?"

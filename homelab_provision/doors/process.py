@@ -58,7 +58,6 @@ MISUNDERSTANDINGS = (ValueError, TypeError, LookupError, AttributeError, Arithme
 HEARING = 0.2  # seconds
 # How long a program in the background may take to end by itself when its input ends.
 FOLLOWS = 0.5  # seconds
-REDACTED = "<redacted>"
 
 Argument = str | os.PathLike[str]
 
@@ -99,13 +98,6 @@ def tail(text: str, lines: int = TAIL_LINES) -> str:
     return last_lines(text.strip(), lines)
 
 
-def redact(text: str, secrets: Sequence[str]) -> str:
-    """`text` without any of `secrets` (longest first, so that no half of one stays)."""
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, REDACTED)
-    return text
-
-
 @cache
 def _follow_parent() -> tuple[str, ...]:
     setpriv = shutil.which("setpriv", path=environment()["PATH"])
@@ -122,7 +114,6 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     check: bool = True,
-    secrets: Sequence[str] = (),
     on_line: Callable[[str], None] | None = None,
 ) -> Completed:
     """Run a program to its end and return what it printed.
@@ -131,14 +122,13 @@ def run(
     everything that the child prints: it ends what hangs, not what takes long. `input` (or the open file `stdin`)
     is what the child reads; otherwise its standard input is closed. `on_line` sees every line of standard output
     as it comes (also split at carriage returns); of what it has seen, only the beginning and the end are returned.
-    `secrets` never show in errors.
 
     Raises `ProcessError` when the child fails (unless `check` is false), cannot be started, is too slow, prints
     without end, or says a line that `on_line` does not understand (it raised ValueError or the like); `Interrupted`
     on Ctrl-C. The child is gone then. Other errors of `on_line` are raised as they are.
     """
     words = tuple(os.fspath(word) for word in argv)
-    shown = redact(shlex.join(words), secrets)
+    shown = shlex.join(words)
     child = _start(
         words,
         shown,
@@ -155,9 +145,10 @@ def run(
         _wait(child, deadline, (lambda: out.heard_at) if of_silence else (lambda: started), out)
     except subprocess.TimeoutExpired:
         _kill_group(child)
-        stdout, stderr = redact(out.text(), secrets), redact(err.text(), secrets)
         waited = f"{deadline:.0f} s" + (" without a word" if of_silence else "")
-        raise ProcessError(f"gave up after {waited}: {shown}", returncode=None, stdout=stdout, stderr=stderr) from None
+        raise ProcessError(
+            f"gave up after {waited}: {shown}", returncode=None, stdout=out.text(), stderr=err.text()
+        ) from None
     except KeyboardInterrupt:
         _kill_group(child)
         raise Interrupted(f"interrupted: {shown}") from None
@@ -166,11 +157,9 @@ def run(
             _kill_group(child)
     if feeder:
         feeder.join(timeout=5)
-    done = Completed(
-        words, child.returncode, redact(out.text(), secrets), redact(err.text(), secrets), time.monotonic() - started
-    )
+    done = Completed(words, child.returncode, out.text(), err.text(), time.monotonic() - started)
     if out.failure:
-        raise _not_understood(out.failure, shown, secrets)
+        raise _not_understood(out.failure, shown)
     if check and done.returncode != 0:
         raise ProcessError(
             f"failed ({_status(done.returncode)}): {shown}",
@@ -344,14 +333,12 @@ class _Lines:
         self._rest += part[: LONGEST_LINE - len(self._rest)]
 
 
-def _not_understood(failure: _Failure, shown: str, secrets: Sequence[str]) -> Exception:
+def _not_understood(failure: _Failure, shown: str) -> Exception:
     """What to raise for a stream that could not be read on."""
     if isinstance(failure.error, _Endless):
         return ProcessError(f"printed more than {MOST_OUTPUT >> 20} MiB: {shown}", returncode=None)
     if isinstance(failure.error, MISUNDERSTANDINGS):
-        error = ProcessError(
-            f"said what cannot be understood: {shown}", returncode=None, stdout=redact(failure.line, secrets)
-        )
+        error = ProcessError(f"said what cannot be understood: {shown}", returncode=None, stdout=failure.line)
         error.__cause__ = failure.error
         return error
     return failure.error

@@ -48,13 +48,13 @@ class VerifiedTest:
 
     role: str
     name: str
-    verdict: Verdict
+    outcome: Verdict
     seconds: float
     text: str = ""
 
     @property
     def failed(self) -> bool:
-        return self.verdict in (Verdict.FAILED, Verdict.ERROR)
+        return self.outcome in (Verdict.FAILED, Verdict.ERROR)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class VerifyReport:
 
     @property
     def passed(self) -> int:
-        return sum(test.verdict is Verdict.PASSED for test in self.tests)
+        return sum(test.outcome is Verdict.PASSED for test in self.tests)
 
     @property
     def failed(self) -> int:
@@ -75,7 +75,7 @@ class VerifyReport:
 
     @property
     def skipped(self) -> int:
-        return sum(test.verdict is Verdict.SKIPPED for test in self.tests)
+        return sum(test.outcome is Verdict.SKIPPED for test in self.tests)
 
     @property
     def ok(self) -> bool:
@@ -166,7 +166,10 @@ def pytest_argv(
 
 
 def parse(document: str, host: str) -> tuple[VerifiedTest, ...]:
-    """The tests in a JUnit document as pytest writes it."""
+    """The tests in a JUnit document as pytest writes it; our own file, as XML from strangers is not safe to parse.
+
+    Raises `ElementTree.ParseError` (a `SyntaxError`) if it is torn, `ValueError` for a time that is no number.
+    """
     return tuple(_test(case, host) for case in ElementTree.fromstring(document).iter("testcase"))
 
 

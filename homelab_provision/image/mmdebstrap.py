@@ -42,6 +42,6 @@ def fetch_root(argv: Sequence[str]) -> None:
     except process.ProcessError as error:
         raise BuildError(
             "Debian's packages could not be fetched and unpacked",
-            hint="check that `apt update` works here, or name a mirror with --mirror",
+            hint="check that `apt update` works here: Debian comes from the mirror that it names",
             evidence=error.evidence,
         ) from error

@@ -78,12 +78,6 @@ def rescue_key() -> str:
     return shelf.inputs_digest([SUITE, *PACKAGES], RECIPE)
 
 
-def find_rescue(cache: Path) -> Rescue | None:
-    """The rescue system of this version, if it has been built."""
-    directory = cache / "rescue" / rescue_key()[:SHORT]
-    return Rescue(directory, rescue_key()) if directory.exists() else None
-
-
 def build_rescue(cache: Path, emit: Emit, *, mirror: str | None = None) -> Rescue:
     """The rescue system, built (about half a minute) unless it stands in the cache already."""
     key = rescue_key()

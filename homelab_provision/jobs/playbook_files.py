@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import yaml
 
 from homelab_provision import files, paths
 from homelab_provision.errors import UsageError
+from homelab_provision.text import did_you_mean
 
 ENDINGS = (".yml", ".yaml")
 
@@ -52,9 +52,9 @@ def find(word: str, site: Path) -> Path:
         if word in (one.name, Path(one.name).stem):
             return one.path.resolve()
     names = [one.name for one in there]
-    close = difflib.get_close_matches(word, [*names, *(Path(name).stem for name in names)], n=1)
+    near = did_you_mean(word, [*names, *(Path(name).stem for name in names)])
     raise UsageError(
-        f"there is no playbook `{word}`" + (f"; did you mean `{close[0]}`?" if close else ""),
+        f"there is no playbook `{word}`" + (f"; {near}" if near else ""),
         hint=f"`provision run --list` says what there is: {', '.join(dict.fromkeys(names))}",
     )
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from homelab_provision import files
 from homelab_provision.doors.process import tail
+from homelab_provision.doors.verify import Verdict, VerifiedTest, parse
 from homelab_provision.events import PhaseFinished, RunResult
 from homelab_provision.phases.plan import Plan
-from homelab_provision.report.details import ReportedTest, RunDetails, parse_junit
+from homelab_provision.report.details import RunDetails
 from homelab_provision.report.html import render_report
 from homelab_provision.report.summary import RunSummary, summarise
 from homelab_provision.runs.store import Damaged, Run
@@ -63,13 +64,13 @@ def plan_of(run: Run) -> Plan | None:
     return run.read(run.plan_file.name, Plan)
 
 
-def _tests(run: Run) -> tuple[ReportedTest, ...]:
-    results: tuple[ReportedTest, ...] = ()
+def _tests(run: Run) -> tuple[VerifiedTest, ...]:
+    results: tuple[VerifiedTest, ...] = ()
     for file in sorted((run.directory / "verify").glob("*.xml")):
         try:
-            results += parse_junit(files.read_text(file))
+            results += parse(files.read_text(file), run.request.host)
         except (OSError, SyntaxError, ValueError) as error:  # torn: the machine went off while it was written
-            results += (ReportedTest(file.name, "error", text=f"the results cannot be read: {error}"),)
+            results += (VerifiedTest("", file.name, Verdict.ERROR, 0.0, f"the results cannot be read: {error}"),)
     return results
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from homelab_provision.doors.process import run
-from homelab_provision.lab.sudo import system_path
 from homelab_provision.site.virtual import Content, LabDisk
 
 _MIB = 2**20
@@ -36,18 +35,17 @@ def make_disk(disk: LabDisk, path: Path) -> None:
 
 def _fill_decoy(disk: LabDisk, path: Path) -> None:
     """A disk that somebody would miss: one GPT partition, ext4, with files in it. Nothing is mounted for it."""
-    tools = system_path(os.environ.get("PATH", os.defpath))
     layout = decoy_layout(disk)
-    run(["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", path], input=layout, deadline=60, env=tools)
+    run(["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", path], input=layout, deadline=60)
     with tempfile.TemporaryDirectory() as scratch:
         names = _write_keepsakes(disk, Path(scratch))
         command = ["mkfs.ext4", "-q", "-F", "-L", "keepsakes", "-U", str(_id(disk, "filesystem")),
                    "-E", f"offset={_MIB},root_owner=0:0,hash_seed={_id(disk, 'hash')}",
                    "-d", scratch, str(path), str(decoy_partition_bytes(disk) // 1024)]  # fmt: skip
-        run(command, deadline=300, env={**tools, "E2FSPROGS_FAKE_TIME": str(_MADE_AT)})
+        run(command, deadline=300, env={"E2FSPROGS_FAKE_TIME": str(_MADE_AT)})
     # mkfs copies the one time stamp of a file that nobody can set.
     clock = [f"set_current_time @{_MADE_AT}", *(f"set_inode_field /{name} ctime @{_MADE_AT}" for name in names)]
-    run(["debugfs", "-w", "-f", "-", f"{path}?offset={_MIB}"], deadline=60, input="\n".join(clock) + "\n", env=tools)
+    run(["debugfs", "-w", "-f", "-", f"{path}?offset={_MIB}"], deadline=60, input="\n".join(clock) + "\n")
 
 
 def decoy_partition_bytes(disk: LabDisk) -> int:

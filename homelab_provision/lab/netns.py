@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from ipaddress import IPv4Interface, IPv4Network, ip_address
 from pathlib import Path
 from typing import Any
 
-from homelab_provision.doors.process import Completed, run
+from homelab_provision.doors.process import Completed, environment, run
 from homelab_provision.lab.network import (
     BRIDGE_ALIAS,
     OUTER_PREFIX,
@@ -26,7 +25,7 @@ from homelab_provision.lab.network import (
     table_name,
     up_commands,
 )
-from homelab_provision.lab.sudo import Privilege, system_path
+from homelab_provision.lab.sudo import Privilege
 from homelab_provision.site.virtual import LabNetwork
 
 _SECONDS = 20.0
@@ -190,11 +189,7 @@ def _is_elsewhere(server: str) -> bool:
 
 
 def _has_iptables() -> bool:
-    return shutil.which("iptables", path=_environment()["PATH"]) is not None
-
-
-def _environment() -> dict[str, str]:
-    return system_path(os.environ.get("PATH", os.defpath))
+    return shutil.which("iptables", path=environment()["PATH"]) is not None
 
 
 def _json(*argv: str) -> list[dict[str, Any]]:
@@ -204,4 +199,4 @@ def _json(*argv: str) -> list[dict[str, Any]]:
 
 
 def _do(argv: tuple[str, ...], *, input: str | None = None, check: bool = True) -> Completed:
-    return run(argv, deadline=_SECONDS, input=input, check=check, env=_environment())
+    return run(argv, deadline=_SECONDS, input=input, check=check)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 Argv = tuple[str, ...]
@@ -35,10 +34,3 @@ class Privilege:
             return self.inside(namespace, *argv)
         drop = ("setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--init-groups", "--")
         return self.inside(namespace, *drop, *argv)
-
-
-def system_path(path: str) -> dict[str, str]:
-    """An environment in which programs of the system directories are found: users on Debian lack /usr/sbin."""
-    known = path.split(os.pathsep)
-    missing: Sequence[str] = [place for place in ("/usr/sbin", "/sbin") if place not in known]
-    return {"PATH": os.pathsep.join([*known, *missing])}

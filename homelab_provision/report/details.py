@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,6 +11,8 @@ class Tested(Protocol):
     """The result of one verify test; `outcome` is `passed`, `failed`, `skipped` or `error`."""
 
     @property
+    def role(self) -> str: ...
+    @property
     def name(self) -> str: ...
     @property
     def outcome(self) -> str: ...
@@ -19,16 +20,6 @@ class Tested(Protocol):
     def seconds(self) -> float: ...
     @property
     def text(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class ReportedTest:
-    """A test result as read from a file."""
-
-    name: str
-    outcome: str
-    seconds: float = 0.0
-    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,23 +42,3 @@ class RunDetails:
     evidence: str | None = None
     hint: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
-
-
-def parse_junit(text: str) -> tuple[ReportedTest, ...]:
-    """Read the results that `pytest --junitxml` wrote; our own file, as XML from strangers is not safe to parse.
-
-    Raises `ElementTree.ParseError` (a `SyntaxError`) if it is torn, `ValueError` for a time that is no number.
-    """
-    return tuple(_case(case) for case in ElementTree.fromstring(text).iter("testcase"))
-
-
-def _case(case: ElementTree.Element) -> ReportedTest:
-    group, name = case.get("classname", ""), case.get("name", "")
-    outcome, said = "passed", ""
-    for kind, meaning in (("skipped", "skipped"), ("failure", "failed"), ("error", "error")):
-        if (part := case.find(kind)) is not None:
-            outcome, said = meaning, part.get("message") or part.text or ""
-            if kind != "skipped":
-                said = part.text or said
-    full = f"{group}.{name}" if group else name
-    return ReportedTest(full, outcome, float(case.get("time") or 0), said.strip())

@@ -15,9 +15,9 @@ from homelab_provision.rescue.facts import serial_key
 from homelab_provision.site.document import Document, KeyPath, at, plain
 from homelab_provision.site.models import PROVISIONED_GROUP, DiskUse, Host
 from homelab_provision.site.problems import Problem
-from homelab_provision.site.validation import did_you_mean
 from homelab_provision.site.values import mac_key
 from homelab_provision.site.virtual import MMC_SERIAL
+from homelab_provision.text import did_you_mean
 
 
 @dataclass(frozen=True)

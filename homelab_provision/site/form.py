@@ -16,7 +16,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 from homelab_provision.site.document import Document, KeyPath, at, is_null, plain, walk
 from homelab_provision.site.inventory import Group, Inventory
 from homelab_provision.site.problems import Problem
-from homelab_provision.site.validation import did_you_mean
+from homelab_provision.text import did_you_mean
 
 PARTS = ("vars", "hosts", "children")
 FOLDERS = {"group_vars": "group", "host_vars": "host"}

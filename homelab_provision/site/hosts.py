@@ -19,8 +19,9 @@ from homelab_provision.site.inventory import Inventory, Variables
 from homelab_provision.site.models import PROVISIONED_GROUP, Backup, Frozen, Host, Needs, Network
 from homelab_provision.site.problems import Problem
 from homelab_provision.site.sealed import read_variables
-from homelab_provision.site.validation import Model, did_you_mean, validate
+from homelab_provision.site.validation import Model, validate
 from homelab_provision.site.values import SecretName, computer_address
+from homelab_provision.text import did_you_mean
 
 NETWORK, NEEDS, ADDRESS = "provision_network", "provision_needs", "ansible_host"
 BACKUP, SECRETS = "provision_backup", "provision_secrets"

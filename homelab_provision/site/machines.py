@@ -13,9 +13,10 @@ from homelab_provision.site.document import Document, at, plain
 from homelab_provision.site.form import LABEL_EXPECTED, fault_of_name
 from homelab_provision.site.models import IMAGE_MAX_AGE, Frozen, Machine
 from homelab_provision.site.problems import Problem
-from homelab_provision.site.validation import did_you_mean, validate
+from homelab_provision.site.validation import validate
 from homelab_provision.site.values import WrittenAge, age_text
 from homelab_provision.site.virtual import LabNetwork
+from homelab_provision.text import did_you_mean
 
 MACHINES_FILE = "machines.yml"
 

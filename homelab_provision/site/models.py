@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,6 +30,7 @@ from homelab_provision.site.values import (
     expected,
 )
 from homelab_provision.site.virtual import LabMachine, LabNetwork
+from homelab_provision.text import did_you_mean
 
 # Hosts of this group may be rebuilt; all others are only talked to.
 PROVISIONED_GROUP = "provisioned"
@@ -244,7 +244,6 @@ class Site:
 def nearest(word: str, known: Iterable[str], kind: str) -> str:
     """A hint for a word that is not among the known ones."""
     words = sorted(known)
-    close = difflib.get_close_matches(word, words, n=1)
-    if close:
-        return f"did you mean `{close[0]}`?"
+    if near := did_you_mean(word, words):
+        return near
     return f"{kind} of this site: {', '.join(words)}" if words else f"this site has no {kind}"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -12,6 +11,7 @@ from pydantic_core import ErrorDetails
 from homelab_provision.site.document import Document, KeyPath, at, is_null, walk
 from homelab_provision.site.problems import Problem
 from homelab_provision.site.values import EXPECTATION
+from homelab_provision.text import did_you_mean, suggestion
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -76,7 +76,7 @@ def validate(model: type[Model], data: object, document: Document, path: KeyPath
     meant = {(details["loc"][:-1], problem.suggestion) for details, problem in wrong if problem.message == _UNKNOWN_KEY}
     for details, problem in wrong:
         # A misspelt key is one mistake, not also a missing one.
-        if details["type"] != "missing" or (details["loc"][:-1], _suggest(str(details["loc"][-1]))) not in meant:
+        if details["type"] != "missing" or (details["loc"][:-1], suggestion(str(details["loc"][-1]))) not in meant:
             problems.append(problem)
     return None
 
@@ -140,15 +140,6 @@ def _unknown_key(owner: type[BaseModel] | None, document: Document, path: KeyPat
     known = [name for name in owner.model_fields if name not in hidden] if owner else []
     return document.problem(path, _UNKNOWN_KEY, expected=_one_of(known),
                             suggestion=did_you_mean(str(path[-1]).partition(":")[0], known))  # fmt: skip
-
-
-def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
-    return _suggest(close[0]) if close else None
-
-
-def _suggest(word: str) -> str:
-    return f"did you mean `{word}`?"
 
 
 def _one_of(words: list[str]) -> str | None:

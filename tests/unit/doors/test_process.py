@@ -1,4 +1,4 @@
-"""The door to other programs: deadlines, redaction, clean environments, no orphans."""
+"""The door to other programs: deadlinesion, clean environments, no orphans."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision.doors.process import REDACTED, ProcessError, background, environment, interact, redact, run
+from homelab_provision.doors.process import ProcessError, background, environment, interact, run
 
 pytestmark = pytest.mark.processes
 
@@ -45,13 +45,11 @@ def test_a_deadline_of_silence_spares_what_talks() -> None:
         run(["sh", "-c", "echo once; sleep 60"], deadline=2, of_silence=True)
 
 
-def test_failure_carries_the_tail_but_no_secret() -> None:
+def test_failure_carries_the_tail() -> None:
     with pytest.raises(ProcessError) as caught:
-        run(["sh", "-c", "echo the-password >&2; exit 3", "the-password"], deadline=10, secrets=["the-password"])
+        run(["sh", "-c", "seq 1000 >&2; exit 3"], deadline=10)
     assert caught.value.returncode == 3
-    everything = f"{caught.value.message} {caught.value.evidence} {caught.value.stderr}"
-    assert "the-password" not in everything
-    assert REDACTED in everything
+    assert (caught.value.evidence or "").endswith("999\n1000")
 
 
 def test_missing_program_says_so() -> None:
@@ -167,10 +165,6 @@ def test_background_program_ends_with_the_block() -> None:
     with background(["sleep", "60"], ready=lambda: True) as pid:
         assert _lives(pid)
     assert not _lives(pid)
-
-
-def test_redaction_takes_the_longest_first() -> None:
-    assert redact("abc ab", ["ab", "abc", ""]) == f"{REDACTED} {REDACTED}"
 
 
 def test_environment_has_a_path_even_without_ours(monkeypatch: pytest.MonkeyPatch) -> None:

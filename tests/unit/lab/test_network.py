@@ -25,7 +25,7 @@ from homelab_provision.lab.network import (
     tap_name,
     up_commands,
 )
-from homelab_provision.lab.sudo import Privilege, system_path
+from homelab_provision.lab.sudo import Privilege
 from homelab_provision.site.virtual import LabNetwork
 
 ROOT, USER = Privilege(0, 0), Privilege(1000, 1000)
@@ -64,11 +64,6 @@ def test_a_users_machines_run_as_the_user() -> None:
         "setpriv", "--reuid=1000", "--regid=1000", "--init-groups", "--", "qemu",
     )  # fmt: skip
     assert ROOT.inside_as_user("hlp-lab", "qemu") == ("ip", "netns", "exec", "hlp-lab", "qemu")
-
-
-def test_system_programs_are_found_by_users_too() -> None:
-    assert system_path("/bin") == {"PATH": "/bin:/usr/sbin:/sbin"}
-    assert system_path("/usr/sbin:/bin:/sbin") == {"PATH": "/usr/sbin:/bin:/sbin"}
 
 
 def test_forwarding_is_switched_on_for_two_interfaces_only() -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from homelab_provision.doors.verify import Verdict, VerifiedTest
 from homelab_provision.events import Notice, Outcome, PhaseFinished, RunResult
-from homelab_provision.report.details import ReportedTest, RunDetails, parse_junit
+from homelab_provision.report.details import RunDetails
 from homelab_provision.report.html import render_report, tick_marks
 from homelab_provision.text import printable
 from tests.unit.report.journal import Journal
@@ -81,7 +82,7 @@ def test_the_page_stands_alone_nests_and_is_labelled() -> None:
 
 
 def test_whatever_machines_say_is_text() -> None:
-    tests = [ReportedTest(EVIL, "failed", 0.1, EVIL)]
+    tests = [VerifiedTest(EVIL, EVIL, Verdict.FAILED, 0.1, EVIL)]
     rendered = render_report(
         details(tests=tests, consoles={"serial": EVIL}, evidence=EVIL, hint=EVIL, plan={"disk": [EVIL, {"a": EVIL}]}),
         unproven_journal().events,
@@ -127,9 +128,9 @@ def test_it_tells_the_result_the_trouble_and_the_proof() -> None:
 
 def test_failed_tests_come_first_and_are_counted() -> None:
     tests = [
-        ReportedTest("good", "passed"),
-        ReportedTest("bad", "error", 0.2, "boom"),
-        ReportedTest("not now", "skipped"),
+        VerifiedTest("base", "good", Verdict.PASSED, 0.0),
+        VerifiedTest("base", "bad", Verdict.ERROR, 0.2, "boom"),
+        VerifiedTest("", "not now", Verdict.SKIPPED, 0.0),
     ]
     text = Page(render_report(details(tests=tests), unproven_journal().events)).text
     assert "1 passed, 1 failed, 1 skipped" in text
@@ -167,18 +168,3 @@ def test_nothing_happened() -> None:
 def test_ticks_are_few_and_round(total: float, last: int) -> None:
     ticks = tick_marks(total)
     assert (ticks[0], ticks[-1]) == (0, last)
-
-
-def test_junit_is_read() -> None:
-    xml = """<?xml version="1.0"?><testsuites><testsuite>
-      <testcase classname="base" name="test_a" time="0.25"/>
-      <testcase classname="base" name="test_b" time="0.1"><failure message="short">long text</failure></testcase>
-      <testcase classname="base" name="test_c" time="0.1"><skipped message="no mirror"/></testcase>
-      <testcase name="test_d"><error message="no host"/></testcase>
-    </testsuite></testsuites>"""
-    assert parse_junit(xml) == (
-        ReportedTest("base.test_a", "passed", 0.25, ""),
-        ReportedTest("base.test_b", "failed", 0.1, "long text"),
-        ReportedTest("base.test_c", "skipped", 0.1, "no mirror"),
-        ReportedTest("test_d", "error", 0.0, "no host"),
-    )

@@ -43,7 +43,7 @@ def test_bad():
 
 def test_junit_becomes_a_report() -> None:
     report = VerifyReport("db-wyse", parse(JUNIT, "db-wyse"), 2.0)
-    assert [(test.role, test.name, test.verdict) for test in report.tests] == [
+    assert [(test.role, test.name, test.outcome) for test in report.tests] == [
         ("base", "test_a", Verdict.PASSED),
         ("base", "test_b[ssh.service]", Verdict.FAILED),
         ("postgres", "test_c", Verdict.SKIPPED),
@@ -95,7 +95,7 @@ def test_tests_run_in_a_pytest_of_their_own(tmp_path: Path, roles: Path) -> None
     facts = {"nonce": "n-1", "machine": "container"}
     report = verify("db", ["toy"], ssh_config=tmp_path / "ssh_config", expected=facts,
                     artifacts=tmp_path / "verify", emit=events.append, roles_root=roles)  # fmt: skip
-    assert {test.name: test.verdict for test in report.tests} == {
+    assert {test.name: test.outcome for test in report.tests} == {
         "test_good": Verdict.PASSED,
         "test_nobody_told": Verdict.SKIPPED,
         "test_machine": Verdict.SKIPPED,
