@@ -87,7 +87,7 @@ def settle(socket: str, port: int, index: dict[str, Any]) -> list[str]:
         seen = indexes.look(server, index)  # again: somebody else may have built it
         if isinstance(seen, str):
             raise ValueError(seen)
-        todo = indexes.steps(index, seen)
+        todo: list[str] = indexes.steps(index, seen)
         prepare(server, index)
         path = indexes.search_path(server, index) if index["state"] == "present" else ""
         with progress_told(socket, port, uid, index):

@@ -10,21 +10,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-if not __package__:  # started as a directory: `python3 -I …/postgres`
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-from postgres import account, report, share
-from postgres.backup import backup
-from postgres.config import Setup, load
-from postgres.extract import extract
-from postgres.facts import compare, take
-from postgres.lock import exclusive
-from postgres.moment import parse_moment
-from postgres.prove import prove
-from postgres.restore import restore
-from postgres.service import Service
-from postgres.source import Request
-from postgres.trouble import Stopped, Trouble, stop_on_signals
+from . import account, report, share
+from .backup import backup
+from .config import Setup, load
+from .extract import extract
+from .facts import compare, take
+from .lock import exclusive
+from .moment import parse_moment
+from .prove import prove
+from .restore import restore
+from .service import Service
+from .source import Request
+from .trouble import Stopped, Trouble, stop_on_signals
 
 CONFIGURATION = Path("/etc/homelab-provision/postgres.json")
 

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ansible.module_utils.homelab import files
 from ansible.module_utils.homelab_nas_mounts.spec import (
@@ -64,7 +64,8 @@ def missing(entry: Entry) -> list[files.Wanted]:
             files.Wanted(str(place.credentials.parent), "directory", mode=0o700),
             files.Wanted(str(place.credentials), "file", entry.credentials.encode(), 0o600),
         ]
-    return files.in_order([one for one in wanted if files.differs(one, files.look(one.path))])
+    ordered: list[Any] = files.in_order([one for one in wanted if files.differs(one, files.look(one.path))])
+    return ordered
 
 
 def left_over(entries: Iterable[Entry], removed: Iterable[str]) -> list[Path]:
