@@ -65,7 +65,8 @@ PLAYBOOK = [
 ERROR = 120
 RELOAD = 60
 REBOOT = 420
-RETURN = 120
+# An emulated NAS is up two to three minutes after it was switched on, and half of that after SSH answers.
+RETURN = 400
 
 
 class House:
