@@ -32,7 +32,7 @@ def rotate(host: str, site_dir: Path | None, yes: bool) -> None:
     """
     from homelab_provision.cli.render import renderer
     from homelab_provision.identity import rotate as rotate_identity
-    from homelab_provision.runs import store
+    from homelab_provision.runs import lock
     from homelab_provision.site import load_site
     from homelab_provision.site.vault.store import Vault
 
@@ -42,7 +42,7 @@ def rotate(host: str, site_dir: Path | None, yes: bool) -> None:
     with renderer() as show:
         if not yes:
             show.confirm(f"Type `{host}` to take its identity out of use", host)
-        with store.locked([f"host-{host}"], "identity rotate"):
+        with lock.locked([f"host-{host}"], "identity rotate"):
             retired = rotate_identity(vault, wanted)
     player = site.player_of(host)
     onto = f" ({player.name} plays it; without --keep-data, or onto another machine, as you like)" if player else ""
@@ -67,7 +67,7 @@ def rotate_authority(site_dir: Path | None, yes: bool) -> None:
     """
     from homelab_provision.cli.render import renderer
     from homelab_provision.identity import rotate_authority as make_anew
-    from homelab_provision.runs import store
+    from homelab_provision.runs import lock
     from homelab_provision.site import load_site
     from homelab_provision.site.vault.store import Vault
 
@@ -77,7 +77,7 @@ def rotate_authority(site_dir: Path | None, yes: bool) -> None:
     with renderer() as show:
         if not yes:
             show.confirm(f"Type `{site.name}` to make a new authority; {len(hosts)} hosts must be rebuilt", site.name)
-        with store.locked([f"host-{name}" for name in hosts], "identity rotate-authority"):
+        with lock.locked([f"host-{name}" for name in hosts], "identity rotate-authority"):
             make_anew(vault, site.name, site.hosts.values())
     tell("a new authority: give it to the clients with `provision config ca`, and rebuild "
                f"{', '.join(hosts)} (--keep-data)")  # fmt: skip

@@ -31,7 +31,7 @@ def revoke(site_dir: Path | None, yes: bool) -> None:
     """
     from homelab_provision.cli.render import renderer
     from homelab_provision.identity import revoke_rescue
-    from homelab_provision.runs import store
+    from homelab_provision.runs import lock
     from homelab_provision.site import load_site
     from homelab_provision.site.vault.store import Vault
     from homelab_provision.ways.usb import forget_sticks
@@ -43,7 +43,7 @@ def revoke(site_dir: Path | None, yes: bool) -> None:
             show.confirm(f"Type `{site.name}` to revoke every rescue stick of this site", site.name)
         # A rebuild at work trusts the key that it began with: none may go on while that key is revoked.
         hosts = sorted(f"host-{host.name}" for host in site.hosts.values() if host.provisioned)
-        with store.locked(hosts, "usb revoke"):
+        with lock.locked(hosts, "usb revoke"):
             revoked = revoke_rescue(vault, site.name)
             forget_sticks(site.name)
     tell(

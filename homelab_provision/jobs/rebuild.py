@@ -26,7 +26,7 @@ from homelab_provision.phases.plan import Plan
 from homelab_provision.phases.preflight import decide, proof
 from homelab_provision.phases.session import Session, session
 from homelab_provision.rescue.facts import same_serial
-from homelab_provision.runs import store
+from homelab_provision.runs import lock, store
 from homelab_provision.runs.phase import Phase
 from homelab_provision.runs.recorder import at_phase, attempt, telling
 from homelab_provision.runs.store import Request, Run
@@ -63,7 +63,7 @@ def rebuild(
     site = load_site(request.site)
     _require_known(site, request)
     _warn(site, emit)
-    with store.locked([f"host-{request.host}"]) as held_by:
+    with lock.locked([f"host-{request.host}"]) as held_by:
         run = store.start(request) if isinstance(asked, Request) else asked
         held_by(run.id)
         try:
@@ -105,7 +105,7 @@ def _attempt(
         plan = plan_of(run)
         if plan is None or Phase.PREFLIGHT not in run.proven() or first is Phase.PREFLIGHT:
             plan = _phase(tell, Phase.PREFLIGHT, lambda: _preflight(run, opened, tell, person, unattended))
-        with store.locked([f"machine-{plan.machine}"], run.id):
+        with lock.locked([f"machine-{plan.machine}"], run.id):
             opened.ssh.know(RESCUE, reach.rescue_address(site, site.machine(plan.machine)))
             asked_before = "identify" in run.proven()
             wanted = code or ("" if run.request.confirm_code or code == "" else None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from homelab_provision.image.layout import DATA, ESP, ROOT
-from homelab_provision.machine.passport import SeenDisk, SeenPartition, SeenTable, Signature, UnfinishedWrite
+from homelab_provision.machine.facts import SeenDisk, SeenPartition, SeenTable, Signature, UnfinishedWrite
 from homelab_provision.site.sizes import format_size
 
 # The partitions that a flash makes, and what it puts into them.

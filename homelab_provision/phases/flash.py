@@ -16,8 +16,8 @@ from homelab_provision.identity import renew_signing
 from homelab_provision.identity.seed import File, archive, files
 from homelab_provision.image.layout import KeptData, Layout, kept_data, plan_layout
 from homelab_provision.image.os_image import Image, load_image
-from homelab_provision.machine.choice import Target
-from homelab_provision.machine.passport import MachineFacts
+from homelab_provision.machine.facts import MachineFacts
+from homelab_provision.machine.target import Target
 from homelab_provision.paths import PACKAGE
 from homelab_provision.phases.confirm import BOOT_ID_FILE
 from homelab_provision.phases.context import Rebuild

@@ -7,9 +7,10 @@ from pydantic import JsonValue, ValidationError
 from homelab_provision.doors.ssh import RESCUE
 from homelab_provision.errors import Refused
 from homelab_provision.events import Proof, step
-from homelab_provision.machine.choice import Target, choose_target
 from homelab_provision.machine.disk_content import kept_content
-from homelab_provision.machine.passport import MachineFacts, require_match
+from homelab_provision.machine.facts import MachineFacts
+from homelab_provision.machine.match import require_match
+from homelab_provision.machine.target import Target, choose_target
 from homelab_provision.paths import PACKAGE
 from homelab_provision.phases.confirm import confirm
 from homelab_provision.phases.context import Rebuild

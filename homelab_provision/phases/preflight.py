@@ -22,7 +22,7 @@ from homelab_provision.image.host_image import image_of
 from homelab_provision.image.os_image import check_image
 from homelab_provision.image.rescue import build_rescue
 from homelab_provision.lab import reach
-from homelab_provision.machine.choice import pick_machine
+from homelab_provision.machine.placement import pick_machine
 from homelab_provision.phases.context import Person
 from homelab_provision.phases.plan import Plan
 from homelab_provision.phases.session import Session

@@ -21,7 +21,7 @@ from homelab_provision.events import (
     RunResult,
     RunStarted,
 )
-from homelab_provision.runs import store
+from homelab_provision.runs import lock, store
 from homelab_provision.runs.phase import Phase
 from homelab_provision.runs.store import Request, Run
 
@@ -46,7 +46,7 @@ def recorded(
     If all goes well, its result is `proven` if the body itself proves what it does (`proven`), else `done`.
     """
     result = RunResult.PROVEN if proven else RunResult.DONE
-    with store.locked(f"host-{name}" for name in hosts) as held_by:
+    with lock.locked(f"host-{name}" for name in hosts) as held_by:
         run = store.start(request)
         held_by(run.id)
         tell = telling(run, emit)

@@ -9,7 +9,7 @@ import pytest
 
 from homelab_provision import identity, paths
 from homelab_provision.identity import Identities
-from homelab_provision.runs import store
+from homelab_provision.runs import lock
 from homelab_provision.site import Host
 from homelab_provision.site.vault.store import PASSWORD_VARIABLE, Vault
 from tests.unit.cli.test_commands import Provision, provision, rebuild_that, site
@@ -55,7 +55,7 @@ def test_nothing_changes_unasked_or_under_a_rebuild(keys: Vault, provision: Prov
     """A rebuild at work trusts the keys that it began with."""
     before = known(keys)
     assert provision(*words).code == 2  # there is no terminal to ask on
-    with store.locked(["host-db-wyse"], "a rebuild"):
+    with lock.locked(["host-db-wyse"], "a rebuild"):
         shown = provision(*words, "--yes")
     assert shown.code == 6
     assert "a rebuild" in shown.err

@@ -18,7 +18,7 @@ from homelab_provision.errors import (
 from homelab_provision.events import Notice, Outcome, PhaseFinished, RunResult, RunStarted
 from homelab_provision.jobs import rebuild as job
 from homelab_provision.phases import ORDER
-from homelab_provision.runs import store
+from homelab_provision.runs import lock, store
 from homelab_provision.runs.phase import Phase
 from tests.unit.jobs.world import HOST, SPARE, Killed, Nobody, World, end, surround
 
@@ -106,7 +106,7 @@ def test_ctrl_c_is_an_interruption_that_can_be_resumed(world: World) -> None:
 @pytest.mark.parametrize("name", [f"host-{HOST}", f"machine-{SPARE}"])
 def test_a_host_or_a_machine_that_another_run_holds_is_left_alone(world: World, name: str) -> None:
     run = world.new_run()
-    with store.locked([name], "the other"), pytest.raises(Locked, match="the other"):
+    with lock.locked([name], "the other"), pytest.raises(Locked, match="the other"):
         world.attempt(run)
     assert set(world.done) <= {Phase.PREFLIGHT}  # deciding touches nothing
 
@@ -114,7 +114,7 @@ def test_a_host_or_a_machine_that_another_run_holds_is_left_alone(world: World, 
 @pytest.mark.negative
 def test_an_attempt_that_is_locked_out_or_mistyped_leaves_no_run(world: World) -> None:
     request = store.Request(command="rebuild", site=world.root, host=HOST)
-    with store.locked([f"host-{HOST}"], "the other"), pytest.raises(Locked, match="the other"):
+    with lock.locked([f"host-{HOST}"], "the other"), pytest.raises(Locked, match="the other"):
         world.begin_anew(request)
     for typo, said in (
         ({"host": "db-wise"}, "db-wise"),
@@ -151,7 +151,7 @@ def test_ctrl_c_while_a_program_is_at_work_says_how_to_go_on(world: World) -> No
 def test_locks_are_free_after_a_run_that_failed(world: World) -> None:
     world.stops[Phase.BOOT] = ProvisionError("broken")
     world.stopped(world.new_run(), ProvisionError)
-    with store.locked([f"host-{HOST}", f"machine-{SPARE}"], "the next"):
+    with lock.locked([f"host-{HOST}", f"machine-{SPARE}"], "the next"):
         pass
 
 

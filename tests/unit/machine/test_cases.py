@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from homelab_provision.errors import ExitCode, Refused
-from homelab_provision.machine.choice import Target, choose_target
-from homelab_provision.machine.passport import MachineFacts, compare
+from homelab_provision.machine.facts import MachineFacts
+from homelab_provision.machine.match import compare
+from homelab_provision.machine.target import Target, choose_target
 from homelab_provision.phases.identify import lost
 from homelab_provision.site import Passport, same_serial
 

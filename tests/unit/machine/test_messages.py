@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from homelab_provision.errors import Refused
-from homelab_provision.machine.choice import choose_target
-from homelab_provision.machine.passport import MachineFacts, Mismatch, describe_box, recognise, require_match
+from homelab_provision.machine.facts import MachineFacts
+from homelab_provision.machine.match import Mismatch, describe_box, recognise, require_match
+from homelab_provision.machine.target import choose_target
 from homelab_provision.site import Machine, Passport
 
 BOXES = Path(__file__).parents[2] / "fixtures" / "machines"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from homelab_provision.doors.process import ProcessError, run
-from homelab_provision.machine.choice import Target, choose_target
-from homelab_provision.machine.passport import MachineFacts
+from homelab_provision.machine.facts import MachineFacts
+from homelab_provision.machine.target import Target, choose_target
 from homelab_provision.rescue import facts as rescue_facts
 from homelab_provision.site import Passport
 

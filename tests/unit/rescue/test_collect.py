@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from homelab_provision.errors import Refused
-from homelab_provision.machine.choice import choose_target
-from homelab_provision.machine.passport import MachineFacts
+from homelab_provision.machine.facts import MachineFacts
+from homelab_provision.machine.target import choose_target
 from homelab_provision.rescue import facts as rescue_facts
 from homelab_provision.rescue.facts import STICK_LABEL, Unreadable, collect
 from homelab_provision.site.models import Passport

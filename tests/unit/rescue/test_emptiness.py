@@ -14,7 +14,7 @@ import pytest
 
 from homelab_provision.doors.process import run
 from homelab_provision.errors import Refused
-from homelab_provision.machine.choice import Allowance
+from homelab_provision.machine.target import Allowance
 from homelab_provision.rescue import facts as rescue_facts
 from tests.unit.rescue.loops import SERIAL, attached, facts_of, judge
 

@@ -13,7 +13,7 @@ import pytest
 from homelab_provision.doors.process import run
 from homelab_provision.errors import Refused
 from homelab_provision.image.layout import kept_data
-from homelab_provision.machine.choice import Allowance
+from homelab_provision.machine.target import Allowance
 from homelab_provision.rescue.facts import unfinished_mark
 from tests.unit.rescue.disks import (
     MIB,

@@ -29,7 +29,7 @@ from homelab_provision.events import (
     RunStarted,
 )
 from homelab_provision.jobs.report import plan_of, summary, write_report
-from homelab_provision.runs import store
+from homelab_provision.runs import lock, store
 from homelab_provision.runs.store import Damaged, Request, Run
 
 
@@ -98,12 +98,12 @@ def test_last_of_a_host_is_of_this_site() -> None:
 
 def test_second_run_on_a_host_is_told_who_holds_it() -> None:
     with (
-        store.locked(["host-db"], "run-1"),
+        lock.locked(["host-db"], "run-1"),
         pytest.raises(Locked, match=f"run-1.*pid {os.getpid()}"),
-        store.locked(["host-db"], "run-2"),
+        lock.locked(["host-db"], "run-2"),
     ):
         pytest.fail("both held the lock")
-    with store.locked(["host-db"], "run-3"):
+    with lock.locked(["host-db"], "run-3"):
         pass
 
 
@@ -113,17 +113,17 @@ def test_lock_of_a_killed_holder_does_not_block() -> None:
     holder = fork.Process(target=_hold, args=(held,))
     holder.start()
     assert held.wait(10)
-    with pytest.raises(Locked), store.locked(["host-db"], "run-2"):
+    with pytest.raises(Locked), lock.locked(["host-db"], "run-2"):
         pytest.fail("both held the lock")
     assert holder.pid is not None
     os.kill(holder.pid, signal.SIGKILL)
     holder.join()
-    with store.locked(["host-db"], "run-2"):
+    with lock.locked(["host-db"], "run-2"):
         pass
 
 
 def _hold(held: Event) -> None:
-    with store.locked(["host-db"], "run-1"):
+    with lock.locked(["host-db"], "run-1"):
         held.set()
         time.sleep(60)
 
@@ -186,9 +186,9 @@ def test_a_run_of_another_host_or_site_is_not_gone_on_with() -> None:
 
 
 def test_a_lock_asked_for_twice_is_one_lock() -> None:
-    with store.locked(["host-db", "host-db"]) as held_by:
+    with lock.locked(["host-db", "host-db"]) as held_by:
         held_by("run-7")
-        with pytest.raises(Locked, match="run-7"), store.locked(["host-db"]):
+        with pytest.raises(Locked, match="run-7"), lock.locked(["host-db"]):
             pytest.fail("both held the lock")
 
 
@@ -291,7 +291,7 @@ def test_a_lock_that_is_no_file_is_an_error_that_names_it(tmp_path: Path) -> Non
     path = paths.private(paths.locks()) / "host-db.lock"
     for make in (lambda path: path.mkdir(), os.mkfifo, lambda path: path.symlink_to(tmp_path / "no" / "where")):
         make(path)
-        with pytest.raises(OSError) as caught, store.locked(["host-db"]):  # noqa: PT011
+        with pytest.raises(OSError) as caught, lock.locked(["host-db"]):  # noqa: PT011
             pytest.fail("it held")
         assert caught.value.filename == str(path)
         path.rmdir() if path.is_dir() else path.unlink()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision.machine.choice import fits, pick_machine
+from homelab_provision.machine.placement import fits, pick_machine
 from homelab_provision.site import DiskUse, Site, describe, lab_contradictions, load_site, machine_rows
 from tests.unit.site.sites import site_of
 
