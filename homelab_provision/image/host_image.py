@@ -91,7 +91,7 @@ def recipe_for(roles: Iterable[str], folder: Path | None = None) -> Recipe:
         home = (folder or paths.content("roles")) / role
         packages.update(_declared(home, "packages"))
         accounts += [SystemAccount.model_validate(account) for account in _declared(home, "accounts")]
-        tree = _texts(home / "files" / "root") | _texts(home / "program", f"{PROGRAMS}/{role}/")
+        tree = _texts(home / "files" / "root") | _texts(home / "program", f"{PROGRAMS}/")
         first = _texts(home / "files" / "early")
         if tree or first:
             laid = sorted(f"/{path}" for path in tree | first)

@@ -106,7 +106,7 @@ def test_a_link_in_a_share_leads_nowhere(machine: Machine) -> None:
     assert machine.sh("ls /root/secret; stat --format='%U %a' /root/secret").splitlines() == ["stolen", "root 700"]
     # And one that is laid while it is read: nothing is read through it on the mount on which copies are made.
     script = (
-        'import sys; sys.path.insert(0, "/usr/local/lib/homelab-provision/nfs_server"); import shares; '
+        'import sys; sys.path.insert(0, "/usr/local/lib/homelab-provision"); import homelab_shares as shares; '
         f'print(shares.within(shares.Path("{SHARE}"), "ro", "cat", shares.HERE / "file"))'
     )
     done = machine.run(f"python3 -Bc '{script}'")

@@ -2,7 +2,7 @@
 
     roles/<role>/files/early/…   /…, before the packages are installed
     roles/<role>/files/root/…    /…
-    roles/<role>/program/…       /usr/local/lib/homelab-provision/<role>/…
+    roles/<role>/program/…       /usr/local/lib/homelab-provision/…, from where Python imports it
 
 An entry of the task's `files` for one of these paths needs to say only what is not as usual (owner, mode, `validate`,
 `then`); one that has a content or a state of its own takes the place of what the tree has.
@@ -18,7 +18,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 EARLY = {"files/early": "/"}
-LATER = {"files/root": "/", "program": "/usr/local/lib/homelab-provision/{role}/"}
+LATER = {"files/root": "/", "program": "/usr/local/lib/homelab-provision/"}
 # How open a file is follows from where it lies, as in an image (homelab_provision/image/os_image.py).
 MODES = {
     "/etc/sudoers.d/": "0440",
@@ -62,7 +62,7 @@ def found(role: Path, places: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for folder, place in places.items():
         for file in sorted((role / folder).rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
-                yield place.format(role=role.name) + str(file.relative_to(role / folder)), file.read_text()
+                yield place + str(file.relative_to(role / folder)), file.read_text()
 
 
 def joined(texts: Mapping[str, str], given: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:

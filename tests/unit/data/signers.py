@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from homelab_provision.identity.signing import NAMESPACE, Signer
-from tests.unit.roles.postgres.program import part
+from tests.unit.roles.programs import part
 
 program = part("signing")
 HOST = "db-wyse"
@@ -44,7 +44,7 @@ def body_of(document: dict[str, Any]) -> str:
 def sealed(name: str, document: dict[str, Any], *, by: str = HOST, host: str = HOST, namespace: str = NAMESPACE) -> str:
     """A signed file; `name` is its path from the host's directory."""
     body = body_of(document)
-    said = program.statement(host, name.removeprefix("postgres/"), body)
+    said = program.statement("postgres", host, name.removeprefix("postgres/"), body)
     return str(program.embed(body, signature(said, by, namespace)))
 
 

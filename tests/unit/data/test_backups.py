@@ -11,7 +11,7 @@ from homelab_provision.data.backups import Evidence, ago, judge, plan_backups, r
 from homelab_provision.data.nfs import Export, NfsError
 from homelab_provision.errors import Refused
 from tests.unit.data.signers import sealed, signers
-from tests.unit.roles.postgres.program import part
+from tests.unit.roles.programs import part
 
 pytestmark = pytest.mark.processes  # ssh-keygen signs, and looks at signatures
 

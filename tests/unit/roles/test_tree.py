@@ -25,7 +25,7 @@ def role(tmp_path: Path) -> Path:
         "files/root/etc/shop/shop.conf": "open = yes\n",
         "files/root/usr/local/sbin/homelab-shop": "#!/bin/sh\n",
         "files/root/usr/local/sbin/__pycache__/x.cpython-311.pyc": "compiled",
-        "program/__main__.py": "print('{{ no template }}')\n",
+        "program/homelab_shop.py": "print('{{ no template }}')\n",
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -49,9 +49,9 @@ def test_what_lies_in_the_tree_is_found(role: Path) -> None:
     assert {path: entry["mode"] for path, entry in by_path(made["files"]).items()} == {
         "/etc/shop/shop.conf": "0644",
         "/usr/local/sbin/homelab-shop": "0755",
-        "/usr/local/lib/homelab-provision/shop/__main__.py": "0644",
+        "/usr/local/lib/homelab-provision/homelab_shop.py": "0644",
     }
-    program = by_path(made["files"])["/usr/local/lib/homelab-provision/shop/__main__.py"]
+    program = by_path(made["files"])["/usr/local/lib/homelab-provision/homelab_shop.py"]
     assert program["content"] == "print('{{ no template }}')\n"
     assert made["tree"]["paths"] == sorted(by_path(made["early"] + made["files"]))
 

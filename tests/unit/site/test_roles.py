@@ -50,7 +50,7 @@ def test_what_packages_have_to_find_is_in_the_recipe(tmp_path: Path) -> None:
         "files/early/etc/shop/no": "yes\n",
         "files/root/etc/shop/conf": "x\n",
         "files/root/etc/shop/__pycache__/conf.pyc": "compiled",
-        "program/__main__.py": "print()\n",
+        "program/homelab_shop.py": "print()\n",
     }.items():
         (role / path).parent.mkdir(parents=True, exist_ok=True)
         (role / path).write_text(text)
@@ -60,7 +60,7 @@ def test_what_packages_have_to_find_is_in_the_recipe(tmp_path: Path) -> None:
     assert recipe.early == {"etc/shop/no": "yes\n"}
     assert recipe.files == {
         "etc/shop/conf": "x\n",
-        "usr/local/lib/homelab-provision/shop/__main__.py": "print()\n",
+        "usr/local/lib/homelab-provision/homelab_shop.py": "print()\n",
         "var/lib/homelab-provision/trees/shop.json": json.dumps(
-            ["/etc/shop/conf", "/etc/shop/no", "/usr/local/lib/homelab-provision/shop/__main__.py"], indent=1) + "\n",
+            ["/etc/shop/conf", "/etc/shop/no", "/usr/local/lib/homelab-provision/homelab_shop.py"], indent=1) + "\n",
     }  # fmt: skip

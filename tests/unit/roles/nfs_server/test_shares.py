@@ -13,7 +13,7 @@ import pytest
 
 from homelab_provision import paths
 
-FILE = paths.content("roles") / "nfs_server/program/shares.py"
+FILE = paths.content("roles") / "nfs_server/program/homelab_shares.py"
 NOW = datetime(2026, 11, 25, 6, 30, tzinfo=UTC)
 
 

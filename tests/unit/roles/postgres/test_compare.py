@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.roles.postgres.program import part
+from tests.unit.roles.programs import part
 
 facts = part("facts")
 BEFORE = {

@@ -15,11 +15,11 @@ import pytest
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tests.unit.roles.postgres.program import PACKAGE, part
 from tests.unit.roles.postgres.test_load import PROGRAMS, Server
+from tests.unit.roles.programs import PACKAGE, part
 
 pgbackrest_info = part("pgbackrest_info")
-ROLE = PACKAGE.parent
+ROLE = PACKAGE.parents[1]
 KEY = "a-key-of-32-characters-as-made-x"
 EMPTY = {"postgres_backup_key": "", "postgres_backup_second_repository": {}}
 
@@ -72,7 +72,7 @@ def test_the_program_reads_the_key_where_the_role_writes_it(tmp_path: Path) -> N
     setup = part("config").parse(told, "x", "")
     assert part("repository").Repository(setup).key() == KEY
     file.unlink()
-    with pytest.raises(part("trouble").Trouble, match=r"cannot read .*key\.conf"):
+    with pytest.raises(part("errors").Trouble, match=r"cannot read .*key\.conf"):
         part("repository").Repository(setup).key()
     assert part("repository").Repository(part("config").parse(told | {"key": None}, "x", "")).key() is None
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.roles.postgres.program import part
 from tests.unit.roles.postgres.repository_output import SIZE
+from tests.unit.roles.programs import part
 
-fetches = part("fetches")
+fetches = part("wal_requests")
 Verdict = fetches.Verdict
 
 

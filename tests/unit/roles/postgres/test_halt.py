@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.unit.roles.postgres.program import part
+from tests.unit.roles.programs import part
 
-places = part("places")
+places = part("data_dirs")
 Setup = part("config").Setup
-Trouble = part("trouble").Trouble
+Trouble = part("errors").Trouble
 Halt = part("restore").Halt
 
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from tests.unit.roles import modules
-from tests.unit.roles.postgres.program import part
+from tests.unit.roles.programs import part
 
 client, indexes, report = (modules.part(name, "postgres") for name in ("client", "indexes", "report"))
 databases, grants_of = (modules.part(name, "postgres") for name in ("databases", "grants"))
 contents = part("contents")
 load = part("load")
-Trouble = part("trouble").Trouble
+Trouble = part("errors").Trouble
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[3]
@@ -34,7 +34,7 @@ PLANTS = (
 DRIVER = """
 import json, sys
 from pathlib import Path
-from tests.unit.roles.postgres.program import part
+from tests.unit.roles.programs import part
 account, config, facts, load, sql = map(part, ("account", "config", "facts", "load", "sql"))
 what, folder, version = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 setup = config.Setup("db", version, folder / "data", folder, "none", folder, 5999, "main")
@@ -49,7 +49,7 @@ elif what == "load":
     with load.Load(setup, door, folder / "dump", folder) as loading:
         try:
             loading.run("planted", load.owner_of(door, "before"), roles)
-        except part("trouble").Trouble as trouble:
+        except part("errors").Trouble as trouble:
             sys.exit(f"{trouble.message}: {trouble.evidence}")
         loading.leave("planted")
 """

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.unit.roles.postgres.program import part
 from tests.unit.roles.postgres.repository_output import (
     BACKUP_LOG,
     BIRTHS,
@@ -26,6 +25,7 @@ from tests.unit.roles.postgres.repository_output import (
     info_with,
     unreadable,
 )
+from tests.unit.roles.programs import part
 
 told = part("pgbackrest_info")
 

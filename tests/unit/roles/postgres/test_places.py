@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.unit.roles.postgres.program import part
+from tests.unit.roles.programs import part
 
-places = part("places")
-leftovers = part("leftovers")
-room = part("room")
+places = part("data_dirs")
+leftovers = part("stale_processes")
+room = part("disk_space")
 Setup = part("config").Setup
-Trouble = part("trouble").Trouble
+Trouble = part("errors").Trouble
 
 
 class Killed(Exception):
@@ -166,14 +166,14 @@ def test_nothing_left_is_nothing_to_stop(tmp_path: Path) -> None:
 
 def test_a_copy_that_does_not_fit_is_refused_before_it_begins(tmp_path: Path) -> None:
     with pytest.raises(room.Full, match=r"is too full: .* are needed and .* are free") as refused:
-        room.require(tmp_path / "main.restoring", 1 << 60, 0)
+        part("restore_copy")._require_room(tmp_path / "main.restoring", 1 << 60, 0)
     assert "make room" in refused.value.hint
 
 
 def test_data_that_were_replaced_are_named_as_room(tmp_path: Path) -> None:
     (tmp_path / "main.replaced-1").mkdir()
     with pytest.raises(room.Full) as refused:
-        room.require(tmp_path / "main.restoring", 1 << 60, 0)
+        part("restore_copy")._require_room(tmp_path / "main.restoring", 1 << 60, 0)
     assert str(tmp_path / "main.replaced-1") in refused.value.hint
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.unit.roles.postgres import program
+from tests.unit.roles import programs as program
 
-config, trouble = program.part("config"), program.part("trouble")
+config, trouble = program.part("config"), program.part("errors")
 
 LEAST = {
     "host": "db-wyse", "version": "17", "data": "/srv/postgresql/17/main", "config": "/etc/postgresql/17/main",

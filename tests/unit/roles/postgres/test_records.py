@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from tests.unit.roles.postgres.program import part
 from tests.unit.roles.postgres.repository_output import (
     FULL,
     HISTORIES,
@@ -22,11 +21,12 @@ from tests.unit.roles.postgres.repository_output import (
     archive_listing,
     info,
 )
+from tests.unit.roles.programs import part
 
 records = part("records")
-source = part("source")
+source = part("restore_plan")
 told = part("pgbackrest_info")
-Trouble = part("trouble").Trouble
+Trouble = part("errors").Trouble
 
 
 def record(label: str, finished: str, **more: Any) -> Any:

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tests.unit.roles.postgres.program import part
 from tests.unit.roles.postgres.repository_output import ARCHIVED, BIRTHS, HISTORIES, SIZE
+from tests.unit.roles.programs import part
 
 wal = part("wal")
 Branch = wal.Branch

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from tests.unit.roles.postgres.program import part
 from tests.unit.roles.postgres.repository_output import CONTROL, MOUNTINFO, SYSTEM_ID
+from tests.unit.roles.programs import part
 
-moment = part("moment")
+moment = part("timestamps")
 config = part("config")
 share = part("share")
-control = part("control")
+control = part("pg_control")
 facts = part("facts")
 sql = part("sql")
-Trouble = part("trouble").Trouble
+Trouble = part("errors").Trouble
 
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
 

@@ -1,0 +1,127 @@
+"""The command line: one job, JSON lines on stdout, exit code 0 or 1 (2: wrong usage)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from homelab_host import account, process, report, share
+from homelab_host.errors import Stopped, Trouble, stop_on_signals
+from homelab_host.lock import exclusive
+from homelab_host.timestamps import parse_moment
+
+from .backup import backup
+from .config import Setup, load
+from .facts import compare, take
+from .prove import prove
+from .restore import restore
+from .restore_database import extract
+from .restore_plan import Request
+from .service import Service
+
+CONFIGURATION = Path("/etc/homelab-provision/postgres.json")
+ENVIRONMENT = {"PGAPPNAME": "homelab-postgres", "PGCONNECT_TIMEOUT": "15"}
+LOCK = Path("/run/homelab-postgres/lock")
+
+
+def main() -> int:
+    words = _parser().parse_args()
+    stop_on_signals()
+    process.ENVIRONMENT.update(ENVIRONMENT)
+    try:
+        account.require_root("homelab-postgres")
+        setup = load(CONFIGURATION)
+        account.become(setup.account)
+        # The request names what is asked for: whoever waited for the same gets the answer of the first.
+        result = exclusive(LOCK, _request(words), lambda: _run_on_share(words, setup))
+        report.result(result)
+    except Trouble as trouble:
+        report.error(trouble.message, trouble.hint, trouble.evidence)
+        return 1
+    except (Stopped, BrokenPipeError, KeyboardInterrupt) as stopped:
+        return _farewell(stopped)
+    except OSError as error:
+        report.error(f"{error.filename or 'a file'}: {error.strerror}", None, None)
+        return 1
+    return 0
+
+
+def _run_on_share(words: argparse.Namespace, setup: Setup) -> dict[str, object]:
+    """Do the job. Whatever fails when the share is gone failed because of that, and is said so."""
+    try:
+        return _run(words, setup)
+    except Trouble as trouble:
+        if words.command != "facts":
+            share.require(setup.share, trouble.evidence or trouble.message)
+        raise
+
+
+def _run(words: argparse.Namespace, setup: Setup) -> dict[str, object]:
+    match words.command:
+        case "backup":
+            return backup(setup, words.type)
+        case "prove":
+            return prove(setup)
+        case "facts":
+            door = Service(setup).door()
+            return compare(door, words.against) if words.against else {"facts": take(door)}
+    request = Request(words.to, words.label, words.record)
+    return extract(setup, words.database, request) if words.database else restore(setup, request)
+
+
+def _request(words: argparse.Namespace) -> dict[str, str]:
+    return {name: str(value) for name, value in sorted(vars(words).items()) if value is not None}
+
+
+def _farewell(stopped: BaseException) -> int:
+    """What was begun is stopped by now. Say so if anybody still listens."""
+    hint = "run the same command again: it goes on where this run stopped"
+    try:
+        report.error(f"stopped by {stopped or 'the reader going away'}", hint, None)
+    except OSError:
+        # Nobody listens; Python must not complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return parse_moment(text, datetime.now().astimezone())
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(str(wrong)) from None
+
+
+def _facts(where: str) -> Any:
+    if where != "-":
+        raise argparse.ArgumentTypeError("only standard input (-) is read")
+    try:
+        return json.load(sys.stdin)
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(f"no JSON: {wrong}") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "homelab-postgres", description="Back up, restore and prove the PostgreSQL cluster of this host."
+    )
+    jobs = parser.add_subparsers(dest="command", required=True, metavar="backup|restore|prove|facts")
+    one = jobs.add_parser("backup", help="make a backup, and write down what is in it")
+    one.add_argument("--type", choices=("full", "diff", "incr"), default="incr", help="default: incr")
+    one = jobs.add_parser("restore", help="replace the cluster (or one database) by what a backup and the WAL hold")
+    one.add_argument("--to", type=_moment, metavar="TIME", help="as it was then (ISO 8601, local or with an offset)")
+    one.add_argument("--database", metavar="NAME", help="this database only; the others are left alone")
+    one.add_argument("--label", help="begin with this backup instead of the newest that will do")
+    one.add_argument("--record", metavar="SHA256", help="refuse if the record of --label is another file than this")
+    jobs.add_parser("prove", help="restore the newest backup aside, compare, and write a proof")
+    one = jobs.add_parser("facts", help="count and sum up what is in the cluster now")
+    one.add_argument("--against", type=_facts, metavar="-", help="compare with the facts (JSON) on standard input")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""What the role wrote down about this host's cluster, checked before anything relies on it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from homelab_host.errors import Trouble
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The cluster, its service, and where its backups are; paths are absolute. `second`: there are two of those;
+    `key`: pgBackRest's file with what they are encrypted with."""
+
+    host: str
+    version: str
+    data: Path
+    config: Path
+    service: str
+    socket: Path
+    port: int
+    stanza: str
+    share: Path | None = None
+    records: Path | None = None
+    repository: Path | None = None
+    account: str = "postgres"
+    second: bool = False
+    key: Path | None = None
+
+    @property
+    def programs(self) -> Path:
+        """Where Debian keeps the server's programs of this version."""
+        return Path("/usr/lib/postgresql") / self.version / "bin"
+
+    def beside(self, purpose: str) -> Path:
+        """A directory next to the data, on the same file system, so that it can take their place by a rename."""
+        return self.data.with_name(f"{self.data.name}.{purpose}")
+
+
+def load(path: Path) -> Setup:
+    """Read the file that the role writes; raises `Trouble` that names what is wrong with it."""
+    hint = "play the role `postgres` on this host: it writes the file"
+    try:
+        found = json.loads(path.read_text())
+    except OSError as error:
+        raise Trouble(f"cannot read {path}: {error.strerror}", hint) from None
+    except ValueError as error:
+        raise Trouble(f"{path} is no JSON: {error}", hint) from None
+    return parse(found, str(path), hint)
+
+
+def parse(found: object, where: str, hint: str) -> Setup:
+    """The settings from decoded JSON; unknown keys are left to newer programs."""
+    if not isinstance(found, dict):
+        raise Trouble(f"{where} holds no JSON object", hint)
+    values: dict[str, object] = {}
+    for field in fields(Setup):
+        value = found.get(field.name)
+        if value is None:
+            if field.name in ("share", "records", "repository", "account", "second", "key"):
+                continue
+            raise Trouble(f"{where} does not say `{field.name}`", hint)
+        wanted = {"port": int, "second": bool}.get(field.name, str)
+        if type(value) is not wanted:
+            raise Trouble(f"{where}: `{field.name}` has to be {wanted.__name__}, not {value!r}", hint)
+        values[field.name] = Path(str(value)) if "Path" in str(field.type) else value
+        if "Path" in str(field.type) and not Path(str(value)).is_absolute():
+            raise Trouble(f"{where}: `{field.name}` has to be an absolute path, not {value!r}", hint)
+    return Setup(**values)  # type: ignore[arg-type] # each was checked against its field above
+
+
+def backups_of(setup: Setup) -> tuple[Path, Path]:
+    """Repository and records; raises `Trouble` where the site wants no backups of this host."""
+    if setup.repository is None or setup.records is None:
+        raise Trouble(
+            "this host has no place for backups",
+            "set `provision_backup` in the site's inventory (or `postgres_backup_share` of the role), then apply it",
+        )
+    return setup.repository, setup.records

@@ -1,0 +1,244 @@
+"""Records: RECORDS/LABEL.json says what is in a backup, and which files of the share a restore of it needs."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from homelab_host.errors import Trouble
+from homelab_host.share import bounded
+from homelab_host.signing import digest, signed
+from homelab_host.timestamps import read, write
+
+from .pgbackrest_info import Backup, Listed, history_files, segments
+from .wal import parse_lsn, segment_before, segment_name, segment_number
+
+FORMAT = 1
+ROLE = "postgres"
+PROOF = "proof.json"
+# pgBackRest's labels: 20261123-134125F, and 20261123-134125F_20261123-134134I of what builds on it.
+MOST_BYTES = 32 << 20
+OF_A_BACKUP = re.compile(r"\d{8}-\d{6}F(_\d{8}-\d{6}[DI])?\.json")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One backup. `finished` is the moment of its restore point, up to which a restore has to replay at least."""
+
+    host: str
+    label: str
+    type: str
+    started: str
+    finished: str
+    point: str
+    lsn: str
+    timeline: int
+    system_id: str
+    bytes: int
+    facts: dict[str, Any]
+    files: dict[str, int] = field(default_factory=dict)
+    format: int = FORMAT
+    # Of a backup that is encrypted: what only who has the key can say of it, so that a rebuild knows whether it has.
+    key_proof: str | None = None
+
+    @property
+    def moment(self) -> datetime:
+        return read(self.finished)
+
+    def with_files(self, files: dict[str, int]) -> Record:
+        return replace(self, files=files)
+
+
+def parse_record(text: str, where: str) -> Record:
+    """A record from its file; raises `Trouble` for what is none."""
+    try:
+        found = json.loads(text)
+        names = {each.name for each in fields(Record)}
+        record = Record(**{name: value for name, value in found.items() if name in names})
+        if record.format != FORMAT:
+            raise ValueError(f"its format is {record.format}")
+        parse_lsn(record.lsn)
+        if datetime.fromisoformat(record.finished).tzinfo is None:
+            raise ValueError("`finished` has no time zone")
+        if not record.facts["databases"].keys() >= set():
+            raise ValueError("it has no facts")
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        raise Trouble(f"{where} is no record of a backup that this program understands: {error}") from None
+    return record
+
+
+def key_proof(key: str, host: str, label: str) -> str:
+    """HMAC-SHA256 over whose backup it is, and which; the controller makes the same (data/backups.py)."""
+    return hmac.new(key.encode(), f"homelab-backup-key 1\nhost {host}\nlabel {label}\n".encode(), "sha256").hexdigest()
+
+
+def render(record: Record) -> str:
+    return json.dumps(asdict(record), indent=1, sort_keys=True) + "\n"
+
+
+def load_all(folder: Path, judged: Mapping[str, str] | None = None) -> list[Record]:
+    """All records, oldest first. What is none by its name is somebody else's (a desktop's, a synchroniser's).
+
+    Raises `Trouble` that names a record which cannot be understood, unless a newer one is good. `judged`: label →
+    SHA-256 of the file that somebody else has looked at; another file under that name is refused.
+    """
+
+    def texts() -> dict[str, str]:
+        try:
+            ours = [each for each in sorted(folder.iterdir()) if OF_A_BACKUP.fullmatch(each.name) and each.is_file()]
+            return {each.name: _beginning(each) for each in ours}
+        except FileNotFoundError:
+            return {}
+
+    try:
+        found = bounded(texts)
+    except OSError as error:
+        raise Trouble(f"cannot read the records in {folder}: {error.strerror}", "look at the share") from None
+    for label, wanted in (judged or {}).items():
+        if f"{label}.json" in found and digest(found[f"{label}.json"]) != wanted:
+            raise Trouble(
+                f"{folder / label}.json is not the record that was judged: it was changed since",
+                "see who writes to the share; then run the rebuild anew, so that the backup is judged again",
+            )
+    records: list[Record] = []
+    for name in sorted(found, key=_moment_of, reverse=True):
+        try:
+            records.append(parse_record(found[name], str(folder / name)))
+        except Trouble as trouble:
+            if not records:
+                hint = "look at the file; if it is of no use, remove it: the backups themselves lie elsewhere"
+                raise Trouble(trouble.message, hint) from None
+    return sorted(records, key=lambda record: record.moment)
+
+
+def _beginning(file: Path) -> str:
+    """The text of a file; of one that is too large for a record so much that it is none."""
+    with file.open("rb") as opened:
+        return opened.read(MOST_BYTES + 1).decode(errors="replace")
+
+
+def _moment_of(name: str) -> str:
+    """When a backup was made, by the name of its record; it sorts so."""
+    return name.removesuffix(".json").rpartition("_")[2][:15]
+
+
+def save(folder: Path, name: str, text: str) -> None:
+    """Write a file of the records: whole, or not at all, also if the power goes."""
+
+    def put() -> None:
+        folder.mkdir(exist_ok=True)
+        with suppress(PermissionError):  # whose it is, the server decides
+            folder.chmod(0o750)
+        temporary = folder / f".{name}.new"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(file.fileno(), 0o640)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / name)
+
+    try:
+        bounded(put)
+    except OSError as error:
+        hint = "look at the share and its free space"
+        raise Trouble(f"cannot write {folder / name}: {error.strerror}", hint) from None
+
+
+def save_record(folder: Path, record: Record) -> None:
+    """Write a record, signed; one that cannot be signed is still better than none, and raises `Trouble`."""
+    name, body = f"{record.label}.json", render(record)
+    try:
+        text = signed(ROLE, record.host, name, body)
+    except Trouble:
+        save(folder, name, body)
+        raise
+    save(folder, name, text)
+
+
+def drop_expired(folder: Path, labels: Iterable[str], made: str) -> None:
+    """Remove the records of backups that are no more; `labels` are those that are there.
+
+    A list without the backup that was just `made` is no list of what there is: nothing is removed on its word. What
+    is no record by its name is somebody else's.
+    """
+    kept = {f"{label}.json" for label in labels}
+    if f"{made}.json" not in kept:
+        raise Trouble(
+            f"pgBackRest does not list the backup {made}, which was made just now; all records were kept",
+            "look at the NAS, then at `pgbackrest info`",
+        )
+
+    def remove() -> None:
+        for each in folder.iterdir():
+            if each.name not in kept and OF_A_BACKUP.fullmatch(each.name):
+                with suppress(FileNotFoundError):
+                    each.unlink()
+
+    try:
+        bounded(remove)
+    except OSError as error:
+        raise Trouble(f"cannot remove old records in {folder}: {error.strerror}", "look at the share") from None
+
+
+def needed_files(
+    backup: Backup, listed: Sequence[Listed], archive: Sequence[Listed], timeline: int, lsn: str, segment_size: int
+) -> dict[str, int]:
+    """The files, with their sizes, that a restore of the backup to the position `lsn` reads.
+
+    `listed` are those below the backup and below those it refers to, `archive` those of the WAL archive. Backup
+    and position lie on one timeline. Raises `Trouble` if a segment is missing.
+    """
+    files = {each.path: each.size for each in listed}
+    first = segment_number(backup.start_segment, segment_size)
+    last = segment_before(parse_lsn(lsn), segment_size)
+    there = segments(archive)
+    for number in range(first, last + 1):
+        name = segment_name(timeline, number, segment_size)
+        if name not in there:
+            raise Trouble(f"WAL segment {name} is not in the archive, but the backup {backup.label} needs it")
+        files[there[name].path] = there[name].size
+    history = history_files(archive).get(timeline)
+    if history:
+        files[history.path] = history.size
+    return files
+
+
+def choose(records: Sequence[Record], label: str | None, to: datetime | None) -> Record:
+    """Of records, oldest first, the one with the label, or the newest; made before the moment in either case.
+
+    Raises `Trouble` that says what there is instead.
+    """
+    if not records:
+        raise Trouble(
+            "there is no backup with a record to restore from",
+            "make one while the cluster lives: homelab-postgres backup --type full",
+        )
+    named = [record for record in records if label in (None, record.label)]
+    if not named:
+        known = ", ".join(record.label for record in records)
+        raise Trouble(f"there is no backup {label} with a record", f"there are: {known}")
+    early = [record for record in named if to is None or record.moment <= to]
+    if not early:
+        raise Trouble(
+            f"the backup {named[0].label} was complete at {named[0].finished}: from it there is no way back to before",
+            "choose a later time" if label is None else "choose a later time, or an older backup",
+        )
+    return early[-1]
+
+
+def write_proof(folder: Path, record: Record, proven: datetime, seconds: float, sums: Mapping[str, int]) -> None:
+    """Say that the backup of this record was restored and found equal; `sums`: tables, rows, bytes."""
+    proof = {
+        "format": FORMAT, "host": record.host, "label": record.label, "proven": write(proven),
+        "seconds": round(seconds, 1), **sums,
+    }  # fmt: skip
+    save(folder, PROOF, signed(ROLE, record.host, PROOF, json.dumps(proof, indent=1, sort_keys=True) + "\n"))

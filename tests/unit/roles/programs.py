@@ -1,0 +1,22 @@
+"""The programs of roles, and the library below them, imported from their roles as on a host."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+
+from homelab_provision import paths
+
+ROLES = paths.content("roles")
+PACKAGE = ROLES / "postgres/program/homelab_postgres"
+LIBRARY = ROLES / "backup/program/homelab_host"
+for _folder in (PACKAGE.parent, LIBRARY.parent):
+    if str(_folder) not in sys.path:
+        sys.path.append(str(_folder))
+
+
+def part(name: str) -> ModuleType:
+    """One module of the program, or of the library."""
+    package = PACKAGE if (PACKAGE / f"{name}.py").exists() else LIBRARY
+    return importlib.import_module(f"{package.name}.{name}")
