@@ -15,7 +15,7 @@ from homelab_provision.errors import UsageError
 @click.argument("host")
 @site_option
 @click.option("--type", "kind", type=click.Choice(["full", "diff", "incr"]),
-              help="How much is written.  [default: incr, or full where there is none yet]")  # fmt: skip
+              help="How much is written.  [default: full once a week, else incr]")  # fmt: skip
 @click.option("--prove", is_flag=True, help="Restore it to a scratch place and compare, as the timer does.")
 @json_option
 def backup(host: str, site_dir: Path | None, kind: str | None, prove: bool, as_json: bool) -> None:

@@ -52,8 +52,7 @@ QUESTIONS = {
     "databases": f"for name in {DATABASES}; do {PSQL} -d $name <<'SQL'\n{DATABASE}\nSQL\ndone",
     "listening": "ss -Htln 'sport = :5432'",
     "service": f"systemctl show --property=ActiveState,UnitFileState,RequiresMountsFor,Restart {SERVICE}",
-    "timers": "systemctl is-enabled homelab-postgres-backup@full.timer homelab-postgres-backup@incr.timer"
-    " homelab-postgres-prove.timer",
+    "timers": "systemctl is-enabled homelab-backup@postgres.timer homelab-prove@postgres.timer",
     "secrets": "stat --format='%a %U:%G %n' /etc/postgresql/*/main/server.key /etc/postgresql/*/main/pg_hba.conf"
     f" /etc/pgbackrest/pgbackrest.conf /etc/pgbackrest/conf.d/second.conf"
     f" /etc/pgbackrest/conf.d/key.conf {FACTS} 2>/dev/null; true",
@@ -251,7 +250,7 @@ def test_program_for_backups_is_there(answers: Any) -> None:
 
 def test_backups_come_by_themselves_where_there_is_a_share(answers: Any, facts: Any, settings: Any) -> None:
     wanted = "enabled" if facts["share"] else "disabled"
-    assert answers["timers"].text.split() == [wanted] * 3
+    assert answers["timers"].text.split() == [wanted] * 2
     assert settings["archive_mode"] == ("on" if facts["share"] else "off")
 
 

@@ -20,3 +20,8 @@ def part(name: str) -> ModuleType:
     """One module of the program, or of the library."""
     package = PACKAGE if (PACKAGE / f"{name}.py").exists() else LIBRARY
     return importlib.import_module(f"{package.name}.{name}")
+
+
+def library(name: str) -> ModuleType:
+    """One module of the library, also where the program has one of the same name."""
+    return importlib.import_module(f"{LIBRARY.name}.{name}")

@@ -22,7 +22,7 @@ PLAYS = """\
 @pytest.mark.parametrize(
     ("name", "groups", "roles"),
     [
-        ("db-wyse", ("provisioned", "databases"), ("base", "nas_mounts", "postgres", "extra")),
+        ("db-wyse", ("provisioned", "databases"), ("base", "nas_mounts", "backup", "postgres", "extra")),
         ("nas", ("storage",), ("shop",)),
         ("site-wyse", ("provisioned", "web"), ("base", "shop")),
         ("attic", ("web", "old"), ()),

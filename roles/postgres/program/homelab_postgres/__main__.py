@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     jobs = parser.add_subparsers(dest="command", required=True, metavar="backup|restore|prove|facts")
     one = jobs.add_parser("backup", help="make a backup, and write down what is in it")
-    one.add_argument("--type", choices=("full", "diff", "incr"), default="incr", help="default: incr")
+    one.add_argument("--type", choices=("full", "diff", "incr"), help="default: full once a week, else incr")
     one = jobs.add_parser("restore", help="replace the cluster (or one database) by what a backup and the WAL hold")
     one.add_argument("--to", type=_moment, metavar="TIME", help="as it was then (ISO 8601, local or with an offset)")
     one.add_argument("--database", metavar="NAME", help="this database only; the others are left alone")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from homelab_host import report, share
@@ -18,6 +20,7 @@ from .repository import Repository
 from .restore_plan import read_archive
 from .service import Service
 
+FULL_EVERY = 6.5 * 86400  # seconds
 CLUSTER = """
 SELECT json_build_object('system_id', (SELECT system_identifier::text FROM pg_control_system()),
     'archiving', current_setting('archive_mode') = 'on', 'recovering', pg_is_in_recovery(),
@@ -28,8 +31,8 @@ SELECT json_build_object('system_id', (SELECT system_identifier::text FROM pg_co
 """
 
 
-def backup(setup: Setup, kind: str) -> dict[str, object]:
-    """Make a backup and its record; returns the record without the lists."""
+def backup(setup: Setup, wanted: str | None) -> dict[str, object]:
+    """Make a backup (`None`: of the type that is due) and its record; returns the record without the lists."""
     began = time.monotonic()
     share.require(setup.share)
     repository, second = Repository(setup), Repository(setup, 2) if setup.second else None
@@ -42,6 +45,7 @@ def backup(setup: Setup, kind: str) -> dict[str, object]:
         _prepare_second(second, int(cluster["system_id"]))
     for done in repository.prepare(int(cluster["system_id"])):
         report.notice(done)
+    kind = wanted or due(repository.info().backups, started)
     made = _copy(repository, kind, cluster["bytes"])
     point = f"homelab-{made.label}"
     report.step("take the facts at a restore point")
@@ -64,6 +68,12 @@ def backup(setup: Setup, kind: str) -> dict[str, object]:
         "label": record.label, "type": record.type, "point": point, "finished": record.finished, "bytes": record.bytes,
         **facts.sums(found), "seconds": round(time.monotonic() - began, 1), "facts": found,
     }  # fmt: skip
+
+
+def due(backups: Sequence[Backup], moment: datetime) -> str:
+    """A full one each week, on the day or the day after: the timer's hour varies. Else what has changed."""
+    full = max((backup.finished for backup in backups if backup.type == "full"), default=0.0)
+    return "full" if moment.timestamp() - full > FULL_EVERY else "incr"
 
 
 def _require_backupable(cluster: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from homelab_host.errors import Trouble
+from homelab_host.records import PROOF, body, save_signed
 from homelab_host.share import bounded
-from homelab_host.signing import digest, signed
+from homelab_host.signing import digest
 from homelab_host.timestamps import read, write
 
 from .pgbackrest_info import Backup, Listed, history_files, segments
@@ -23,7 +23,6 @@ from .wal import parse_lsn, segment_before, segment_name, segment_number
 
 FORMAT = 1
 ROLE = "postgres"
-PROOF = "proof.json"
 # pgBackRest's labels: 20261123-134125F, and 20261123-134125F_20261123-134134I of what builds on it.
 MOST_BYTES = 32 << 20
 OF_A_BACKUP = re.compile(r"\d{8}-\d{6}F(_\d{8}-\d{6}[DI])?\.json")
@@ -81,7 +80,7 @@ def key_proof(key: str, host: str, label: str) -> str:
 
 
 def render(record: Record) -> str:
-    return json.dumps(asdict(record), indent=1, sort_keys=True) + "\n"
+    return body(asdict(record))
 
 
 def load_all(folder: Path, judged: Mapping[str, str] | None = None) -> list[Record]:
@@ -130,38 +129,9 @@ def _moment_of(name: str) -> str:
     return name.removesuffix(".json").rpartition("_")[2][:15]
 
 
-def save(folder: Path, name: str, text: str) -> None:
-    """Write a file of the records: whole, or not at all, also if the power goes."""
-
-    def put() -> None:
-        folder.mkdir(exist_ok=True)
-        with suppress(PermissionError):  # whose it is, the server decides
-            folder.chmod(0o750)
-        temporary = folder / f".{name}.new"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
-        with os.fdopen(descriptor, "w") as file:
-            os.fchmod(file.fileno(), 0o640)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder / name)
-
-    try:
-        bounded(put)
-    except OSError as error:
-        hint = "look at the share and its free space"
-        raise Trouble(f"cannot write {folder / name}: {error.strerror}", hint) from None
-
-
 def save_record(folder: Path, record: Record) -> None:
     """Write a record, signed; one that cannot be signed is still better than none, and raises `Trouble`."""
-    name, body = f"{record.label}.json", render(record)
-    try:
-        text = signed(ROLE, record.host, name, body)
-    except Trouble:
-        save(folder, name, body)
-        raise
-    save(folder, name, text)
+    save_signed(folder, ROLE, record.host, f"{record.label}.json", asdict(record))
 
 
 def drop_expired(folder: Path, labels: Iterable[str], made: str) -> None:
@@ -237,8 +207,5 @@ def choose(records: Sequence[Record], label: str | None, to: datetime | None) ->
 
 def write_proof(folder: Path, record: Record, proven: datetime, seconds: float, sums: Mapping[str, int]) -> None:
     """Say that the backup of this record was restored and found equal; `sums`: tables, rows, bytes."""
-    proof = {
-        "format": FORMAT, "host": record.host, "label": record.label, "proven": write(proven),
-        "seconds": round(seconds, 1), **sums,
-    }  # fmt: skip
-    save(folder, PROOF, signed(ROLE, record.host, PROOF, json.dumps(proof, indent=1, sort_keys=True) + "\n"))
+    proof = {"label": record.label, "proven": write(proven), "seconds": round(seconds, 1), **sums}
+    save_signed(folder, ROLE, record.host, PROOF, {"format": FORMAT, "host": record.host, **proof})

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,9 +22,10 @@ from tests.unit.roles.postgres.repository_output import (
     archive_listing,
     info,
 )
-from tests.unit.roles.programs import part
+from tests.unit.roles.programs import library, part
 
 records = part("records")
+save = library("records").save
 source = part("restore_plan")
 told = part("pgbackrest_info")
 Trouble = part("errors").Trouble
@@ -69,9 +71,9 @@ def private() -> Iterator[None]:
 
 def test_records_are_written_whole_and_read_back(tmp_path: Path, private: None) -> None:
     folder = tmp_path / "postgres"
-    records.save(folder, f"{LATE.label}.json", records.render(LATE))
-    records.save(folder, f"{EARLY.label}.json", records.render(EARLY))
-    records.save(folder, "proof.json", "{}")
+    save(folder, f"{LATE.label}.json", records.render(LATE))
+    save(folder, f"{EARLY.label}.json", records.render(EARLY))
+    save(folder, "proof.json", "{}")
     assert records.load_all(folder) == [EARLY, LATE]
     assert not list(folder.glob(".*"))
     assert (folder / f"{LATE.label}.json").stat().st_mode & 0o777 == 0o640
@@ -81,7 +83,7 @@ def test_records_are_written_whole_and_read_back(tmp_path: Path, private: None) 
     "name", [f"._{FULL}.json", f"{FULL}.sync-conflict-20261124-101010-ABC.json", f"{FULL} (1).json", "notes.json"]
 )
 def test_foreign_files_beside_the_records_are_passed_over(tmp_path: Path, name: str) -> None:
-    records.save(tmp_path, f"{FULL}.json", records.render(EARLY))
+    save(tmp_path, f"{FULL}.json", records.render(EARLY))
     (tmp_path / name).write_bytes(b"\x00\x05\x16\x07 no record")
     (tmp_path / "@eaDir").mkdir()
     (tmp_path / f"{INCR}.json").mkdir()
@@ -89,26 +91,26 @@ def test_foreign_files_beside_the_records_are_passed_over(tmp_path: Path, name: 
 
 
 def test_a_broken_record_that_a_newer_one_replaces_holds_nobody_up(tmp_path: Path) -> None:
-    records.save(tmp_path, f"{FULL}.json", "{")
-    records.save(tmp_path, f"{INCR}.json", records.render(LATE))
+    save(tmp_path, f"{FULL}.json", "{")
+    save(tmp_path, f"{INCR}.json", records.render(LATE))
     assert records.load_all(tmp_path) == [LATE]
 
 
 @pytest.mark.negative
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"facts": {}}', '{"facts": "' + "x" * (records.MOST_BYTES + 2)])
 def test_a_broken_record_that_is_the_newest_is_named(tmp_path: Path, text: str) -> None:
-    records.save(tmp_path, f"{FULL}.json", records.render(EARLY))
-    records.save(tmp_path, f"{INCR}.json", text)
+    save(tmp_path, f"{FULL}.json", records.render(EARLY))
+    save(tmp_path, f"{INCR}.json", text)
     with pytest.raises(Trouble, match=rf"{INCR}\.json is no record"):
         records.load_all(tmp_path)
 
 
 @pytest.mark.negative
 def test_only_the_record_that_was_judged_is_used(tmp_path: Path) -> None:
-    records.save(tmp_path, f"{FULL}.json", records.render(EARLY))
+    save(tmp_path, f"{FULL}.json", records.render(EARLY))
     judged = {FULL: part("signing").digest(records.render(EARLY))}
     assert records.load_all(tmp_path, judged) == [EARLY]
-    records.save(tmp_path, f"{FULL}.json", records.render(dataclasses.replace(EARLY, bytes=2)))
+    save(tmp_path, f"{FULL}.json", records.render(dataclasses.replace(EARLY, bytes=2)))
     with pytest.raises(Trouble, match="is not the record that was judged"):
         records.load_all(tmp_path, judged)
 
@@ -119,8 +121,8 @@ def test_no_records_are_no_error(tmp_path: Path) -> None:
 
 def test_records_go_with_their_backups_and_the_proof_stays(tmp_path: Path) -> None:
     for each in (EARLY, LATE):
-        records.save(tmp_path, f"{each.label}.json", records.render(each))
-    records.save(tmp_path, "proof.json", "{}")
+        save(tmp_path, f"{each.label}.json", records.render(each))
+    save(tmp_path, "proof.json", "{}")
     foreign = ["._x.json", f"{FULL}.sync-conflict-20261124.json", "notes.json"]
     for name in foreign:
         (tmp_path / name).write_text("somebody else's")
@@ -134,7 +136,7 @@ def test_nothing_is_dropped_on_the_word_of_a_list_that_lacks_what_was_just_made(
     tmp_path: Path, labels: list[str]
 ) -> None:
     for each in (EARLY, LATE):
-        records.save(tmp_path, f"{each.label}.json", records.render(each))
+        save(tmp_path, f"{each.label}.json", records.render(each))
     with pytest.raises(Trouble, match=f"does not list the backup {INCR}"):
         records.drop_expired(tmp_path, labels, INCR)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{FULL}.json", f"{INCR}.json"]
@@ -230,7 +232,7 @@ class Repository:
 def select(folder: Path, to: str | None, label: str | None = None, late: Any = LATE) -> Any:
     repository = Repository(folder)
     for each in (EARLY, late):
-        records.save(folder / "postgres", f"{each.label}.json", records.render(each))
+        save(folder / "postgres", f"{each.label}.json", records.render(each))
     return source.select(repository.setup, repository, source.Request(moment(to) if to else None, label))
 
 
@@ -257,3 +259,20 @@ def test_backups_of_a_branch_that_was_left_are_not_used(tmp_path: Path) -> None:
     # Made on timeline 2 after the point at which timeline 3 left it.
     aside = dataclasses.replace(LATE, timeline=2, lsn="0/17000000")
     assert select(tmp_path, None, late=aside).record == EARLY
+
+
+@pytest.mark.parametrize(
+    ("made", "due"),
+    [
+        ([], "full"),
+        ([("incr", 1.0)], "full"),
+        ([("full", 1.0)], "incr"),
+        ([("full", 6.4), ("incr", 0.1)], "incr"),
+        ([("full", 6.6), ("incr", 0.1)], "full"),
+        ([("full", 20.0), ("full", 2.0)], "incr"),
+    ],
+)
+def test_a_full_backup_is_due_every_week(made: list[tuple[str, float]], due: str) -> None:
+    now = datetime(2026, 11, 26, 2, 10, tzinfo=UTC)
+    backups = [SimpleNamespace(type=kind, finished=now.timestamp() - days * 86400) for kind, days in made]
+    assert part("backup").due(backups, now) == due

@@ -1,0 +1,58 @@
+"""What a program writes down about backups beside them: records and the proof, each a JSON object, signed.
+
+The controller reads of a record `host`, `label`, `finished`, `bytes` and `files` (path from the host's directory →
+size: everything that restoring it needs), and of the proof `host`, `label` and `proven` (docs/roles.md).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from .errors import Trouble
+from .share import bounded
+from .signing import signed
+
+PROOF = "proof.json"
+
+
+def body(document: Mapping[str, object]) -> str:
+    """The text of a document before it is signed."""
+    return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+
+def save_signed(folder: Path, role: str, host: str, name: str, document: Mapping[str, object]) -> None:
+    """Write a document, signed; one that cannot be signed is still better than none, and raises `Trouble`."""
+    text = body(document)
+    try:
+        text = signed(role, host, name, text)
+    except Trouble:
+        save(folder, name, text)
+        raise
+    save(folder, name, text)
+
+
+def save(folder: Path, name: str, text: str) -> None:
+    """Write a file of the records: whole, or not at all, also if the power goes."""
+
+    def put() -> None:
+        folder.mkdir(exist_ok=True)
+        with suppress(PermissionError):  # whose it is, the server decides
+            folder.chmod(0o750)
+        temporary = folder / f".{name}.new"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(file.fileno(), 0o640)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / name)
+
+    try:
+        bounded(put)
+    except OSError as error:
+        hint = "look at the share and its free space"
+        raise Trouble(f"cannot write {folder / name}: {error.strerror}", hint) from None
