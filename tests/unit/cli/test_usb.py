@@ -44,13 +44,13 @@ class Bench:
         for name, stand_in in {
             "cli.usb.find_site": lambda given: root,
             "site.load_site": lambda given: SimpleNamespace(root=root, name="lab", lab=None, hosts={}),
-            "vault.Vault.of": lambda *words, **options: None,
+            "site.vault.store.Vault.of": lambda *words, **options: None,
             "identity.load": lambda *words, **options: SimpleNamespace(site=None),
             "image.rescue.build_rescue": lambda *words: None,
             "ways.usb.site_stick": site_stick,
-            "stick_target.write_stick": write_stick,
-            "stick_target.describe_target": describe,
-            "block_device.describe_target": describe,
+            "image.stick_target.write_stick": write_stick,
+            "image.stick_target.describe_target": describe,
+            "image.block_device.describe_target": describe,
         }.items():
             monkeypatch.setattr(f"homelab_provision.{name}", stand_in)
 

@@ -49,7 +49,10 @@ def test_a_task_that_takes_long_says_how_far_it_is() -> None:
 
 
 def test_modules_write_where_the_controller_reads() -> None:
-    assert f'openlog("{HOW_FAR[2]}")' in (paths.content("playbooks") / "library" / "postgres_index.py").read_text()
+    assert (
+        f'openlog("{HOW_FAR[2]}")'
+        in (paths.content("roles") / "postgres" / "library" / "postgres_index.py").read_text()
+    )
 
 
 def test_failure_carries_its_message_unless_it_was_expected() -> None:
