@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ find {LIBRARY} ! -user root -o -perm /022
 
 QUESTIONS = {
     "library": IMPORT,
-    "units": "systemctl cat homelab-backup@verify.service homelab-prove@verify.service | grep ^ExecStart",
+    "units": "systemctl show --property=ExecStart homelab-backup@verify.service homelab-prove@verify.service",
     "timers": "systemctl cat homelab-backup@verify.timer homelab-prove@verify.timer | grep -c ^Persistent=true",
     "try": TRY,
 }
@@ -34,7 +35,7 @@ def test_programs_find_the_library(answers: Any) -> None:
 
 
 def test_each_role_has_its_units(answers: Any) -> None:
-    started = [line.split("/")[-1] for line in answers["units"].text.splitlines()]
+    started = re.findall(r"argv\[\]=/usr/local/sbin/(.*?) ;", answers["units"].text)
     assert started == ["homelab-verify backup", "homelab-verify prove"]
     assert answers["timers"].text == "2"
 
