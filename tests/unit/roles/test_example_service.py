@@ -8,6 +8,7 @@ from homelab_provision.image.host_image import recipe_for
 from homelab_provision.site.roles import programs_of
 from tests.unit.roles import modules
 
+plugin = modules.action("host_state")
 ROLES = Path(__file__).parents[2] / "fixtures" / "roles"
 ROLE = ROLES / "example_service"
 LAID = {
@@ -26,5 +27,5 @@ def test_its_files_are_in_the_image_and_in_its_task() -> None:
     recipe = recipe_for(["example_service"], ROLES)
     lists = {path for path in recipe.files if path.startswith("var/lib/homelab-provision/trees/")}
     assert {f"/{path}" for path in recipe.files.keys() - lists} == LAID
-    made = modules.action("host_state").with_tree(ROLE, {"tree": {"role": "example_service"}})
+    made = plugin.with_tree(ROLE, {"tree": {"role": "example_service"}})
     assert {entry["path"] for entry in made["files"]} == LAID

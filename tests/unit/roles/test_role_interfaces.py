@@ -18,6 +18,7 @@ from tests.unit.roles import modules, role_readme
 
 TYPES: dict[str, type] = {"str": str, "bool": bool, "int": int, "float": float, "list": list, "dict": dict}
 
+plugin = modules.action("host_state")
 every_role = pytest.mark.parametrize("role", role_readme.roles(), ids=lambda role: role.name)
 
 
@@ -101,7 +102,6 @@ def test_role_has_a_scenario(role: Path) -> None:
 
 @every_role
 def test_what_the_image_brings_is_what_the_role_writes(role: Path) -> None:
-    plugin = modules.action("host_state")
     early, later = dict(plugin.found(role, plugin.EARLY)), dict(plugin.found(role, plugin.LATER))
     recipe = recipe_for([role.name])
     assert {f"/{path}": text for path, text in recipe.early.items()} == early
