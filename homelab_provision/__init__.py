@@ -1,3 +1,3 @@
 """Rebuild the machines of a homelab: from a blank disk to a proven host, in one command."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
