@@ -58,7 +58,7 @@ def _size(value: object) -> object:
     return parse_size(value) if isinstance(value, str) else value
 
 
-Size = Annotated[
+ByteCount = Annotated[
     int,
     BeforeValidator(_size),
     Field(gt=0),

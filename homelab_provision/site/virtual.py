@@ -13,7 +13,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from homelab_provision.site.sizes import Size, format_size
+from homelab_provision.site.sizes import ByteCount, format_size
+from homelab_provision.site.values import Mac
 
 SECTOR = 512
 # QEMU's SD card is the nearest thing to an eMMC that every QEMU in use has; its CID is wired in.
@@ -43,18 +44,11 @@ class Content(StrEnum):
     DECOY = "decoy"
 
 
-def _mac(value: object) -> object:
-    return value.lower().replace("-", ":") if isinstance(value, str) else value
-
-
 def _wwn(value: object) -> object:
     # YAML reads 0x5000… as a number.
     return f"0x{value:016x}" if isinstance(value, int) else value
 
 
-Mac = Annotated[
-    str, BeforeValidator(_mac), StringConstraints(pattern=r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$")
-]  # fmt: skip
 Wwn = Annotated[str, BeforeValidator(_wwn), StringConstraints(pattern=r"^0x[0-9a-f]{16}$")]
 # Names become file names, QEMU ids and interface names.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
@@ -68,7 +62,7 @@ class LabDisk(_Frozen):
     name: Name
     bus: Bus = Bus.SATA
     serial: Text = ""
-    size_bytes: Size
+    size_bytes: ByteCount
     model: Text | None = None
     wwn: Wwn | None = None
     content: Content = Content.BLANK

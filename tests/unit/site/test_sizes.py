@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from homelab_provision.site.sizes import Size, format_size, parse_size
+from homelab_provision.site.sizes import ByteCount, format_size, parse_size
 
-SIZE = TypeAdapter(Size)
+SIZE = TypeAdapter(ByteCount)
 
 
 @pytest.mark.parametrize(
