@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import zlib
 from collections.abc import Iterator, Sequence
@@ -131,6 +132,8 @@ def make_data(disk: Disk, layout: Layout, folder: Path) -> None:
     with disk.device.open("r+b") as device:
         device.seek(data.offset_bytes)
         device.write(made.read_bytes())
+        device.flush()
+        os.fsync(device.fileno())
 
 
 def written_pieces(disk: Disk, layout: Layout, image: Sequence[Piece]) -> Iterator[bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import uuid
 from pathlib import Path
 from types import ModuleType
@@ -82,6 +83,8 @@ def make_root(disk: Disk, layout: Layout, folder: Path, size: str = "4M") -> Non
     with disk.device.open("r+b") as device:
         device.seek(layout.root.offset_bytes)
         device.write(image.read_bytes())
+        device.flush()
+        os.fsync(device.fileno())
 
 
 def inside(disk: Disk, start: int, length: int, folder: Path) -> Path:

@@ -246,6 +246,8 @@ def test_the_journal_of_a_host_that_lost_its_power_is_replayed(
     with disk.device.open("r+b") as device:
         device.seek(data[0])
         device.write(lost.read_bytes())
+        device.flush()
+        os.fsync(device.fileno())  # or the kernel writes this back when it likes, over what came after
 
     write(writer, plan_for(disk, layout, image, keep_data=True), payload_of(image, tmp_path / "image.zst"))
 
