@@ -44,6 +44,17 @@ def test_what_was_lost_is_put_back() -> None:
 
 
 @pytest.mark.negative
+def test_a_backup_that_was_changed_is_not_proven() -> None:
+    proof = sh("cat /nas/example_service/proof.json")
+    newest = sh("ls /nas/example/*F").split()[-1]
+    sh(f"cp {newest} /tmp/good && echo more >>{newest}")
+    last = json.loads(sh("homelab-example_service prove", status=1).splitlines()[-1])
+    assert "is not what was recorded" in last["message"]
+    assert sh("cat /nas/example_service/proof.json") == proof
+    sh(f"cp /tmp/good {newest}")
+
+
+@pytest.mark.negative
 def test_without_its_share_nothing_is_written() -> None:
     sh("umount /mnt/backup")
     last = json.loads(sh("homelab-example_service backup", status=1).splitlines()[-1])

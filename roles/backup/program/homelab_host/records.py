@@ -24,15 +24,20 @@ def body(document: Mapping[str, object]) -> str:
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 
-def save_signed(folder: Path, role: str, host: str, name: str, document: Mapping[str, object]) -> None:
-    """Write a document, signed; one that cannot be signed is still better than none, and raises `Trouble`."""
-    text = body(document)
+def save_record(folder: Path, role: str, host: str, label: str, document: Mapping[str, object]) -> None:
+    """Write a record, signed; one that cannot be signed is still better than none, and raises `Trouble`."""
+    name, text = f"{label}.json", body(document)
     try:
         text = signed(role, host, name, text)
     except Trouble:
         save(folder, name, text)
         raise
     save(folder, name, text)
+
+
+def save_proof(folder: Path, role: str, host: str, document: Mapping[str, object]) -> None:
+    """Write the proof, signed; if it cannot be signed, the last one stays, and `Trouble` is raised."""
+    save(folder, PROOF, signed(role, host, PROOF, body(document)))
 
 
 def save(folder: Path, name: str, text: str) -> None:

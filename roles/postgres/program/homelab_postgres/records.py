@@ -12,8 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from homelab_host import records as library
 from homelab_host.errors import Trouble
-from homelab_host.records import PROOF, body, save_signed
+from homelab_host.records import body
 from homelab_host.share import bounded
 from homelab_host.signing import digest
 from homelab_host.timestamps import read, write
@@ -131,7 +132,7 @@ def _moment_of(name: str) -> str:
 
 def save_record(folder: Path, record: Record) -> None:
     """Write a record, signed; one that cannot be signed is still better than none, and raises `Trouble`."""
-    save_signed(folder, ROLE, record.host, f"{record.label}.json", asdict(record))
+    library.save_record(folder, ROLE, record.host, record.label, asdict(record))
 
 
 def drop_expired(folder: Path, labels: Iterable[str], made: str) -> None:
@@ -208,4 +209,4 @@ def choose(records: Sequence[Record], label: str | None, to: datetime | None) ->
 def write_proof(folder: Path, record: Record, proven: datetime, seconds: float, sums: Mapping[str, int]) -> None:
     """Say that the backup of this record was restored and found equal; `sums`: tables, rows, bytes."""
     proof = {"label": record.label, "proven": write(proven), "seconds": round(seconds, 1), **sums}
-    save_signed(folder, ROLE, record.host, PROOF, {"format": FORMAT, "host": record.host, **proof})
+    library.save_proof(folder, ROLE, record.host, {"format": FORMAT, "host": record.host, **proof})

@@ -70,3 +70,15 @@ def test_a_damaged_key_is_trouble_but_the_record_is_there(tmp_path: Path, monkey
     with pytest.raises(Trouble, match="could not be signed"):
         records.save_record(tmp_path / "postgres", EARLY)
     assert records.load_all(tmp_path / "postgres") == [EARLY]
+
+
+@pytest.mark.negative
+def test_a_proof_that_cannot_be_signed_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records.write_proof(tmp_path, EARLY, NOW, 1.0, {"rows": 3})
+    before = (tmp_path / "proof.json").read_text()
+    damaged = tmp_path / "damaged"
+    damaged.write_text("no key")
+    monkeypatch.setattr(signing, "KEY", damaged)
+    with pytest.raises(Trouble, match=r"proof\.json could not be signed"):
+        records.write_proof(tmp_path, EARLY, NOW, 1.0, {"rows": 4})
+    assert (tmp_path / "proof.json").read_text() == before
