@@ -1,6 +1,6 @@
 # demo: see a rebuild    test: everything    check: the fast part    bench: the figures
 # next: how far the next Ansible is
-.PHONY: demo test lab long next roles check setup bench clean ruff mypy yamllint ansible-lint shellcheck unit
+.PHONY: demo test lab long long-lab long-rest next roles check setup bench clean ruff mypy yamllint ansible-lint shellcheck unit
 PYTEST = .venv/bin/python -m pytest
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -15,9 +15,16 @@ test: setup
 lab:
 	$(PYTEST) --numprocesses 2 --dist loadfile -m "(lab or packaging) and not long" --durations=0 tests
 
-# What takes too long for continuous integration: before a release, on a quiet machine.
-long:
-	$(PYTEST) -m long --durations=0 tests
+# What takes too long for continuous integration: before a release, on a quiet machine. The virtual machines' tests follow
+# one another, and what needs none runs beside them.
+long: setup
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going long-lab long-rest
+
+long-lab:
+	$(PYTEST) -m "long and lab" --durations=0 tests
+
+long-rest:
+	$(PYTEST) -m "long and not lab" --durations=0 tests
 
 roles:
 	for scenario in $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)); do \
