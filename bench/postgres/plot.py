@@ -37,8 +37,13 @@ def _bars(axes: Any, groups: dict[str, dict[str, dict[str, float]]], value: str,
         known = [(place, group[letter][value]) for place, group in enumerate(groups.values()) if letter in group]
         if not known:
             continue
-        bars = axes.bar([place + offset * WIDTH for place, _ in known], [height for _, height in known],
-                        WIDTH, color=colour, label=NAMES[letter])  # fmt: skip
+        bars = axes.bar(
+            [place + offset * WIDTH for place, _ in known],
+            [height for _, height in known],
+            WIDTH,
+            color=colour,
+            label=NAMES[letter],
+        )
         axes.bar_label(bars, fmt=lambda height: f"{height:,.0f}" if height >= 100 else f"{height:.3g}", fontsize=7)
     axes.set_xticks(range(len(groups)), [name.replace("_", "\n") for name in groups], fontsize=8)
     axes.set_yscale("log")

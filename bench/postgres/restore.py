@@ -83,8 +83,8 @@ def measure(cluster: Cluster) -> dict[str, object]:
         "processes": PROCESSES,
         "backup_seconds": round(backup, 2),
         "includes": "pgbackrest restore of all files of the cluster into an empty directory, to the disk;"
-                    " without the replay of the log and the comparison of the facts",
-    }  # fmt: skip
+        " without the replay of the log and the comparison of the facts",
+    }
 
 
 def _back_up(cluster: Cluster) -> float:

@@ -14,8 +14,12 @@ from homelab_provision.errors import UsageError
 @click.command()
 @click.argument("host")
 @site_option
-@click.option("--type", "kind", type=click.Choice(["full", "diff", "incr"]),
-              help="How much is written.  [default: full once a week, else incr]")  # fmt: skip
+@click.option(
+    "--type",
+    "kind",
+    type=click.Choice(["full", "diff", "incr"]),
+    help="How much is written.  [default: full once a week, else incr]",
+)
 @click.option("--prove", is_flag=True, help="Restore it to a scratch place and compare, as the timer does.")
 @json_option
 def backup(host: str, site_dir: Path | None, kind: str | None, prove: bool, as_json: bool) -> None:
@@ -69,6 +73,10 @@ def _print(results: dict[str, dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print_json(results)
         return
-    rows = [[role, key, str(value)] for role, result in results.items() for key, value in result.items()
-            if not isinstance(value, dict)]  # fmt: skip
+    rows = [
+        [role, key, str(value)]
+        for role, result in results.items()
+        for key, value in result.items()
+        if not isinstance(value, dict)
+    ]
     print_table(rows, ["role", "what", ""])

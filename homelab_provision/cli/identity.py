@@ -49,10 +49,14 @@ def rotate(host: str, site_dir: Path | None, yes: bool) -> None:
     tell(f"{host}: out of use is the SSH host key {retired}, with its certificate and machine-id")
     tell(f"now: provision rebuild {host} --keep-data{onto}")
     if wanted.secrets:
-        tell(f"the box also knew these passwords: {', '.join(wanted.secrets)}. Change them before the rebuild: "
-                   f"`ansible-vault edit {site.root}/vault/secrets.yml`")  # fmt: skip
-    tell("clients that trust the site's authority accept the old certificate until it ends: "
-               "`provision identity rotate-authority` ends that for all hosts")  # fmt: skip
+        tell(
+            f"the box also knew these passwords: {', '.join(wanted.secrets)}. Change them before the rebuild: "
+            f"`ansible-vault edit {site.root}/vault/secrets.yml`"
+        )
+    tell(
+        "clients that trust the site's authority accept the old certificate until it ends: "
+        "`provision identity rotate-authority` ends that for all hosts"
+    )
 
 
 @identity.command("rotate-authority")
@@ -79,5 +83,7 @@ def rotate_authority(site_dir: Path | None, yes: bool) -> None:
             show.confirm(f"Type `{site.name}` to make a new authority; {len(hosts)} hosts must be rebuilt", site.name)
         with lock.locked([f"host-{name}" for name in hosts], "identity rotate-authority"):
             make_anew(vault, site.name, site.hosts.values())
-    tell("a new authority: give it to the clients with `provision config ca`, and rebuild "
-               f"{', '.join(hosts)} (--keep-data)")  # fmt: skip
+    tell(
+        "a new authority: give it to the clients with `provision config ca`, and rebuild "
+        f"{', '.join(hosts)} (--keep-data)"
+    )

@@ -41,8 +41,14 @@ def apply(hosts: tuple[str, ...], site_dir: Path | None, check: bool, diff: bool
 @site_option
 @click.option("--check", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--diff", is_flag=True, help="Show what changes.")
-@click.option("-e", "--extra-vars", "words", metavar="NAME=VALUE", multiple=True,
-              help="A variable; `@FILE` for a file of them, which is the place for a secret.")  # fmt: skip
+@click.option(
+    "-e",
+    "--extra-vars",
+    "words",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A variable; `@FILE` for a file of them, which is the place for a secret.",
+)
 @click.option("--tags", metavar="TAG", multiple=True, help="Only tasks with this tag (may be repeated).")
 @click.option("--list", "listing", is_flag=True, help="Say which playbooks there are, and what each is for.")
 @json_option
@@ -76,8 +82,9 @@ def run(
     if playbook is None:
         raise UsageError("which playbook?", hint="`provision run --list` says what there is")
     site = find_site(site_dir)
-    order = Order(hosts, check, diff, tuple(tag for word in tags for tag in word.split(",")),
-                  playbook_files.variables(words))  # fmt: skip
+    order = Order(
+        hosts, check, diff, tuple(tag for word in tags for tag in word.split(",")), playbook_files.variables(words)
+    )
     _play("run", site, playbook_files.find(playbook, site), order, as_json)
 
 

@@ -28,8 +28,10 @@ def _code(context: click.Context, option: click.Parameter, value: str | None) ->
 
     if value is None or value == ASK or is_code(value):
         return value
-    raise click.BadParameter(f"{value!r} is no code, which has eight letters, as in BCDF-GHJK. Without a code, "
-                             "`--confirm-code` stands behind HOST and asks for it.")  # fmt: skip
+    raise click.BadParameter(
+        f"{value!r} is no code, which has eight letters, as in BCDF-GHJK. Without a code, "
+        "`--confirm-code` stands behind HOST and asks for it."
+    )
 
 
 @click.command()
@@ -133,8 +135,14 @@ def rebuild(
     if resume or first:
         asked = store.last_of(host, site) if resume in (None, LAST) else store.named(resume, host, site)
     with renderer(phases=[phase.value for phase in ORDER]) as show:
-        run = job.rebuild(asked, emit=show, person=show, unattended=yes, first=Phase(first) if first else None,
-                          code="" if code == ASK else code)  # fmt: skip
+        run = job.rebuild(
+            asked,
+            emit=show,
+            person=show,
+            unattended=yes,
+            first=Phase(first) if first else None,
+            code="" if code == ASK else code,
+        )
     if as_json:
         print_json(document(run))
     tell(f"report: {run.report}")

@@ -135,9 +135,15 @@ class UnreadableBackupsError(ProvisionError):
 
 
 def plan_backups(
-    host: str, programs: Mapping[str, str], export: Export | None, signers: Sequence[Signer], keys: Sequence[str],
-    max_proof_age: timedelta, *, accept_unproven: bool,
-) -> tuple[tuple[PlannedBackup, ...], tuple[str, ...]]:  # fmt: skip
+    host: str,
+    programs: Mapping[str, str],
+    export: Export | None,
+    signers: Sequence[Signer],
+    keys: Sequence[str],
+    max_proof_age: timedelta,
+    *,
+    accept_unproven: bool,
+) -> tuple[tuple[PlannedBackup, ...], tuple[str, ...]]:
     """What a rebuild of `host` will restore, and what speaks against trusting it.
 
     `programs` maps each role that keeps data to the program that restores it ("" where none does); `signers` are the
@@ -174,9 +180,13 @@ def plan_backups(
 
 
 def judge(
-    evidence: Evidence, host: str, signers: Sequence[Signer], keys: Sequence[str], max_proof_age: timedelta,
+    evidence: Evidence,
+    host: str,
+    signers: Sequence[Signer],
+    keys: Sequence[str],
+    max_proof_age: timedelta,
     now: datetime,
-) -> Iterator[str]:  # fmt: skip
+) -> Iterator[str]:
     """Everything that speaks against restoring the newest backup of `host`."""
     record, proof = evidence.newest, evidence.proof
     yield from evidence.broken
@@ -188,8 +198,10 @@ def judge(
     if wrong := evidence.objection(_record_name(record.label), host, record.finished, signers):
         yield f"the record of the newest backup ({record.label}) {wrong}"
     if record.key_proof is not None and not any(record.opens_with(key) for key in keys):
-        yield (f"the newest backup ({record.label}) is encrypted with a key that is not in the site's vault "
-               "(vault/secrets.yml): bring back the one that it had")  # fmt: skip
+        yield (
+            f"the newest backup ({record.label}) is encrypted with a key that is not in the site's vault "
+            "(vault/secrets.yml): bring back the one that it had"
+        )
     if record.finished > now + CLOCK_SKEW:
         yield f"the newest backup ({record.label}) says that it was made {ago(record.finished - now)} from now"
     damaged = [name for name, size in record.files.items() if evidence.sizes.get(name) != size]
@@ -220,8 +232,10 @@ def _against_proof(
     if proof.proven > now + CLOCK_SKEW:
         yield f"the proof (of backup {proof.label}) says that it was made {ago(proof.proven - now)} from now"
     if now - proof.proven > max_proof_age:
-        yield (f"the last proof is {ago(now - proof.proven)} old (of backup {proof.label}); "
-               f"at most {age_text(max_proof_age)} are allowed (`max_proof_age`)")  # fmt: skip
+        yield (
+            f"the last proof is {ago(now - proof.proven)} old (of backup {proof.label}); "
+            f"at most {age_text(max_proof_age)} are allowed (`max_proof_age`)"
+        )
 
 
 def read_evidence(export: Export, role: str) -> Evidence:

@@ -54,8 +54,11 @@ class Export:
         except ProcessError as error:
             if error.returncode == 127:
                 raise
-            raise NfsError(f"{self} does not let us look", evidence=error.evidence,
-                           hint="does the NAS export it to this computer, for reading?") from None  # fmt: skip
+            raise NfsError(
+                f"{self} does not let us look",
+                evidence=error.evidence,
+                hint="does the NAS export it to this computer, for reading?",
+            ) from None
 
     def _probe(self) -> None:
         # libnfs waits for minutes where nobody is.

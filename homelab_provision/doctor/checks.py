@@ -85,9 +85,15 @@ def kept_from_git(site: Path) -> Answer:
     listed = run([*git, "ls-files", "-z", "--", ".vault-password*", "vault"], deadline=5, check=False)
     if listed.returncode:
         outside = "not a git repository" in listed.stderr
-        return Answer(Verdict.OK, "the site is in no git repository") if outside else Answer(
-            Verdict.WARN, f"git does not say what it tracks: {listed.stderr.strip()}", "look at it with `git ls-files`"
-        )  # fmt: skip
+        return (
+            Answer(Verdict.OK, "the site is in no git repository")
+            if outside
+            else Answer(
+                Verdict.WARN,
+                f"git does not say what it tracks: {listed.stderr.strip()}",
+                "look at it with `git ls-files`",
+            )
+        )
     tracked = [name for name in listed.stdout.split("\0") if name]
     if passwords := [name for name in tracked if name.startswith(".vault-password")]:
         return Answer(
@@ -99,9 +105,10 @@ def kept_from_git(site: Path) -> Answer:
     ignored = run([*git, "check-ignore", "--quiet", ".vault-password"], deadline=5, check=False).returncode == 0
     if not ignored:
         return Answer(
-            Verdict.WARN, "nothing keeps the vault's password from `git add`",
+            Verdict.WARN,
+            "nothing keeps the vault's password from `git add`",
             f"echo .vault-password >>{site}/.gitignore",
-        )  # fmt: skip
+        )
     return Answer(Verdict.OK, "the password is ignored" + (", the sealed vault is tracked" if tracked else ""))
 
 
@@ -111,11 +118,17 @@ def kvm(around: Surroundings) -> Answer:
     if overruled := os.environ.get("PROVISION_LAB_ACCEL"):
         return Answer(Verdict.OK, f"{overruled}, as PROVISION_LAB_ACCEL says")
     if not device.exists():
-        return Answer(Verdict.WARN, "no /dev/kvm: lab machines are emulated, about ten times slower",
-                      "switch virtualisation on in the firmware of this computer")  # fmt: skip
+        return Answer(
+            Verdict.WARN,
+            "no /dev/kvm: lab machines are emulated, about ten times slower",
+            "switch virtualisation on in the firmware of this computer",
+        )
     if not os.access(device, os.R_OK | os.W_OK):
-        return Answer(Verdict.WARN, "/dev/kvm is closed to you: lab machines are emulated, about ten times slower",
-                      'sudo adduser "$USER" kvm   # then log in again')  # fmt: skip
+        return Answer(
+            Verdict.WARN,
+            "/dev/kvm is closed to you: lab machines are emulated, about ten times slower",
+            'sudo adduser "$USER" kvm   # then log in again',
+        )
     match around.accelerator():
         case None:
             return Answer(Verdict.OK, "/dev/kvm opens; whether a kernel boots in it is tried at the first `lab up`")
@@ -148,8 +161,11 @@ def namespace(around: Surroundings) -> Answer:
         return Answer(Verdict.OK, f"`{name}` is free")
     if (around.state / "lab" / name).is_dir():
         return Answer(Verdict.OK, f"`{name}` belongs to the lab, which is up")
-    return Answer(Verdict.WARN, f"a network namespace `{name}` exists that this user's lab did not make",
-                  f"sudo ip netns delete {name}   # if nothing needs it")  # fmt: skip
+    return Answer(
+        Verdict.WARN,
+        f"a network namespace `{name}` exists that this user's lab did not make",
+        f"sudo ip netns delete {name}   # if nothing needs it",
+    )
 
 
 def forwarding(around: Surroundings) -> Answer:
@@ -209,8 +225,11 @@ def locks(directory: Path) -> Answer:
     held = [(path, holder) for path in sorted(directory.glob("*.lock")) if (holder := _holder(path)) is not None]
     orphans = [path for path, pid in held if pid and not Path(f"/proc/{pid}").exists()]
     if orphans:
-        return Answer(Verdict.WARN, f"`{orphans[0].stem}` is still held by what a dead run left behind",
-                      f"sudo fuser -v {orphans[0]}   # shows the process to stop")  # fmt: skip
+        return Answer(
+            Verdict.WARN,
+            f"`{orphans[0].stem}` is still held by what a dead run left behind",
+            f"sudo fuser -v {orphans[0]}   # shows the process to stop",
+        )
     if held:
         return Answer(
             Verdict.OK, "held by a run that is going on: " + ", ".join(f"{path.stem} (pid {pid})" for path, pid in held)
@@ -243,17 +262,25 @@ def images(cache: Path, site: Path | None = None) -> Answer:
     oldest, newest = found[0], found[-1]
     many = f"{len(found)} cached, the newest " if len(found) > 1 else "cached: "
     if age_of(oldest) > max_age:
-        return Answer(Verdict.WARN, f"image {oldest.short} is {age_of(oldest).days} days old: it lacks what Debian has "
-                      "mended since", "provision image build --anew")  # fmt: skip
+        return Answer(
+            Verdict.WARN,
+            f"image {oldest.short} is {age_of(oldest).days} days old: it lacks what Debian has mended since",
+            "provision image build --anew",
+        )
     if bare := [image for image in found if not image.security]:
-        return Answer(Verdict.WARN, f"image {bare[0].short} is without Debian's security updates",
-                      "name the security archive in this computer's apt; provision image build --anew")  # fmt: skip
+        return Answer(
+            Verdict.WARN,
+            f"image {bare[0].short} is without Debian's security updates",
+            "name the security archive in this computer's apt; provision image build --anew",
+        )
     for image in found:
         for package, version in image.packages.items():
             if package.startswith("postgresql-") and package.endswith("-pgvector") and _upstream(version) < PGVECTOR:
-                return Answer(Verdict.WARN, f"image {image.short} carries pgvector {version}, older than 0.8.2 "
-                              "(CVE-2026-3172)",
-                              "provision image build --anew   # once Debian has it")  # fmt: skip
+                return Answer(
+                    Verdict.WARN,
+                    f"image {image.short} carries pgvector {version}, older than 0.8.2 (CVE-2026-3172)",
+                    "provision image build --anew   # once Debian has it",
+                )
     return Answer(Verdict.OK, f"{many}{newest.short}")
 
 
@@ -266,9 +293,12 @@ def security_updates(root: Path) -> Answer:
         return Answer(Verdict.OK, "from the archive that apt names")
     if (complete(mirror, RESCUE_SUITE) or mirror).security:
         return Answer(Verdict.OK, "from the archive beside apt's mirror")
-    return Answer(Verdict.WARN, "apt names no archive of security updates, and there is none beside its mirror: images "
-                  "are built without them, and hosts written from them get none",
-                  "add Debian's security archive to this computer's apt")  # fmt: skip
+    return Answer(
+        Verdict.WARN,
+        "apt names no archive of security updates, and there is none beside its mirror: images "
+        "are built without them, and hosts written from them get none",
+        "add Debian's security archive to this computer's apt",
+    )
 
 
 def _upstream(version: str) -> tuple[int, ...]:

@@ -90,8 +90,14 @@ class _Asked:
         if self._bug:
             raise self._bug
         answer = self._answer or Answer(Verdict.WARN, f"no answer within {self._check.deadline:g} s", "try again")
-        return Finding(group=self._check.group, name=self._check.name, verdict=answer.verdict, found=answer.found,
-                       repair=answer.repair, package=answer.package)  # fmt: skip
+        return Finding(
+            group=self._check.group,
+            name=self._check.name,
+            verdict=answer.verdict,
+            found=answer.found,
+            repair=answer.repair,
+            package=answer.package,
+        )
 
 
 def repair_packages(findings: Sequence[Finding]) -> tuple[str, ...]:

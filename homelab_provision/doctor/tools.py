@@ -71,14 +71,27 @@ class Needed:
 FILES = (
     Needed("Debian's archive keys", "debian-archive-keyring", ("/usr/share/keyrings/debian-archive-keyring.gpg",)),
     Needed("certificates of authorities", "ca-certificates", ("/etc/ssl/certs/ca-certificates.crt",)),
-    Needed("UEFI firmware", "ovmf", (
-        "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_CODE.fd",
-    ), Verdict.WARN),
-    Needed("UEFI firmware, Secure Boot", "ovmf", (
-        "/usr/share/OVMF/OVMF_VARS_4M.ms.fd", "/usr/share/OVMF/OVMF_VARS.ms.fd",
-        "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd",
-    ), Verdict.WARN),
-)  # fmt: skip
+    Needed(
+        "UEFI firmware",
+        "ovmf",
+        (
+            "/usr/share/OVMF/OVMF_CODE_4M.fd",
+            "/usr/share/OVMF/OVMF_CODE.fd",
+            "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+        ),
+        Verdict.WARN,
+    ),
+    Needed(
+        "UEFI firmware, Secure Boot",
+        "ovmf",
+        (
+            "/usr/share/OVMF/OVMF_VARS_4M.ms.fd",
+            "/usr/share/OVMF/OVMF_VARS.ms.fd",
+            "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd",
+        ),
+        Verdict.WARN,
+    ),
+)
 
 
 def tool_checks(root: Path = Path("/")) -> list[Check]:
@@ -106,8 +119,11 @@ def judge_tool(tool: Tool, path: str, said: str) -> Answer:
     if found is None:
         return _missing(f"{path} is another program of that name", tool.package, tool.missing)
     if tool.oldest and _version(found[1]) < tool.oldest:
-        return Answer(tool.missing, f"{found[1]} is too old, {_dotted(tool.oldest)} is wanted",
-                      f"upgrade the system: the package {tool.package} of Debian 12 or later will do")  # fmt: skip
+        return Answer(
+            tool.missing,
+            f"{found[1]} is too old, {_dotted(tool.oldest)} is wanted",
+            f"upgrade the system: the package {tool.package} of Debian 12 or later will do",
+        )
     return Answer(Verdict.OK, f"{found[1]}, {path}" if found[1][0].isdigit() else path)
 
 

@@ -16,6 +16,16 @@ from homelab_provision.identity.identities import (
 )
 
 __all__ = [
-    "HostIdentity", "Identities", "KeyPair", "SiteIdentity", "certificate_of_authority", "fingerprint", "load",
-    "renew_signing", "retired_on", "revoke_rescue", "rotate", "rotate_authority",
-]  # fmt: skip
+    "HostIdentity",
+    "Identities",
+    "KeyPair",
+    "SiteIdentity",
+    "certificate_of_authority",
+    "fingerprint",
+    "load",
+    "renew_signing",
+    "retired_on",
+    "revoke_rescue",
+    "rotate",
+    "rotate_authority",
+]

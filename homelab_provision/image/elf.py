@@ -24,8 +24,11 @@ def needed(data: bytes) -> tuple[str, ...]:
     strings = next((value for tag, value in entries if tag == DT_STRTAB), None)
     if strings is None:
         return ()
-    base = next(offset + strings - address for kind, _, offset, address, _, length in headers
-                if kind == PT_LOAD and address <= strings < address + length)  # fmt: skip
+    base = next(
+        offset + strings - address
+        for kind, _, offset, address, _, length in headers
+        if kind == PT_LOAD and address <= strings < address + length
+    )
     return tuple(_text(data, base + value) for tag, value in entries if tag == DT_NEEDED)
 
 

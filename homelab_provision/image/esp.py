@@ -13,8 +13,9 @@ DEADLINE = 120.0
 ENVIRONMENT = {"SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"}
 
 
-def mkfs_argv(image: Path, kib: int, *, label: str, serial: str, offset_sectors: int = 0,
-              sectors_per_cluster: int = 1) -> list[str]:  # fmt: skip
+def mkfs_argv(
+    image: Path, kib: int, *, label: str, serial: str, offset_sectors: int = 0, sectors_per_cluster: int = 1
+) -> list[str]:
     """The command that formats `kib` KiB of `image` from a sector on.
 
     `serial` is the volume's id, eight hex digits; `--invariant` (fixed times) overrules it from behind.

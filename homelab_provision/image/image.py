@@ -116,8 +116,9 @@ def load_image(directory: Path) -> Image:
     try:
         return Image.model_validate_json((directory / MANIFEST).read_bytes()).placed(directory)
     except (OSError, ValidationError) as error:
-        raise ImageError(f"the image in {directory} cannot be read: {error}",
-                         hint="delete that directory and build the image again") from error  # fmt: skip
+        raise ImageError(
+            f"the image in {directory} cannot be read: {error}", hint="delete that directory and build the image again"
+        ) from error
 
 
 def check_image(image: Image) -> None:

@@ -90,10 +90,14 @@ class Layout:
     def sfdisk_script(self) -> str:
         """What `sfdisk` reads to write this table."""
         head = f"label: gpt\nlabel-id: {self.label_id}\nunit: sectors\nsector-size: {SECTOR}\n"
-        return head + "".join(
-            f'\n{p.number} : start={p.start}, size={p.sectors}, type={p.type_guid}, uuid={p.uuid}, name="{p.name}"'
-            for p in self.partitions
-        ) + "\n"  # fmt: skip
+        return (
+            head
+            + "".join(
+                f'\n{p.number} : start={p.start}, size={p.sectors}, type={p.type_guid}, uuid={p.uuid}, name="{p.name}"'
+                for p in self.partitions
+            )
+            + "\n"
+        )
 
     def as_plan(self) -> dict[str, Any]:
         """The layout as the flash writer reads it (JSON)."""

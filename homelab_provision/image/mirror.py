@@ -104,8 +104,10 @@ def parse_deb822(text: str) -> Iterator[Source]:
     """The format with fields (sources.list(5), "deb822-style format")."""
     lines = (line for line in text.splitlines() if not line.startswith("#"))
     for stanza in re.split(r"\n\s*\n", "\n".join(lines)):
-        fields = {key.lower(): value.strip() for key, value in
-                  re.findall(r"^([\w-]+):((?:.*)(?:\n[ \t]+.*)*)", stanza, re.MULTILINE)}  # fmt: skip
+        fields = {
+            key.lower(): value.strip()
+            for key, value in re.findall(r"^([\w-]+):((?:.*)(?:\n[ \t]+.*)*)", stanza, re.MULTILINE)
+        }
         if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() in ("no", "false"):
             continue
         for uri in fields.get("uris", "").split():
@@ -122,8 +124,14 @@ def _base(sources: Iterable[Source]) -> str | None:
         own_path = source.uri.rstrip("/").endswith("/debian")
         return own_path + (source.uri in updated) + ("debian-archive" in source.signed_by)
 
-    usable = [s for s in found if s.uri.startswith(("http://", "https://")) and "main" in s.components
-              and re.fullmatch(r"[a-z]+", s.suite) and likeness(s)]  # fmt: skip
+    usable = [
+        s
+        for s in found
+        if s.uri.startswith(("http://", "https://"))
+        and "main" in s.components
+        and re.fullmatch(r"[a-z]+", s.suite)
+        and likeness(s)
+    ]
     return max(usable, key=likeness).uri if usable else None
 
 

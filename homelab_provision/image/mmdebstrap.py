@@ -19,9 +19,15 @@ class BuildError(ProvisionError):
 
 
 def mmdebstrap_argv(
-    suite: str, target: Path, packages: Sequence[str], *, variant: str, options: Sequence[str] = (),
-    mirror: Mirror | None = None, keyring: Path = KEYRING,
-) -> list[str]:  # fmt: skip
+    suite: str,
+    target: Path,
+    packages: Sequence[str],
+    *,
+    variant: str,
+    options: Sequence[str] = (),
+    mirror: Mirror | None = None,
+    keyring: Path = KEYRING,
+) -> list[str]:
     """The command that makes `target` (a tar archive) from the packages of a release."""
     return [
         "mmdebstrap", f"--variant={variant}", "--mode=auto", "--format=tar", f"--keyring={keyring}",

@@ -43,20 +43,65 @@ from homelab_provision.image.root_archive import RootArchive
 from homelab_provision.image.toolbox import Toolbox, toolbox
 from homelab_provision.paths import files_below
 
-__all__ = ["Extent", "Image", "ImageError", "ImagePartition", "Recipe", "SystemAccount", "build_image", "check_image",
-           "find_image", "image_key", "load_image"]  # fmt: skip
+__all__ = [
+    "Extent",
+    "Image",
+    "ImageError",
+    "ImagePartition",
+    "Recipe",
+    "SystemAccount",
+    "build_image",
+    "check_image",
+    "find_image",
+    "image_key",
+    "load_image",
+]
 
 PACKAGES = (
-    "linux-image-amd64", "initramfs-tools", "busybox", "zstd", "shim-signed", "grub-efi-amd64-signed", "efibootmgr",
-    "systemd", "systemd-sysv", "systemd-resolved", "udev", "dbus", "kmod", "e2fsprogs", "dosfstools", "fdisk",
-    "openssh-server", "python3", "sudo", "nftables", "iproute2", "iputils-ping", "chrony", "unattended-upgrades",
-    "ca-certificates", "locales", "tzdata", "procps", "less", "vim-tiny", *firmware.PACKAGES,
-)  # fmt: skip
+    "linux-image-amd64",
+    "initramfs-tools",
+    "busybox",
+    "zstd",
+    "shim-signed",
+    "grub-efi-amd64-signed",
+    "efibootmgr",
+    "systemd",
+    "systemd-sysv",
+    "systemd-resolved",
+    "udev",
+    "dbus",
+    "kmod",
+    "e2fsprogs",
+    "dosfstools",
+    "fdisk",
+    "openssh-server",
+    "python3",
+    "sudo",
+    "nftables",
+    "iproute2",
+    "iputils-ping",
+    "chrony",
+    "unattended-upgrades",
+    "ca-certificates",
+    "locales",
+    "tzdata",
+    "procps",
+    "less",
+    "vim-tiny",
+    *firmware.PACKAGES,
+)
 FILES = PACKAGE / "os_files"
 FINISH = PACKAGE / "os_finish.sh"
 GRUB_CONFIG = PACKAGE / "os_grub.cfg"
-RECIPE = (FILES, FINISH, GRUB_CONFIG, *(PACKAGE / name for name in (
-    "os_image.py", "firmware.py", "esp.py", "extents.py", "layout.py", "mmdebstrap.py", "toolbox.py")))  # fmt: skip
+RECIPE = (
+    FILES,
+    FINISH,
+    GRUB_CONFIG,
+    *(
+        PACKAGE / name
+        for name in ("os_image.py", "firmware.py", "esp.py", "extents.py", "layout.py", "mmdebstrap.py", "toolbox.py")
+    ),
+)
 EXECUTABLE = ("etc/initramfs-tools/hooks/", "etc/initramfs-tools/scripts/", "usr/local/libexec/", "usr/local/sbin/")
 
 # Fixed, so that the same packages give the same bytes. What has to differ between machines (partition GUIDs) is given
@@ -122,8 +167,16 @@ def build_image(recipe: Recipe, cache: Path, emit: Emit) -> Image:
             overlay.write_bytes(overlay_archive(recipe.early))
             roles.write_bytes(tar_of({path: text.encode() for path, text in recipe.files.items()}))
             packages = sorted({*PACKAGES, *recipe.packages})
-            fetch_root(mmdebstrap_argv(recipe.suite, root, packages, variant="apt", mirror=mirror,
-                                       options=hooks(overlay, roles, recipe.accounts)))  # fmt: skip
+            fetch_root(
+                mmdebstrap_argv(
+                    recipe.suite,
+                    root,
+                    packages,
+                    variant="apt",
+                    mirror=mirror,
+                    options=hooks(overlay, roles, recipe.accounts),
+                )
+            )
         with step(emit, "image/filesystems"), RootArchive(root) as archive:
             firmware.check_firmware(archive)
             installed = _installed(archive)
@@ -211,14 +264,20 @@ def _make_root(archive: RootArchive, packed: Path, target: Path, tools: Toolbox)
 def _make_esp(root: RootArchive, target: Path) -> None:
     with target.open("wb") as file:
         file.truncate(ESP_BYTES)
-    process.run(esp.mkfs_argv(target, ESP_BYTES // 1024, label=ESP_LABEL, serial=ESP_SERIAL, sectors_per_cluster=4),
-                deadline=DEADLINE, env=esp.ENVIRONMENT)  # fmt: skip
-    esp.fill(target, {
-        "EFI/BOOT/BOOTX64.EFI": root.read("usr/lib/shim/shimx64.efi.signed"),
-        "EFI/BOOT/mmx64.efi": root.read("usr/lib/shim/mmx64.efi.signed"),
-        "EFI/BOOT/grubx64.efi": root.read("usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"),
-        "EFI/debian/grub.cfg": GRUB_CONFIG.read_bytes(),
-    })  # fmt: skip
+    process.run(
+        esp.mkfs_argv(target, ESP_BYTES // 1024, label=ESP_LABEL, serial=ESP_SERIAL, sectors_per_cluster=4),
+        deadline=DEADLINE,
+        env=esp.ENVIRONMENT,
+    )
+    esp.fill(
+        target,
+        {
+            "EFI/BOOT/BOOTX64.EFI": root.read("usr/lib/shim/shimx64.efi.signed"),
+            "EFI/BOOT/mmx64.efi": root.read("usr/lib/shim/mmx64.efi.signed"),
+            "EFI/BOOT/grubx64.efi": root.read("usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"),
+            "EFI/debian/grub.cfg": GRUB_CONFIG.read_bytes(),
+        },
+    )
 
 
 def renew(directory: Path, built: Image) -> None:
@@ -232,11 +291,23 @@ def renew(directory: Path, built: Image) -> None:
 
 def _pack(recipe: Recipe, key: str, installed: dict[str, str], work: Path, tools: Toolbox, *, security: bool) -> Image:
     partitions = (
-        ImagePartition(name=ESP, filesystem="vfat", type_guid=ESP_TYPE, size_bytes=(work / ESP).stat().st_size,
-                       uuid=f"{ESP_SERIAL[:4]}-{ESP_SERIAL[4:]}".upper(), label=ESP_LABEL),
-        ImagePartition(name=ROOT, filesystem="ext4", type_guid=ROOT_TYPE, size_bytes=(work / ROOT).stat().st_size,
-                       uuid=ROOT_UUID, label=ROOT_LABEL),
-    )  # fmt: skip
+        ImagePartition(
+            name=ESP,
+            filesystem="vfat",
+            type_guid=ESP_TYPE,
+            size_bytes=(work / ESP).stat().st_size,
+            uuid=f"{ESP_SERIAL[:4]}-{ESP_SERIAL[4:]}".upper(),
+            label=ESP_LABEL,
+        ),
+        ImagePartition(
+            name=ROOT,
+            filesystem="ext4",
+            type_guid=ROOT_TYPE,
+            size_bytes=(work / ROOT).stat().st_size,
+            uuid=ROOT_UUID,
+            label=ROOT_LABEL,
+        ),
+    )
     content, sha256, extents = work / "content", hashlib.sha256(), []
     with content.open("wb") as out:
         for name in (ESP, ROOT):
@@ -249,12 +320,19 @@ def _pack(recipe: Recipe, key: str, installed: dict[str, str], work: Path, tools
     with payload.open("rb") as file:
         payload_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     image = Image(
-        digest=content_digest(partitions, tuple(extents), sha256.hexdigest()), created=datetime.now(UTC),
-        suite=recipe.suite, inputs=key, packages=installed, partitions=partitions, extents=tuple(extents),
-        digest_algorithm=DIGEST_ALGORITHM, content_bytes=content.stat().st_size,
-        payload_bytes=payload.stat().st_size, payload_sha256=payload_sha256,
+        digest=content_digest(partitions, tuple(extents), sha256.hexdigest()),
+        created=datetime.now(UTC),
+        suite=recipe.suite,
+        inputs=key,
+        packages=installed,
+        partitions=partitions,
+        extents=tuple(extents),
+        digest_algorithm=DIGEST_ALGORITHM,
+        content_bytes=content.stat().st_size,
+        payload_bytes=payload.stat().st_size,
+        payload_sha256=payload_sha256,
         security=security,
-    )  # fmt: skip
+    )
     (work / MANIFEST).write_text(image.model_dump_json(indent=1))
     return image
 

@@ -36,8 +36,13 @@ from homelab_provision.image.root_archive import RootArchive
 
 SUITE = "trixie"
 FILES = PACKAGE / "rescue_files"
-RECIPE = (FILES, *(PACKAGE / name for name in (
-    "rescue.py", "rescue_contents.py", "cpio.py", "elf.py", "kernel_modules.py", "mmdebstrap.py")))  # fmt: skip
+RECIPE = (
+    FILES,
+    *(
+        PACKAGE / name
+        for name in ("rescue.py", "rescue_contents.py", "cpio.py", "elf.py", "kernel_modules.py", "mmdebstrap.py")
+    ),
+)
 COMPRESS_DEADLINE = 300.0
 COMPILE_DEADLINE = 120.0
 

@@ -22,8 +22,9 @@ class RootArchive:
     def __enter__(self) -> RootArchive:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:  # fmt: skip
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._tar.close()
 
     @staticmethod

@@ -83,8 +83,11 @@ def build_stick(rescue: Rescue, personalisation: bytes, output: Path) -> None:
             file.truncate(ALIGNMENT * SECTOR + esp_bytes + MIB)
         process.run(["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", draft],
                     deadline=DEADLINE, input=partition_table(esp_bytes, rescue.digest))  # fmt: skip
-        process.run(esp.mkfs_argv(draft, esp_bytes // 1024, label=LABEL, serial=rescue.digest[:8],
-                                  offset_sectors=ALIGNMENT), deadline=DEADLINE, env=esp.ENVIRONMENT)  # fmt: skip
+        process.run(
+            esp.mkfs_argv(draft, esp_bytes // 1024, label=LABEL, serial=rescue.digest[:8], offset_sectors=ALIGNMENT),
+            deadline=DEADLINE,
+            env=esp.ENVIRONMENT,
+        )
         esp.fill(draft, files, offset_bytes=ALIGNMENT * SECTOR)
         draft.rename(output)
     finally:

@@ -28,8 +28,9 @@ def back_up(site_dir: Path, host: str, kind: str | None, *, prove: bool, emit: E
     return _run(site_dir, host, Phase.BACKUP, orders, emit, lambda programs: None, proven=prove)
 
 
-def restore(site_dir: Path, host: str, to: str | None, database: str | None, *, emit: Emit,
-            confirm: Callable[[str], None]) -> Results:  # fmt: skip
+def restore(
+    site_dir: Path, host: str, to: str | None, database: str | None, *, emit: Emit, confirm: Callable[[str], None]
+) -> Results:
     """Bring the data of a host back: to its newest state, or as it was at the time `to`; or one database of it.
 
     `confirm` is told what will be replaced, and raises if it must not be. Returns the result of each role's program.
@@ -43,8 +44,16 @@ def restore(site_dir: Path, host: str, to: str | None, database: str | None, *, 
     return _run(site_dir, host, Phase.RESTORE, [["restore", *options]], emit, ask, proven=True)
 
 
-def _run(site_dir: Path, name: str, phase: Phase, orders: Sequence[Sequence[str]], emit: Emit,
-         ask: Callable[[Sequence[str]], None], *, proven: bool) -> Results:  # fmt: skip
+def _run(
+    site_dir: Path,
+    name: str,
+    phase: Phase,
+    orders: Sequence[Sequence[str]],
+    emit: Emit,
+    ask: Callable[[Sequence[str]], None],
+    *,
+    proven: bool,
+) -> Results:
     with session(site_dir, [name]) as opened:
         host = opened.site.host(name)
         programs = _programs(host)
@@ -58,8 +67,12 @@ def _run(site_dir: Path, name: str, phase: Phase, orders: Sequence[Sequence[str]
                 for words in orders:
                     told = run_program(opened.ssh, name, program, *words, emit=recording.tell)
                     results[role] = {**results.get(role, {}), **told}
-            recording.leave({role: {key: value for key, value in result.items() if key not in ("facts", "files")}
-                             for role, result in results.items()})  # fmt: skip
+            recording.leave(
+                {
+                    role: {key: value for key, value in result.items() if key not in ("facts", "files")}
+                    for role, result in results.items()
+                }
+            )
             return results
 
 
@@ -67,9 +80,12 @@ def _programs(host: Host) -> dict[str, str]:
     """The roles of the host whose data can be backed up, each with its program."""
     programs = {role: program for role, program in programs_of(roles_of(host)).items() if program}
     if not programs:
-        raise UsageError(f"no role of `{host.name}` keeps data that is backed up",
-                         hint=f"its roles: {', '.join(roles_of(host))}")  # fmt: skip
+        raise UsageError(
+            f"no role of `{host.name}` keeps data that is backed up", hint=f"its roles: {', '.join(roles_of(host))}"
+        )
     if host.backup is None:
-        raise UsageError(f"`{host.name}` has no backup: `provision_backup` is not set",
-                         hint="say in group_vars/all which NFS server keeps the hosts' data")  # fmt: skip
+        raise UsageError(
+            f"`{host.name}` has no backup: `provision_backup` is not set",
+            hint="say in group_vars/all which NFS server keeps the hosts' data",
+        )
     return programs

@@ -108,10 +108,12 @@ def _require_ours(opened: Session, host: str) -> None:
     address = opened.ssh.addresses[host]
     reasons = {
         Answer.SILENT: (f"`{host}` does not answer at {address}", "is it on? If it is, its console says more"),
-        Answer.STRANGER: (f"what answers at {address} is not `{host}`: it shows another host key",
-                          "nothing was sent to it; is that address given to another machine?"),
+        Answer.STRANGER: (
+            f"what answers at {address} is not `{host}`: it shows another host key",
+            "nothing was sent to it; is that address given to another machine?",
+        ),
         Answer.LOCKED_OUT: (f"`{host}` does not let us in", "its root has another key than this site's; rebuild it"),
-    }  # fmt: skip
+    }
     message, hint = reasons[answer]
     raise ProvisionError(message, hint=hint)
 

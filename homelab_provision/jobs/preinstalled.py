@@ -33,8 +33,10 @@ def preinstall(site_dir: Path, machine_name: str, emit: Emit) -> None:
     with session(site_dir) as opened:
         machine = opened.site.machine(machine_name)
         if machine.plays is None or machine.lab is None:
-            raise UsageError(f"`{machine_name}` is not a machine of the lab that plays a host",
-                             hint="`provision machines list` shows who plays what")  # fmt: skip
+            raise UsageError(
+                f"`{machine_name}` is not a machine of the lab that plays a host",
+                hint="`provision machines list` shows who plays what",
+            )
         host = opened.site.host(machine.plays)
         image = image_of(host, emit)
         lab = lab_of(opened.site, emit)
@@ -42,9 +44,13 @@ def preinstall(site_dir: Path, machine_name: str, emit: Emit) -> None:
         virtual = lab.machine(machine.name)
         virtual.power_off()
         virtual.make_disks()
-        content = files(host, opened.identities.hosts[host.name], opened.identities.site,
-                        mac=machine.passport.macs[0],
-                        release={"host": host.name, "run": "preinstalled", "nonce": secrets.token_hex(16)})  # fmt: skip
+        content = files(
+            host,
+            opened.identities.hosts[host.name],
+            opened.identities.site,
+            mac=machine.passport.macs[0],
+            release={"host": host.name, "run": "preinstalled", "nonce": secrets.token_hex(16)},
+        )
         serials = {disk.serial for disk in machine.passport.disks if disk.use is DiskUse.SYSTEM}
         system = next(disk for disk in machine.lab.disks if disk.serial in serials)
         with step(emit, f"write {host.name} onto {machine.name}"):

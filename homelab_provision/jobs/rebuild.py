@@ -48,9 +48,14 @@ PHASES: Mapping[Phase, Callable[[Rebuild], Proof]] = {
 
 
 def rebuild(
-    asked: Request | Run, *, emit: Emit, person: Person, unattended: bool, first: Phase | None = None,
+    asked: Request | Run,
+    *,
+    emit: Emit,
+    person: Person,
+    unattended: bool,
+    first: Phase | None = None,
     code: str | None = None,
-) -> Run:  # fmt: skip
+) -> Run:
     """Carry a rebuild to its end, and return its run: a new one as `asked`, or one that was begun before, which goes
     on at its first phase that is not proven.
 
@@ -109,8 +114,17 @@ def _attempt(
             opened.ssh.know(RESCUE, reach.rescue_address(site, site.machine(plan.machine)))
             asked_before = "identify" in run.proven()
             wanted = code or ("" if run.request.confirm_code or code == "" else None)
-            context = Rebuild(opened, run, plan, _operator(run, site, plan, tell), tell, person,
-                              unattended or asked_before, unattended, wanted)  # fmt: skip
+            context = Rebuild(
+                opened,
+                run,
+                plan,
+                _operator(run, site, plan, tell),
+                tell,
+                person,
+                unattended or asked_before,
+                unattended,
+                wanted,
+            )
             for phase in _remaining(run, context, first):
                 _phase(tell, phase, partial(_prove, context, phase))
         if record_needed(site, plan):

@@ -27,8 +27,15 @@ def summary(run: Run | Damaged) -> RunSummary:
         plan, events = plan_of(run), run.events()
     except Damaged as damaged:
         host, site = (run.request.host, run.request.site.name) if isinstance(run, Run) else ("", "")
-        return RunSummary(run=damaged.run_id, host=host, machine="", site=site, result=RunResult.DAMAGED, seconds=0,
-                          note=damaged.reason)  # fmt: skip
+        return RunSummary(
+            run=damaged.run_id,
+            host=host,
+            machine="",
+            site=site,
+            result=RunResult.DAMAGED,
+            seconds=0,
+            note=damaged.reason,
+        )
     machine = plan.machine if plan else run.request.onto or ""
     return summarise(run.id, run.request.host, machine, run.request.site.name, events)
 

@@ -22,8 +22,10 @@ def attach(console_socket: Path) -> None:
     try:
         link = connect_unix(console_socket, deadline=5.0)
     except OSError as error:
-        raise ProvisionError(f"no console at {console_socket}: {error.strerror or error}",
-                             hint="only one can be attached, and only while the machine is on") from None  # fmt: skip
+        raise ProvisionError(
+            f"no console at {console_socket}: {error.strerror or error}",
+            hint="only one can be attached, and only while the machine is on",
+        ) from None
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
     link.settimeout(None)

@@ -54,8 +54,14 @@ class Lab:
     `reservations` says which address DHCP gives to which MAC.
     """
 
-    def __init__(self, network: LabNetwork, machines: Mapping[str, LabMachine], reservations: Mapping[str, IPv4Address],
-                 state_dir: Path, accel: Accel) -> None:  # fmt: skip
+    def __init__(
+        self,
+        network: LabNetwork,
+        machines: Mapping[str, LabMachine],
+        reservations: Mapping[str, IPv4Address],
+        state_dir: Path,
+        accel: Accel,
+    ) -> None:
         self.network, self.accel = network, accel
         self._hardware = dict(machines)
         self._reservations = {mac.lower(): address for mac, address in reservations.items()}

@@ -66,8 +66,9 @@ class VirtualMachine:
         """The process of its QEMU; `None` while it is off, also when another process has inherited the number."""
         return self._qemu.pid
 
-    def power_on(self, stick: Path | None = None, *, boot_from_network: bool = False,
-                 console_log: Path | None = None) -> None:  # fmt: skip
+    def power_on(
+        self, stick: Path | None = None, *, boot_from_network: bool = False, console_log: Path | None = None
+    ) -> None:
         """Switch it on, with `stick` (an image file, never written to) in its USB port.
 
         The serial console goes to `console_log` (appended) or a new file under `logs/`. Missing disks are made.

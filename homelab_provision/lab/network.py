@@ -204,8 +204,14 @@ def accept_rules(network: LabNetwork) -> tuple[Argv, ...]:
     )
 
 
-def dnsmasq_config(network: LabNetwork, reservations: Mapping[str, IPv4Address], resolvers: Iterable[str],
-                   folder: Path, user: str, group: str) -> str:  # fmt: skip
+def dnsmasq_config(
+    network: LabNetwork,
+    reservations: Mapping[str, IPv4Address],
+    resolvers: Iterable[str],
+    folder: Path,
+    user: str,
+    group: str,
+) -> str:
     """The configuration of the lab's DHCP and DNS server; its files lie in `folder`."""
     first, last = network.leases
     lines = [

@@ -124,14 +124,31 @@ def _platform(machine: LabMachine, launch: Launch) -> Argv:
 def smbios(strings: Smbios) -> Argv:
     """The firmware tables 0 (BIOS), 1 (system), 2 (board) and 3 (chassis)."""
     tables: list[dict[str, str]] = [
-        {"type": "0", "vendor": strings.bios_vendor, "version": strings.bios_version, "date": strings.bios_date,
-         "uefi": "on"},
-        {"type": "1", "manufacturer": strings.vendor, "product": strings.product, "serial": strings.serial,
-         "uuid": str(strings.uuid), "sku": strings.sku, "family": strings.family},
-        {"type": "2", "manufacturer": strings.vendor, "product": strings.board, "version": strings.board_version,
-         "serial": strings.board_serial or f"/{strings.serial}/"},
+        {
+            "type": "0",
+            "vendor": strings.bios_vendor,
+            "version": strings.bios_version,
+            "date": strings.bios_date,
+            "uefi": "on",
+        },
+        {
+            "type": "1",
+            "manufacturer": strings.vendor,
+            "product": strings.product,
+            "serial": strings.serial,
+            "uuid": str(strings.uuid),
+            "sku": strings.sku,
+            "family": strings.family,
+        },
+        {
+            "type": "2",
+            "manufacturer": strings.vendor,
+            "product": strings.board,
+            "version": strings.board_version,
+            "serial": strings.board_serial or f"/{strings.serial}/",
+        },
         {"type": "3", "manufacturer": strings.chassis_vendor, "serial": strings.serial, "sku": strings.sku},
-    ]  # fmt: skip
+    ]
     words: list[str] = []
     for table in tables:
         words += ["-smbios", ",".join(f"{key}={quote(value)}" for key, value in table.items())]
@@ -184,8 +201,15 @@ def _disk_devices(disk: LabDisk, ports: Any, bootindex: int) -> list[str]:
 
 def stick_device() -> dict[str, str]:
     """The USB stick as a device, for the command line and for plugging it in later; the firmware prefers it."""
-    return {"driver": "usb-storage", "id": STICK, "drive": STICK, "bus": "usb.0", "serial": "RESCUESTICK",
-            "removable": "on", "bootindex": "1"}  # fmt: skip
+    return {
+        "driver": "usb-storage",
+        "id": STICK,
+        "drive": STICK,
+        "bus": "usb.0",
+        "serial": "RESCUESTICK",
+        "removable": "on",
+        "bootindex": "1",
+    }
 
 
 def block_node(name: str, path: Path, *, read_only: bool = False) -> dict[str, Any]:
@@ -195,8 +219,14 @@ def block_node(name: str, path: Path, *, read_only: bool = False) -> dict[str, A
     machine has handed over when QEMU is killed is in the file, what it still held in its own RAM is lost: a power cut.
     """
     backend = {"driver": "file", "filename": str(path), "discard": "unmap"}
-    return {"driver": "raw", "node-name": name, "read-only": read_only, "discard": "unmap",
-            "cache": {"direct": False, "no-flush": False}, "file": backend}  # fmt: skip
+    return {
+        "driver": "raw",
+        "node-name": name,
+        "read-only": read_only,
+        "discard": "unmap",
+        "cache": {"direct": False, "no-flush": False},
+        "file": backend,
+    }
 
 
 def _blockdev(name: str, path: Path, *, read_only: bool = False) -> Argv:

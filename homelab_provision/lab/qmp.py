@@ -58,8 +58,9 @@ class Qmp:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:  # fmt: skip
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._link.close()
 
     def execute(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:

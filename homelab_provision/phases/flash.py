@@ -165,9 +165,14 @@ def _personalise(rebuild: Rebuild, parcel: bytes) -> None:
 
 
 def _writer(
-    rebuild: Rebuild, name: str, *, deadline: float, before: tuple[str, ...] = (),
-    hear: Callable[[str], None] = lambda line: None, **feed: Any,
-) -> dict[str, Any]:  # fmt: skip
+    rebuild: Rebuild,
+    name: str,
+    *,
+    deadline: float,
+    before: tuple[str, ...] = (),
+    hear: Callable[[str], None] = lambda line: None,
+    **feed: Any,
+) -> dict[str, Any]:
     """Run one step of the writer in the rescue; its last word is returned. `before` are words that run it."""
     last: dict[str, Any] = {}
     listen = _listener(rebuild, last)

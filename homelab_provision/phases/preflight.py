@@ -45,8 +45,10 @@ def decide(session: Session, request: Request, person: Person | None, emit: Emit
         way = request.way or machine.way
         _require_operator(machine)
         if objection := way_called(way).objection(machine):
-            raise Refused(f"{machine.name} cannot get into the rescue system through `{way}`: {objection}",
-                          hint=f"choose another way: {', '.join(paths.ways())}")  # fmt: skip
+            raise Refused(
+                f"{machine.name} cannot get into the rescue system through `{way}`: {objection}",
+                hint=f"choose another way: {', '.join(paths.ways())}",
+            )
     backups, doubts = _backups(session, host, request, emit)
     image = image_of(host, emit, max_age=site.image_max_age)
     with step(emit, "check the image"):
@@ -91,11 +93,14 @@ def _backups(
     export = Export(str(backup.server), f"{backup.export}/{host.name}", door) if backup else None
     with step(emit, "prove the backup"):
         planned, doubts = plan_backups(
-            host.name, programs, export, session.identities.hosts[host.name].signers,
+            host.name,
+            programs,
+            export,
+            session.identities.hosts[host.name].signers,
             session.identities.secrets,
             backup.max_proof_age if backup else timedelta(0),
             accept_unproven=request.accept_unproven_backup,
-        )  # fmt: skip
+        )
     for doubt in doubts:
         emit(Notice(level="warning", text=f"accepted: {doubt}"))
     return planned, doubts

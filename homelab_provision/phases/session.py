@@ -29,8 +29,14 @@ class Session:
 
 
 @contextmanager
-def session(site: Site | Path, names: Sequence[str] = (), *, emit: Emit | None = None,
-            vault: Vault | None = None, keep: bool = True) -> Iterator[Session]:  # fmt: skip
+def session(
+    site: Site | Path,
+    names: Sequence[str] = (),
+    *,
+    emit: Emit | None = None,
+    vault: Vault | None = None,
+    keep: bool = True,
+) -> Iterator[Session]:
     """Open a site for these hosts (none named: all that are provisioned). A lab is switched on first if there is an
     `emit` to tell it.
 

@@ -48,8 +48,14 @@ def _compare_data(rebuild: Rebuild) -> Proof:
     for backup in rebuild.plan.backups:
         with step(rebuild.emit, f"compare the data of {backup.role}"):
             words = ("facts", "--against", "-")
-            found = run_program(rebuild.ssh, rebuild.plan.host, backup.program, *words, emit=rebuild.emit,
-                                input=json.dumps(facts[backup.role]))  # fmt: skip
+            found = run_program(
+                rebuild.ssh,
+                rebuild.plan.host,
+                backup.program,
+                *words,
+                emit=rebuild.emit,
+                input=json.dumps(facts[backup.role]),
+            )
         if found["differences"]:
             raise Unproven(
                 f"{rebuild.plan.host} was rebuilt, but the data of {backup.role} is not what was restored",

@@ -36,11 +36,22 @@ def render_report(details: RunDetails, events: Sequence[Event]) -> str:
     """Render the run as a self-contained page: no script, no font, no image from elsewhere."""
     attempts = read_attempts(events)
     summary = summarise(details.run, details.host, details.machine, details.site, events)
-    environment = Environment(loader=PackageLoader("homelab_provision.report", "."), autoescape=True,
-                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-                              finalize=_finalize)  # fmt: skip
-    environment.filters |= {"seconds": seconds_text, "scalar": scalar_text, "moment": _moment,
-                            "label": _label, "prose": _prose, "roomy": _roomy}  # fmt: skip
+    environment = Environment(
+        loader=PackageLoader("homelab_provision.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+    environment.filters |= {
+        "seconds": seconds_text,
+        "scalar": scalar_text,
+        "moment": _moment,
+        "label": _label,
+        "prose": _prose,
+        "roomy": _roomy,
+    }
     return environment.get_template("report.html.j2").render(
         details=details,
         summary=summary,
@@ -113,8 +124,10 @@ def _prose(text: str) -> Markup:
     parts = printable(text).split("`")
     if len(parts) % 2 == 0:  # an odd backtick: take them all literally
         return escape(printable(text))
-    return Markup().join(Markup("<code>{}</code>").format(part) if odd else escape(part)
-                         for part, odd in zip(parts, cycle((False, True)), strict=False))  # fmt: skip
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if odd else escape(part)
+        for part, odd in zip(parts, cycle((False, True)), strict=False)
+    )
 
 
 def _roomy(item: object) -> bool:

@@ -299,8 +299,11 @@ def gpt(handle: int, unit: int, place: int, copy: str, size: int, sector: int) -
 
 def empty_tables(found: list[dict[str, Any]]) -> list[tuple[int, int]]:
     """Where tables that list nothing stand (their entries are zeros): from, to. Boot code is content."""
-    ranges = [(440, 512) if table["type"] == "dos" else (table["offset"], table["offset"] + table["sector_bytes"])
-              for table in found if not table["problem"] and not table["partitions"]]  # fmt: skip
+    ranges = [
+        (440, 512) if table["type"] == "dos" else (table["offset"], table["offset"] + table["sector_bytes"])
+        for table in found
+        if not table["problem"] and not table["partitions"]
+    ]
     return sorted(ranges)
 
 

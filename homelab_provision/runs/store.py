@@ -252,8 +252,10 @@ def last_of(host: str, site: Path) -> Run:
     last = mine[-1]
     later = found[found.index(last) :]
     if broken := [run for run in later if isinstance(run, Damaged) and run.run_id.endswith(f"-{_label(host)}")]:
-        raise UsageError(f"the last run of `{host}` may be {broken[-1].run_id}, which is damaged: {broken[-1].reason}",
-                         hint=f"name the one to go on with: --resume {last.id}")  # fmt: skip
+        raise UsageError(
+            f"the last run of `{host}` may be {broken[-1].run_id}, which is damaged: {broken[-1].reason}",
+            hint=f"name the one to go on with: --resume {last.id}",
+        )
     open_ = [run for run in mine[:-1] if run.touched()][-1:] if not last.touched() else []
     if open_ and not open_[0].is_proven():
         raise UsageError(

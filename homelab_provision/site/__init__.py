@@ -23,7 +23,27 @@ from homelab_provision.site.problems import Problem, SiteError
 from homelab_provision.site.values import Size, written_size
 
 __all__ = [
-    "Backup", "Disk", "DiskUse", "Firmware", "Host", "Machine", "MachineRow", "Needs", "Network", "OperatorKind",
-    "Passport", "Problem", "Site", "SiteError", "Size", "describe", "lab_contradictions", "load_site",
-    "machine_rows", "machines_schema", "record_player", "same_serial", "written_size",
-]  # fmt: skip
+    "Backup",
+    "Disk",
+    "DiskUse",
+    "Firmware",
+    "Host",
+    "Machine",
+    "MachineRow",
+    "Needs",
+    "Network",
+    "OperatorKind",
+    "Passport",
+    "Problem",
+    "Site",
+    "SiteError",
+    "Size",
+    "describe",
+    "lab_contradictions",
+    "load_site",
+    "machine_rows",
+    "machines_schema",
+    "record_player",
+    "same_serial",
+    "written_size",
+]

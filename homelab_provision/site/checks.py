@@ -32,29 +32,58 @@ class Written:
 def check_machines(document: Document) -> Iterator[Problem]:
     """Mistakes that machines.yml shows by itself."""
     machines = _machines(document)
-    yield from _unique(document, _at(document, machines, "plays"), str.strip,
-                       "a host on two machines: {text} is also played by `{first}` (line {line})",
-                       "one machine for a host; a spare plays nothing")  # fmt: skip
+    yield from _unique(
+        document,
+        _at(document, machines, "plays"),
+        str.strip,
+        "a host on two machines: {text} is also played by `{first}` (line {line})",
+        "one machine for a host; a spare plays nothing",
+    )
     macs = _below(document, machines, "passport", "macs")
-    yield from _unique(document, macs, mac_key, "one MAC address twice: {text} is also that of `{first}` (line {line})",
-                       "an address that no other network card has")  # fmt: skip
-    yield from _unique(document, _at(document, machines, "passport", "serial"), serial_key,
-                       "one serial twice: {text} is also that of `{first}` (line {line})",
-                       "a serial that no other machine has")  # fmt: skip
-    yield from _unique(document, _at(document, machines, "passport", "board_serial"), serial_key,
-                       "one board serial twice: {text} is also that of `{first}` (line {line})",
-                       "a serial that no other machine's board has")  # fmt: skip
-    yield from _unique(document, _at(document, machines, "passport", "uuid"), serial_key,
-                       "one UUID twice: {text} is also that of `{first}` (line {line})",
-                       "a UUID that no other machine has")  # fmt: skip
+    yield from _unique(
+        document,
+        macs,
+        mac_key,
+        "one MAC address twice: {text} is also that of `{first}` (line {line})",
+        "an address that no other network card has",
+    )
+    yield from _unique(
+        document,
+        _at(document, machines, "passport", "serial"),
+        serial_key,
+        "one serial twice: {text} is also that of `{first}` (line {line})",
+        "a serial that no other machine has",
+    )
+    yield from _unique(
+        document,
+        _at(document, machines, "passport", "board_serial"),
+        serial_key,
+        "one board serial twice: {text} is also that of `{first}` (line {line})",
+        "a serial that no other machine's board has",
+    )
+    yield from _unique(
+        document,
+        _at(document, machines, "passport", "uuid"),
+        serial_key,
+        "one UUID twice: {text} is also that of `{first}` (line {line})",
+        "a UUID that no other machine has",
+    )
     # Every virtual eMMC says the same serial: it is wired into QEMU.
     disks = [disk for disk in _disk_serials(document, machines) if disk.text != MMC_SERIAL]
-    yield from _unique(document, disks, serial_key,
-                       "one disk serial twice: {text} is also that of a disk of `{first}` (line {line})",
-                       "a serial that no other disk has")  # fmt: skip
-    yield from _unique(document, _at(document, machines, "address"), str.strip,
-                       "two machines with one address: {text} is also that of `{first}` (line {line})",
-                       "an address that no other machine's rescue system has")  # fmt: skip
+    yield from _unique(
+        document,
+        disks,
+        serial_key,
+        "one disk serial twice: {text} is also that of a disk of `{first}` (line {line})",
+        "a serial that no other disk has",
+    )
+    yield from _unique(
+        document,
+        _at(document, machines, "address"),
+        str.strip,
+        "two machines with one address: {text} is also that of `{first}` (line {line})",
+        "an address that no other machine's rescue system has",
+    )
     yield from _no_system_disk(document, machines)
 
 
@@ -65,18 +94,25 @@ def check_players(hosts: Mapping[str, Host], document: Document) -> Iterator[Pro
     for named in [*players, *_below(document, machines, "distrusted_as")]:
         if named.text not in hosts:
             yield document.problem(
-                named.path, f"there is no host `{named.text}`", at_value=True,
+                named.path,
+                f"there is no host `{named.text}`",
+                at_value=True,
                 expected=f"a host of hosts.yml: {', '.join(sorted(hosts)) or '(it has none)'}",
-                suggestion=did_you_mean(named.text, hosts))  # fmt: skip
+                suggestion=did_you_mean(named.text, hosts),
+            )
     for named in players:
         if named.text in hosts and not hosts[named.text].provisioned:
             yield document.problem(
-                named.path, f"`{named.text}` is no host that may be rebuilt", at_value=True,
-                expected=f"a host of the group `{PROVISIONED_GROUP}` of hosts.yml")  # fmt: skip
+                named.path,
+                f"`{named.text}` is no host that may be rebuilt",
+                at_value=True,
+                expected=f"a host of the group `{PROVISIONED_GROUP}` of hosts.yml",
+            )
 
 
-def _unique(document: Document, found: list[Written], key: Callable[[str], str], message: str,
-            expected: str) -> Iterator[Problem]:  # fmt: skip
+def _unique(
+    document: Document, found: list[Written], key: Callable[[str], str], message: str, expected: str
+) -> Iterator[Problem]:
     places: dict[str, list[Written]] = defaultdict(list)
     for written in found:
         places[key(written.text)].append(written)
@@ -91,8 +127,11 @@ def _no_system_disk(document: Document, machines: list[str]) -> Iterator[Problem
     for machine in machines:
         path: KeyPath = ("machines", machine, "passport", "disks")
         disks = plain(at(document.root, path))
-        if isinstance(disks, list) and disks and all(isinstance(disk, dict) and disk.get("use") == DiskUse.KEEP
-                                                     for disk in disks):  # fmt: skip
+        if (
+            isinstance(disks, list)
+            and disks
+            and all(isinstance(disk, dict) and disk.get("use") == DiskUse.KEEP for disk in disks)
+        ):
             yield document.problem(path, "no disk may be flashed", expected="one disk with `use: system`")
 
 

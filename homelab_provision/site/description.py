@@ -31,11 +31,14 @@ def describe(site: Site) -> dict[str, JsonValue]:
         "site": site.name,
         "root": str(site.root),
         "lab": site.lab.model_dump(mode="json") if site.lab else None,
-        "hosts": {name: {**host.model_dump(mode="json", exclude={"name"}), "machine": _player(site, name)}
-                  for name, host in site.hosts.items()},
-        "machines": {name: machine.model_dump(mode="json", exclude={"name"})
-                     for name, machine in site.machines.items()},
-    }  # fmt: skip
+        "hosts": {
+            name: {**host.model_dump(mode="json", exclude={"name"}), "machine": _player(site, name)}
+            for name, host in site.hosts.items()
+        },
+        "machines": {
+            name: machine.model_dump(mode="json", exclude={"name"}) for name, machine in site.machines.items()
+        },
+    }
     return cast("dict[str, JsonValue]", described)
 
 

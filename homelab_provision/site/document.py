@@ -41,9 +41,15 @@ class Document:
     sealed: bool = False  # it was opened with the vault's password: nothing of it is ever shown
 
     def problem(
-        self, path: KeyPath, message: str, *, expected: str | None = None, suggestion: str | None = None,
-        at_value: bool = False, called: str | None = None,
-    ) -> Problem:  # fmt: skip
+        self,
+        path: KeyPath,
+        message: str,
+        *,
+        expected: str | None = None,
+        suggestion: str | None = None,
+        at_value: bool = False,
+        called: str | None = None,
+    ) -> Problem:
         """A problem with what stands at `path` (or with the nearest part of it that exists), shown as `called`."""
         place = self.place(path, at_value=at_value)
         return self._problem(place, called or dotted(path), message, expected, suggestion)
@@ -89,9 +95,15 @@ class Document:
             for key, _ in mapping.value:
                 name = str(key.value)
                 if name in seen:
-                    self.problems.append(self._problem(
-                        self._place(key), dotted((*path, name)), "key is there twice",
-                        f"each key once; the first one is in line {seen[name]}", None))  # fmt: skip
+                    self.problems.append(
+                        self._problem(
+                            self._place(key),
+                            dotted((*path, name)),
+                            "key is there twice",
+                            f"each key once; the first one is in line {seen[name]}",
+                            None,
+                        )
+                    )
                 seen.setdefault(name, key.start_mark.line + 1)
 
 
@@ -144,8 +156,11 @@ def plain(node: Node | None, *, keep_empty: bool = False) -> object:
                     if isinstance(inherited, dict):
                         merged = {**inherited, **merged}
         # Of a key that is there twice (an error), the first one counts, as it does for `child`.
-        own = {str(key.value): plain(value, keep_empty=keep_empty)
-               for key, value in reversed(node.value) if key.tag != _MERGE}  # fmt: skip
+        own = {
+            str(key.value): plain(value, keep_empty=keep_empty)
+            for key, value in reversed(node.value)
+            if key.tag != _MERGE
+        }
         own = dict(reversed(own.items()))
         return {**merged, **{key: value for key, value in own.items() if keep_empty or value is not None}}
     if isinstance(node, SequenceNode):

@@ -59,8 +59,12 @@ def _groups(document: Document) -> Iterator[Problem]:
     root = document.root
     if not isinstance(root, MappingNode) or not root.value:
         suggestion = CONVERT if INI.search(document.text) else None
-        yield document.problem((), "there are no groups", expected="an inventory: `all:` with `children:` and `hosts:`",
-                               suggestion=suggestion)  # fmt: skip
+        yield document.problem(
+            (),
+            "there are no groups",
+            expected="an inventory: `all:` with `children:` and `hosts:`",
+            suggestion=suggestion,
+        )
         return
     for key, group in root.value:
         yield from _group(document, (str(key.value),), group)
@@ -95,27 +99,42 @@ def _group(document: Document, path: KeyPath, group: Node) -> Iterator[Problem]:
         elif isinstance(part, MappingNode) and name == "hosts":
             for host, own in part.value:
                 if (many := how_many(str(host.value))) > MOST_HOSTS:
-                    yield document.problem((*here, str(host.value)), f"this range is {many} hosts",
-                                           expected=f"a range of at most {MOST_HOSTS} hosts")  # fmt: skip
+                    yield document.problem(
+                        (*here, str(host.value)),
+                        f"this range is {many} hosts",
+                        expected=f"a range of at most {MOST_HOSTS} hosts",
+                    )
                 if not (is_null(own) or isinstance(own, MappingNode)):
-                    yield document.problem((*here, str(host.value)), "does not fit", at_value=True,
-                                           expected="a host: variables with values, or nothing")  # fmt: skip
+                    yield document.problem(
+                        (*here, str(host.value)),
+                        "does not fit",
+                        at_value=True,
+                        expected="a host: variables with values, or nothing",
+                    )
 
 
 def _priority(document: Document, path: KeyPath, variables: Node) -> Iterator[Problem]:
     """The one variable of a group that Ansible itself reads as a number, and dies of if it is none."""
     node = at(variables, (PRIORITY,))
     if node is not None and not (isinstance(node, ScalarNode) and _WHOLE.fullmatch(str(node.value))):
-        yield document.problem((*path, PRIORITY), "does not fit", at_value=True,
-                               expected="a whole number: of groups side by side, the higher one wins")  # fmt: skip
+        yield document.problem(
+            (*path, PRIORITY),
+            "does not fit",
+            at_value=True,
+            expected="a whole number: of groups side by side, the higher one wins",
+        )
 
 
 def _tags(document: Document) -> Iterator[Problem]:
     for path, node in walk(document.root):
         if not KNOWN_TAGS.fullmatch(str(node.tag)):
             tag = str(node.tag).replace("tag:yaml.org,2002:", "!!")
-            yield document.problem(path, f"values of the kind `{tag}` are not understood here", at_value=True,
-                                   expected="text, numbers, lists and mappings")  # fmt: skip
+            yield document.problem(
+                path,
+                f"values of the kind `{tag}` are not understood here",
+                at_value=True,
+                expected="text, numbers, lists and mappings",
+            )
         elif isinstance(node, ScalarNode) and any("\ud800" <= char <= "\udfff" for char in str(node.value)):
             yield document.problem(path, "this text holds half a character", at_value=True, expected="text in UTF-8")
 
@@ -142,9 +161,12 @@ def _somebodys(document: Document, groups: frozenset[str], hosts: frozenset[str]
     kind = FOLDERS[folder]
     known = {*groups, *ALWAYS} if kind == "group" else hosts
     if name not in known:
-        yield document.problem((), f"there is no {kind} `{name}`, so nobody gets these variables",
-                               expected=f"the name of a {kind} of hosts.yml",
-                               suggestion=did_you_mean(name, known))  # fmt: skip
+        yield document.problem(
+            (),
+            f"there is no {kind} `{name}`, so nobody gets these variables",
+            expected=f"the name of a {kind} of hosts.yml",
+            suggestion=did_you_mean(name, known),
+        )
 
 
 def names(document: Document) -> tuple[frozenset[str], frozenset[str]]:

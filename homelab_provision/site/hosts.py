@@ -47,12 +47,19 @@ class HostSources:
     document: Document
     inventory: Inventory
 
-    def problem(self, host: str, message: str, variable: str, *, expected: str | None = None,
-                suggestion: str | None = None) -> Problem:  # fmt: skip
+    def problem(
+        self, host: str, message: str, variable: str, *, expected: str | None = None, suggestion: str | None = None
+    ) -> Problem:
         """A problem with a variable of a host; with the host itself where the variable is not written down."""
         document, path = self.where(host, variable)
-        return document.problem(path, message, expected=expected, suggestion=suggestion,
-                                at_value=path[-1:] == (variable,), called=f"hosts.{host}")  # fmt: skip
+        return document.problem(
+            path,
+            message,
+            expected=expected,
+            suggestion=suggestion,
+            at_value=path[-1:] == (variable,),
+            called=f"hosts.{host}",
+        )
 
     def named(self, host: str, message: str) -> Problem:
         """A problem with the name of a host."""
@@ -97,14 +104,22 @@ def read_hosts(sources: HostSources) -> tuple[dict[str, Host], list[Problem]]:
         address = variables.get(ADDRESS)
         if PROVISIONED_GROUP in groups and (fault := fault_of_name(name)):
             problems.append(sources.named(name, fault))
-        hosts[name] = Host(name=name, address=None if address is None else str(address), network=network, needs=needs,
-                           backup=backup, secrets=secrets, groups=groups,
-                           provisioned=PROVISIONED_GROUP in groups)  # fmt: skip
+        hosts[name] = Host(
+            name=name,
+            address=None if address is None else str(address),
+            network=network,
+            needs=needs,
+            backup=backup,
+            secrets=secrets,
+            groups=groups,
+            provisioned=PROVISIONED_GROUP in groups,
+        )
     return hosts, [*dict.fromkeys(problems), *_address_problems(sources, hosts)]
 
 
-def _model(model: type[Model], variable: str, sources: HostSources, host: str, variables: Variables,
-           problems: list[Problem]) -> Model | None:  # fmt: skip
+def _model(
+    model: type[Model], variable: str, sources: HostSources, host: str, variables: Variables, problems: list[Problem]
+) -> Model | None:
     if variable not in variables:
         return None
     document, path = sources.where(host, variable)
@@ -145,8 +160,12 @@ def _address_problems(sources: HostSources, hosts: dict[str, Host]) -> Iterator[
             other = taken.setdefault(address, host.name)
             # Ordinary inventories have several names for one computer; one that is rebuilt is nobody else.
             if other != host.name and (host.provisioned or hosts[other].provisioned):
-                yield sources.problem(host.name, f"two hosts with one address: {address} is also that of `{other}`",
-                                      variable, expected="an address that no other host has")  # fmt: skip
+                yield sources.problem(
+                    host.name,
+                    f"two hosts with one address: {address} is also that of `{other}`",
+                    variable,
+                    expected="an address that no other host has",
+                )
 
 
 def _addresses(host: Host) -> dict[str, str]:
@@ -163,22 +182,34 @@ def _own_connection(sources: HostSources, host: Host) -> Iterator[Problem]:
     run what is meant for the host on this computer."""
     said = sources.inventory.variables(host.name).get(CONNECTION, "ssh")
     if host.provisioned and said not in SSH:
-        yield sources.problem(host.name, f"`{CONNECTION}: {said}` does not fit", CONNECTION,
-                              expected="ssh, or nothing: such a host is known by its SSH host key")  # fmt: skip
+        yield sources.problem(
+            host.name,
+            f"`{CONNECTION}: {said}` does not fit",
+            CONNECTION,
+            expected="ssh, or nothing: such a host is known by its SSH host key",
+        )
 
 
 def _own_address(sources: HostSources, host: Host) -> Iterator[Problem]:
     if not host.provisioned:
         return
     if host.address is None:
-        yield sources.problem(host.name, f"missing variable `{ADDRESS}`", ADDRESS,
-                              expected="an IPv4 address: a host is rebuilt also while DNS is down")  # fmt: skip
+        yield sources.problem(
+            host.name,
+            f"missing variable `{ADDRESS}`",
+            ADDRESS,
+            expected="an IPv4 address: a host is rebuilt also while DNS is down",
+        )
         return
     try:
         address = IPv4Address(host.address)
     except AddressValueError:
-        yield sources.problem(host.name, f"`{host.address}` does not fit", ADDRESS,
-                              expected="an IPv4 address: a host is rebuilt also while DNS is down")  # fmt: skip
+        yield sources.problem(
+            host.name,
+            f"`{host.address}` does not fit",
+            ADDRESS,
+            expected="an IPv4 address: a host is rebuilt also while DNS is down",
+        )
         return
     try:
         computer_address(address)
@@ -186,12 +217,19 @@ def _own_address(sources: HostSources, host: Host) -> Iterator[Problem]:
         yield sources.problem(host.name, f"`{host.address}` does not fit", ADDRESS, expected=str(error))
         return
     if host.backup and host.backup.server == address and EXPORTS not in sources.inventory.variables(host.name):
-        yield sources.problem(host.name, f"`{BACKUP}` says that the host keeps its backups itself ({address})", BACKUP,
-                              expected="the NFS server that keeps the hosts' data")  # fmt: skip
+        yield sources.problem(
+            host.name,
+            f"`{BACKUP}` says that the host keeps its backups itself ({address})",
+            BACKUP,
+            expected="the NFS server that keeps the hosts' data",
+        )
     if host.network and host.network.address.ip != address:
         yield sources.problem(
-            host.name, f"`{NETWORK}` says {host.network.address.ip}, but `{ADDRESS}` says {address}", NETWORK,
-            expected="one and the same address")  # fmt: skip
+            host.name,
+            f"`{NETWORK}` says {host.network.address.ip}, but `{ADDRESS}` says {address}",
+            NETWORK,
+            expected="one and the same address",
+        )
 
 
 def _paths_of_host(node: Node | None, path: KeyPath, host: str) -> Iterator[KeyPath]:

@@ -80,8 +80,12 @@ def read_inventory(root: Path, password: Path | None = None) -> Inventory | Prob
     `password` opens files of variables that are sealed.
     """
     # Only YAML is tried, and a file that does not parse is an error instead of an empty inventory.
-    strict = {"ANSIBLE_INVENTORY_ENABLED": "yaml", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
-              "ANSIBLE_VARS_ENABLED": "host_group_vars", "ANSIBLE_DEPRECATION_WARNINGS": "false"}  # fmt: skip
+    strict = {
+        "ANSIBLE_INVENTORY_ENABLED": "yaml",
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
+        "ANSIBLE_VARS_ENABLED": "host_group_vars",
+        "ANSIBLE_DEPRECATION_WARNINGS": "false",
+    }
     argv: list[Argument] = [program("ansible-inventory"), "-i", root.resolve() / HOSTS_FILE, "--list", "--export"]
     if password:
         argv += ["--vault-password-file", password.absolute()]
@@ -108,6 +112,9 @@ def warnings_in(said: str) -> tuple[str, ...]:
 
 
 def parse_export(data: Mapping[str, Any]) -> Inventory:
-    groups = {name: Group(tuple(group.get("hosts", ())), tuple(group.get("children", ())), group.get("vars", {}))
-              for name, group in data.items() if name != "_meta"}  # fmt: skip
+    groups = {
+        name: Group(tuple(group.get("hosts", ())), tuple(group.get("children", ())), group.get("vars", {}))
+        for name, group in data.items()
+        if name != "_meta"
+    }
     return Inventory(groups, data.get("_meta", {}).get("hostvars", {}))

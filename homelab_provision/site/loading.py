@@ -36,9 +36,14 @@ def assemble(root: Path, hosts: Mapping[str, Host] | None, document: Document, p
         problems += check_players(hosts, document)
     if problems:
         raise SiteError(str(root), sorted(problems, key=lambda problem: (problem.file, problem.line)))
-    return Site(root=root, name=root.name, hosts=MappingProxyType(dict(hosts or {})),
-                machines=MappingProxyType(dict(read.machines)), lab=read.lab,
-                image_max_age=read.settings.image_max_age)  # fmt: skip
+    return Site(
+        root=root,
+        name=root.name,
+        hosts=MappingProxyType(dict(hosts or {})),
+        machines=MappingProxyType(dict(read.machines)),
+        lab=read.lab,
+        image_max_age=read.settings.image_max_age,
+    )
 
 
 def _variables(root: Path) -> list[Document]:

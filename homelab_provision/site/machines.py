@@ -55,14 +55,20 @@ def read_machines(document: Document) -> Machines:
         return Machines(problems=tuple(problems))
     names = at(document.root, ("machines",))
     if not isinstance(document.root, MappingNode) or not (isinstance(names, MappingNode) or _is_empty(names)):
-        problems.append(document.problem(("machines",), "there are no machines",
-                                         expected="a mapping `machines:` of names to machines"))  # fmt: skip
+        problems.append(
+            document.problem(
+                ("machines",), "there are no machines", expected="a mapping `machines:` of names to machines"
+            )
+        )
         return Machines(problems=tuple(problems))
     data: Any = plain(document.root)
     known = list(MachinesFile.model_fields)
     for key in data.keys() - set(known):
-        problems.append(document.problem((key,), "unknown key", expected="one of: " + ", ".join(known),
-                                         suggestion=did_you_mean(key, known)))  # fmt: skip
+        problems.append(
+            document.problem(
+                (key,), "unknown key", expected="one of: " + ", ".join(known), suggestion=did_you_mean(key, known)
+            )
+        )
     lab = validate(LabNetwork, data["lab"], document, ("lab",), problems) if "lab" in data else None
     machines = {}
     described = data.get("machines") or {}
@@ -70,8 +76,9 @@ def read_machines(document: Document) -> Machines:
         if fault := fault_of_name(name):
             problems.append(document.problem(("machines", name), fault, expected=LABEL_EXPECTED))
         # A name with nothing below it is a machine that somebody began to describe: say what it lacks.
-        machine = validate(Machine, described.get(name, {}), document, ("machines", name), problems,
-                           computed={"name": name})  # fmt: skip
+        machine = validate(
+            Machine, described.get(name, {}), document, ("machines", name), problems, computed={"name": name}
+        )
         if machine is not None:
             machines[name] = machine
     given = {key: data[key] for key in Settings.model_fields if key in data}

@@ -228,8 +228,9 @@ class Site:
     def machine(self, name: str) -> Machine:
         """The machine called `name`. Raises UsageError."""
         if name not in self.machines:
-            raise UsageError(f"site `{self.name}` has no machine `{name}`",
-                             hint=nearest(name, self.machines, "machines"))  # fmt: skip
+            raise UsageError(
+                f"site `{self.name}` has no machine `{name}`", hint=nearest(name, self.machines, "machines")
+            )
         return self.machines[name]
 
     def player_of(self, host: str) -> Machine | None:

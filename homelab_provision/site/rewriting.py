@@ -86,8 +86,9 @@ class _Entry:
 
     def _own(self, name: str) -> tuple[Node, Node] | None:
         """The pair of a key that is written in this very mapping (not merged or aliased into it)."""
-        return next(((key, value) for key, value in self.body.value
-                     if key.value == name and _start(value) >= _end(key)), None)  # fmt: skip
+        return next(
+            ((key, value) for key, value in self.body.value if key.value == name and _start(value) >= _end(key)), None
+        )
 
     def _fill(self, pair: tuple[Node, Node], value: str) -> Edit:
         """Give a value to a key that has none (`plays:`, `plays: ~`)."""

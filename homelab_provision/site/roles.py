@@ -27,8 +27,11 @@ def programs_of(roles: Iterable[str], folder: Path | None = None) -> dict[str, s
     Such a role says so in `vars/main/state.yml`, as `<role>_program`.
     """
     declared = {role: (folder or paths.content("roles")) / role / "vars" / "main" / "state.yml" for role in roles}
-    return {role: str(yaml.safe_load(file.read_text())[f"{role}_program"]) for role, file in declared.items()
-            if file.exists()}  # fmt: skip
+    return {
+        role: str(yaml.safe_load(file.read_text())[f"{role}_program"])
+        for role, file in declared.items()
+        if file.exists()
+    }
 
 
 def _with_dependencies(role: str) -> Iterator[str]:

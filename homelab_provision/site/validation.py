@@ -29,8 +29,8 @@ _MEANING = {
 }
 # The patterns of the models, in words.
 FORMS = {
-    r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$":
-        "the MAC address of one network card: six pairs of hex digits, as in 52:54:00:50:70:0b",
+    r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$": "the MAC address of one network card: six pairs of hex digits, "
+    "as in 52:54:00:50:70:0b",
     r"^0x[0-9a-f]{16}$": "a world-wide name: 0x and 16 hex digits, as in 0x5000c50015ea71ac",
     r"^[a-z][a-z0-9_-]{0,30}$": "a name: a small letter, then small letters, digits, - and _ (31 at most)",
     r"^[ -~]{1,64}$": "one line of 1 to 64 ASCII characters",
@@ -42,18 +42,36 @@ FORMS = {
     r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$": "a domain in small letters, as in lab.home.arpa",
     r"^[a-z][a-z0-9_]*$": "the name of a variable: a small letter, then small letters, digits and _",
     r"^(/[A-Za-z0-9._-]+)+$": "an absolute path of letters, digits, . - and _, as in /srv/backup",
-}  # fmt: skip
+}
 _KINDS = {
-    "int_parsing": "a whole number", "int_type": "a whole number", "int_from_float": "a whole number",
-    "float_parsing": "a number", "float_type": "a number", "bool_parsing": "true or false",
-    "bool_type": "true or false", "string_type": "a text", "tuple_type": "a list", "list_type": "a list",
-    "dict_type": "keys with values", "model_type": "keys with values", "model_attributes_type": "keys with values",
-    "ip_v4_address": "an IPv4 address", "ip_v4_interface": _MEANING["address"],
-}  # fmt: skip
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "keys with values",
+    "model_type": "keys with values",
+    "model_attributes_type": "keys with values",
+    "ip_v4_address": "an IPv4 address",
+    "ip_v4_interface": _MEANING["address"],
+}
 
 
-def validate(model: type[Model], data: object, document: Document, path: KeyPath, problems: list[Problem],
-             *, computed: Mapping[str, object] | None = None, whole: bool = True) -> Model | None:  # fmt: skip
+def validate(
+    model: type[Model],
+    data: object,
+    document: Document,
+    path: KeyPath,
+    problems: list[Problem],
+    *,
+    computed: Mapping[str, object] | None = None,
+    whole: bool = True,
+) -> Model | None:
     """`data`, which stands at `path` in `document`, as a `model`; None if it is not one (see `problems`).
 
     `computed` are fields that the file does not hold (a machine's name is the key above it); without `whole`, other
@@ -71,8 +89,9 @@ def validate(model: type[Model], data: object, document: Document, path: KeyPath
         return None if nothing else found
     except ValidationError as error:
         every = error.errors(include_url=False)
-    wrong = [(details, _problem(model, document, path, details, hidden)) for details in every
-             if not _follows(details, every)]  # fmt: skip
+    wrong = [
+        (details, _problem(model, document, path, details, hidden)) for details in every if not _follows(details, every)
+    ]
     meant = {(details["loc"][:-1], problem.suggestion) for details, problem in wrong if problem.message == _UNKNOWN_KEY}
     for details, problem in wrong:
         # A misspelt key is one mistake, not also a missing one.
@@ -81,8 +100,9 @@ def validate(model: type[Model], data: object, document: Document, path: KeyPath
     return None
 
 
-def _keys_without_value(model: type[BaseModel], document: Document, path: KeyPath,
-                        hidden: frozenset[str]) -> Iterator[Problem]:  # fmt: skip
+def _keys_without_value(
+    model: type[BaseModel], document: Document, path: KeyPath, hidden: frozenset[str]
+) -> Iterator[Problem]:
     """Unknown keys behind which nothing stands, as in `{use:keep}`, where a blank was forgotten."""
     for below, node in walk(at(document.root, path)):
         owner = model_at(model, below[:-1]) if below else None
@@ -94,11 +114,13 @@ def _follows(details: ErrorDetails, every: list[ErrorDetails]) -> bool:
     """A list is also "too short" when its items are wrong; that says nothing new."""
     place = details["loc"]
     return details["type"] == "too_short" and any(
-        other["loc"][: len(place)] == place and len(other["loc"]) > len(place) for other in every)  # fmt: skip
+        other["loc"][: len(place)] == place and len(other["loc"]) > len(place) for other in every
+    )
 
 
-def _problem(model: type[BaseModel], document: Document, base: KeyPath, details: ErrorDetails,
-             hidden: frozenset[str]) -> Problem:  # fmt: skip
+def _problem(
+    model: type[BaseModel], document: Document, base: KeyPath, details: ErrorDetails, hidden: frozenset[str]
+) -> Problem:
     path, kind = (*base, *details["loc"]), details["type"]
     if kind == "extra_forbidden":
         owner = model_at(model, details["loc"][:-1])
@@ -108,8 +130,13 @@ def _problem(model: type[BaseModel], document: Document, base: KeyPath, details:
         return document.problem(path[:-1], f"missing key `{key}`", expected=_MEANING.get(key))
     if kind == "enum":
         words = [word.strip("' ") for word in details["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        return document.problem(path, _bad(details, document), expected=_one_of(words), at_value=True,
-                                suggestion=did_you_mean(str(details["input"]), words))  # fmt: skip
+        return document.problem(
+            path,
+            _bad(details, document),
+            expected=_one_of(words),
+            at_value=True,
+            suggestion=did_you_mean(str(details["input"]), words),
+        )
     if kind == "too_short":
         return document.problem(path, "the list is empty", expected=_MEANING.get(str(path[-1]), "at least one"))
     if expected := _expected(details):
@@ -138,8 +165,9 @@ def _bad(details: ErrorDetails, document: Document) -> str:
 
 def _unknown_key(owner: type[BaseModel] | None, document: Document, path: KeyPath, hidden: frozenset[str]) -> Problem:
     known = [name for name in owner.model_fields if name not in hidden] if owner else []
-    return document.problem(path, _UNKNOWN_KEY, expected=_one_of(known),
-                            suggestion=did_you_mean(str(path[-1]).partition(":")[0], known))  # fmt: skip
+    return document.problem(
+        path, _UNKNOWN_KEY, expected=_one_of(known), suggestion=did_you_mean(str(path[-1]).partition(":")[0], known)
+    )
 
 
 def _one_of(words: list[str]) -> str | None:

@@ -91,9 +91,13 @@ def _is_text(value: object) -> object:
 
 def computer_address(address: IPv4Address) -> IPv4Address:
     """An address that a computer of a home can have."""
-    for what, holds in (("loopback", address.is_loopback), ("group", address.is_multicast),
-                        ("unspecified", address.is_unspecified), ("reserved or broadcast", address.is_reserved),
-                        ("link-local", address.is_link_local)):  # fmt: skip
+    for what, holds in (
+        ("loopback", address.is_loopback),
+        ("group", address.is_multicast),
+        ("unspecified", address.is_unspecified),
+        ("reserved or broadcast", address.is_reserved),
+        ("link-local", address.is_link_local),
+    ):
         if holds:
             raise expected(f"the address of a computer ({address} is a {what} address)")
     return address
@@ -199,8 +203,9 @@ WayName = Annotated[
     str, AfterValidator(_way), WithJsonSchema({"enum": list(paths.ways()), "title": "Way", "type": "string"})
 ]
 """How a machine gets into the rescue system: the name of a file in `ways/`."""
-Mac = Annotated[str, AfterValidator(_mac), WithJsonSchema(
-    {"type": "string", "pattern": "^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$"})]  # fmt: skip
+Mac = Annotated[
+    str, AfterValidator(_mac), WithJsonSchema({"type": "string", "pattern": "^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$"})
+]
 Serial = Annotated[str, AfterValidator(_serial)]
 BoxSerial = Annotated[str, AfterValidator(_box_serial)]
 ProductUuid = Annotated[str, AfterValidator(_product_uuid)]
@@ -208,6 +213,8 @@ WrittenSize = Annotated[
     Size, BeforeValidator(written_size), PlainSerializer(str, return_type=str), WithJsonSchema(_SIZE_SCHEMA)
 ]
 WrittenAge = Annotated[
-    timedelta, BeforeValidator(written_age), PlainSerializer(age_text, return_type=str),
+    timedelta,
+    BeforeValidator(written_age),
+    PlainSerializer(age_text, return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^\d{1,5}\s*[dh]$"}),
-]  # fmt: skip
+]

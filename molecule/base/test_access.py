@@ -121,8 +121,10 @@ def test_a_file_that_does_not_load_costs_only_itself(machine: Machine, listeners
     assert machine.answers(22)
     failed = machine.sh("cat /run/homelab-firewall.failed")
     assert [line.split(":")[0].rsplit("/", 1)[1] for line in failed.splitlines()] == [
-        "10-missing-set.nft", "20-name.nft", "40-words.nft"
-    ]  # fmt: skip
+        "10-missing-set.nft",
+        "20-name.nft",
+        "40-words.nft",
+    ]
     assert "no-such-host.invalid" in failed
     said = machine.sh("journalctl --unit=nftables.service --boot --output=cat")
     assert f"{FRAGMENTS}/10-missing-set.nft is not loaded" in said
@@ -141,8 +143,10 @@ def test_without_a_base_that_loads_everything_is_closed_but_ssh(machine: Machine
 
 def test_a_reload_opens_no_window(machine: Machine, listeners: None) -> None:
     """A new base and its files come in one transaction: at no moment does the chain accept what it should drop."""
-    machine.sh("systemd-run --quiet --collect --unit=reloads sh -c"
-               " 'for i in 1 2 3 4 5 6 7 8; do systemctl reload nftables.service; done'")  # fmt: skip
+    machine.sh(
+        "systemd-run --quiet --collect --unit=reloads sh -c"
+        " 'for i in 1 2 3 4 5 6 7 8; do systemctl reload nftables.service; done'"
+    )
     for _ in range(3):
         assert not machine.answers(CLOSED)
     assert "policy drop" in machine.sh("nft list chain inet homelab input")

@@ -78,16 +78,19 @@ def test_a_damaged_repository_gives_no_proof_and_no_restore(machine: Any, known:
 def test_a_repository_that_cannot_be_read_costs_no_record(machine: Any, known: Any) -> None:
     """pgBackRest ends with 0 and an empty list here; the account of the cluster is the one that cannot read."""
     before = machine.sh("cd /nas/postgres && sha256sum *.json")
-    machine.sh("stat -c '%U %a' /nas/pgbackrest/backup >/root/owner; chown root:root /nas/pgbackrest/backup; "
-               "chmod 700 /nas/pgbackrest/backup")  # fmt: skip
+    machine.sh(
+        "stat -c '%U %a' /nas/pgbackrest/backup >/root/owner; chown root:root /nas/pgbackrest/backup; "
+        "chmod 700 /nas/pgbackrest/backup"
+    )
     try:
         for job in ("backup", "prove", "restore"):
             told = machine.job(job)
             assert (told.status, told.last["message"]) == (1, "the repository cannot be read; nothing was changed")
             assert "Permission denied" in told.last["evidence"]
     finally:
-        machine.sh("read -r owner mode </root/owner; chown $owner /nas/pgbackrest/backup; "
-                   "chmod $mode /nas/pgbackrest/backup")  # fmt: skip
+        machine.sh(
+            "read -r owner mode </root/owner; chown $owner /nas/pgbackrest/backup; chmod $mode /nas/pgbackrest/backup"
+        )
     assert machine.sh("cd /nas/postgres && sha256sum *.json") == before
     assert machine.facts() == known
 

@@ -80,8 +80,15 @@ class Client:
         self._authority.write_text(ok(homelab.run("config", "ca")).stdout)
 
     def ask(self, query: str, *parameters: Any, **changed: str) -> dict[str, Any]:
-        connection = {"host": ADDRESS, "dbname": "spans", "user": "spans", "password": self.password,
-                      "sslmode": "verify-full", "sslrootcert": str(self._authority), **changed}  # fmt: skip
+        connection = {
+            "host": ADDRESS,
+            "dbname": "spans",
+            "user": "spans",
+            "password": self.password,
+            "sslmode": "verify-full",
+            "sslrootcert": str(self._authority),
+            **changed,
+        }
         order = json.dumps({"connection": connection, "queries": [[query, parameters]]})
         said = subprocess.run(
             [*self._inside, sys.executable, "-m", "tests.lab.database_client"],

@@ -25,15 +25,17 @@ pytestmark = pytest.mark.lab
 NETWORK = LabNetwork.model_validate({"namespace": "hlp-test-net", "router": "192.168.50.1/24"})
 WHO = Privilege.current()
 MAC = "52:54:00:5e:57:01"
-BOX = LabMachine.model_validate({
-    "smbios": {"serial": "TEST001"},
-    "mac": MAC,
-    "memory_mib": 512,
-    "disks": [
-        {"name": "system", "serial": "BLANK1", "size_bytes": "64 MiB"},
-        {"name": "photos", "serial": "DECOY1", "size_bytes": "64 MiB", "bus": "usb", "content": "decoy"},
-    ],
-})  # fmt: skip
+BOX = LabMachine.model_validate(
+    {
+        "smbios": {"serial": "TEST001"},
+        "mac": MAC,
+        "memory_mib": 512,
+        "disks": [
+            {"name": "system", "serial": "BLANK1", "size_bytes": "64 MiB"},
+            {"name": "photos", "serial": "DECOY1", "size_bytes": "64 MiB", "bus": "usb", "content": "decoy"},
+        ],
+    }
+)
 
 
 def shell(*argv: str) -> str:

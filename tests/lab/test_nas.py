@@ -19,9 +19,14 @@ NAS, HOST = "192.168.50.20", "192.168.50.10"
 DATA = {"source": f"{NAS}:/srv/data", "path": "/mnt/data"}
 BACKUP = {"source": f"{NAS}:/srv/backup/db-wyse", "path": "/mnt/backup", "profile": "backup"}
 MEDIA = {
-    "source": f"//{NAS}/media", "path": "/mnt/media", "profile": "media", "protocol": "smb",
-    "username": "films", "password": 'of course, "quoted" #1', "owner": "nobody",
-}  # fmt: skip
+    "source": f"//{NAS}/media",
+    "path": "/mnt/media",
+    "profile": "media",
+    "protocol": "smb",
+    "username": "films",
+    "password": 'of course, "quoted" #1',
+    "owner": "nobody",
+}
 
 # No role makes an SMB server, which a bought NAS has of its own: Debian's Samba, as its manual has it.
 SAMBA = f"""set -e
@@ -83,9 +88,12 @@ class House:
         # The shortest times that still work: after a start nobody opens files for as long.
         smb = f"ip saddr {HOST} tcp dport 445 accept"
         self.tell(
-            "nas", nfs_server_exports=exports, nfs_server_lease_time=10, nfs_server_grace_time=10,
+            "nas",
+            nfs_server_exports=exports,
+            nfs_server_lease_time=10,
+            nfs_server_grace_time=10,
             base_firewall_rules=[smb],
-        )  # fmt: skip
+        )
         for machine in ("nas-a", "wyse-a"):
             self.done("lab", "install", machine)
         self.done("apply", "nas")

@@ -12,9 +12,29 @@ from homelab_provision.paths import PACKAGE
 
 # From the ground up: a module imports from its own row and from those above it in this list.
 LAYERS = (
-    "text", "errors", "events", "paths", "files", "doors", "rescue", "report", "site", "image", "machine", "identity",
-    "runs", "data", "lab", "operators", "ways", "phases", "jobs", "doctor", "cli", "__main__",
-)  # fmt: skip
+    "text",
+    "errors",
+    "events",
+    "paths",
+    "files",
+    "doors",
+    "rescue",
+    "report",
+    "site",
+    "image",
+    "machine",
+    "identity",
+    "runs",
+    "data",
+    "lab",
+    "operators",
+    "ways",
+    "phases",
+    "jobs",
+    "doctor",
+    "cli",
+    "__main__",
+)
 MOST_AT_THE_TOP = 30
 ROOT = PACKAGE.parent
 
@@ -66,8 +86,10 @@ def test_an_import_that_runs_upward_is_seen(tmp_path: Path) -> None:
     )
     (tmp_path / "jobs.py").write_text("import homelab_provision.cli.main\nfrom homelab_provision.site import Site\n")
     assert upward(tmp_path) == [
-        "jobs.py:1: cli.main", "site/loading.py:2: lab.reach", "site/loading.py:3: cli",
-    ]  # fmt: skip
+        "jobs.py:1: cli.main",
+        "site/loading.py:2: lab.reach",
+        "site/loading.py:3: cli",
+    ]
 
 
 def test_every_part_of_the_package_has_its_layer() -> None:

@@ -29,8 +29,10 @@ def manifest(paths: list[str]) -> str:
 def entries(module: Any, tree: dict[str, Any]) -> list[dict[str, Any]]:
     """Entries of files: those that the tree had and has no more are absent, and what it has now is kept."""
     if tree["paths"] is None:
-        module.fail_json(msg="`tree` is filled in by the action plugin of this name, which is not there: "
-                             "`action_plugins` of the configuration has to name playbooks/action_plugins")  # fmt: skip
+        module.fail_json(
+            msg="`tree` is filled in by the action plugin of this name, which is not there: "
+            "`action_plugins` of the configuration has to name playbooks/action_plugins"
+        )
     kept = f"{KEPT}/{tree['role']}.json"
     gone = sorted(set(_paths_in(files.look(kept).body)) - set(tree["paths"]))
     defaults = {name: option.get("default") for name, option in files.FILE.items()}

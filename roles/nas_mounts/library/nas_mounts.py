@@ -176,8 +176,10 @@ def warnings(entries: list[Entry], found: dict[tuple[str, int], bool]) -> list[s
     for entry in entries:
         if not found[entry.server, entry.port]:
             silent.setdefault((entry.server, entry.port), []).append(entry.path)
-    return [f"{server} does not answer at port {port}: {', '.join(paths)} will be there when it does"
-            for (server, port), paths in silent.items()]  # fmt: skip
+    return [
+        f"{server} does not answer at port {port}: {', '.join(paths)} will be there when it does"
+        for (server, port), paths in silent.items()
+    ]
 
 
 def main() -> None:

@@ -47,8 +47,18 @@ mount -o "remount,bind,nosymfollow,nosuid,nodev,$2" {HERE}
 shift 2
 exec "$@"
 """
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
-          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
+_UNITS = {
+    "": 1,
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+}
 
 
 class Trouble(Exception):
@@ -299,9 +309,10 @@ def _share(shares: Sequence[Share], path: Path) -> Share:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="homelab-shares", description="What other hosts keep here: limits, and copies that they cannot delete.",
+        prog="homelab-shares",
+        description="What other hosts keep here: limits, and copies that they cannot delete.",
         epilog="example: homelab-shares put-back /srv/backup/db-wyse latest",
-    )  # fmt: skip
+    )
     jobs = parser.add_subparsers(dest="job", required=True, metavar="COMMAND")
     jobs.add_parser("limit", help=f"hold each share to the size that {SETTINGS} names")
     jobs.add_parser("snapshot", help="make a copy of each share that is to have some")

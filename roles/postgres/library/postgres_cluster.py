@@ -242,8 +242,10 @@ class Cluster:
         pending, unlisted = self.result["pending_restart"], self.result["unlisted"]
         told = [f"waits: {text}" for text in self.result["waiting"]]
         if pending:
-            told.append(f"a restart of {self.told['service']} would change {', '.join(pending)}; "
-                        "postgres_restart_allowed lets the role do it")  # fmt: skip
+            told.append(
+                f"a restart of {self.told['service']} would change {', '.join(pending)}; "
+                "postgres_restart_allowed lets the role do it"
+            )
         for kind, names in unlisted.items():
             told += [f"nobody declares the {kind} {', '.join(names)}; nothing was done about them"] if names else []
         return told
@@ -269,11 +271,13 @@ def reload(server: Session) -> None:
 
 
 def arguments() -> dict[str, Any]:
-    tuning = {"profile": {"type": "str", "required": True}, "memory_share": {"type": "float", "required": True},
-              "settings": {"type": "dict", "default": {}}}  # fmt: skip
+    tuning = {
+        "profile": {"type": "str", "required": True},
+        "memory_share": {"type": "float", "required": True},
+        "settings": {"type": "dict", "default": {}},
+    }
     tls = {name: {"type": "path", "required": True, "no_log": False} for name in ("certificate", "key")}
-    lists = {"clients": hba.CLIENT, "users": users.USER, "databases": databases.DATABASE,
-             "indexes": indexes.INDEX}  # fmt: skip
+    lists = {"clients": hba.CLIENT, "users": users.USER, "databases": databases.DATABASE, "indexes": indexes.INDEX}
     return {
         **{name: {"type": "str", "required": True} for name in ("version", "service", "text")},
         **{name: {"type": "path", "required": True} for name in ("data", "config", "socket")},
@@ -291,8 +295,15 @@ REFUSALS = (SqlError, UnreachableError, config.RefusedError, data.UnusableError,
 def main() -> None:
     module = UnloggedModule(argument_spec=arguments(), supports_check_mode=True)
     if module.check_mode and not (Path("/usr/lib/postgresql") / module.params["version"]).exists():
-        module.exit_json(changed=True, actions=["install PostgreSQL first"], attention=[], waiting=[], indexes=[],
-                         pending_restart=[], unlisted={})  # fmt: skip
+        module.exit_json(
+            changed=True,
+            actions=["install PostgreSQL first"],
+            attention=[],
+            waiting=[],
+            indexes=[],
+            pending_restart=[],
+            unlisted={},
+        )
     cluster = Cluster(module)
     try:
         cluster.settle()

@@ -32,8 +32,17 @@ ASKS_FOR_PASSWORD = "asks for the password"
 
 def run(words: list[str], said: str = "", **environment: str) -> str:
     """What a program prints, errors and all."""
-    done = subprocess.run(words, input=said, env={**os.environ, **environment}, text=True, check=False, cwd="/",
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)  # fmt: skip
+    done = subprocess.run(
+        words,
+        input=said,
+        env={**os.environ, **environment},
+        text=True,
+        check=False,
+        cwd="/",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=60,
+    )
     return done.stdout.strip()
 
 

@@ -80,16 +80,26 @@ def test_every_part_of_the_words_has_its_index() -> None:
 
 def test_graphs_of_b_and_c_are_built_alike() -> None:
     """Else the builds could not be compared: the same method, operators and parameters."""
-    hnsw = [statement.partition(" USING ")[2] for index in (*OBVIOUS_INDEXES, *role_indexes(2))
-            if index.name == "hnsw" for statement in index.statements]  # fmt: skip
+    hnsw = [
+        statement.partition(" USING ")[2]
+        for index in (*OBVIOUS_INDEXES, *role_indexes(2))
+        if index.name == "hnsw"
+        for statement in index.statements
+    ]
     assert hnsw == ["hnsw (embedding vector_l2_ops)"] * 2
 
 
 def test_samples_are_read_from_the_second_time_on() -> None:
     asked = script(["SELECT 1;", "SELECT 2;"], ["SET jit = off;"])
     assert asked.splitlines() == [
-        "SET jit = off;", "SELECT 1;", "SELECT 2;", r"\timing on", r"\echo begin", "SELECT 1;", "SELECT 2;",
-    ]  # fmt: skip
+        "SET jit = off;",
+        "SELECT 1;",
+        "SELECT 2;",
+        r"\timing on",
+        r"\echo begin",
+        "SELECT 1;",
+        "SELECT 2;",
+    ]
     printed = "1\n2\nbegin\n1\n7\nTime: 12.500 ms\nTime: 61234.100 ms (01:01.234)\n"
     assert samples(printed) == [Sample(12.5, (1, 7)), Sample(61234.1, ())]
 
@@ -122,9 +132,11 @@ def test_figures_become_a_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the picture is drawn with the extra `dev`")
     query = {"A": {"p50_ms": 2000.0}, "B": {"p50_ms": 1000.0}, "C": {"p50_ms": 100.0}}
     figures = {
-        "rows": 1000, "dimensions": 64, "queries": {"ranked_common": query},
+        "rows": 1000,
+        "dimensions": 64,
+        "queries": {"ranked_common": query},
         "builds": {"hnsw": {"B": {"seconds": 282.0}, "C": {"seconds": 65.0}}},
-    }  # fmt: skip
+    }
     picture = tmp_path / "out" / "postgres.png"
     plot.draw(json.loads(json.dumps(figures)), picture)
     assert picture.read_bytes().startswith(b"\x89PNG")

@@ -27,10 +27,19 @@ from tests.unit.site.sites import HOSTS, MACHINES, site_of
 KEYS = ["run", "host", "machine", "site", "result", "seconds", "phases"]
 PHASE_KEYS = ["name", "result", "seconds", "proof"]
 PLAN = Plan(
-    host="db-wyse", machine="wyse-b", address="192.168.50.10", way="usb", operator="person", disk_serials=("SYS-B",),
-    erase=frozenset(), keep_data=False, image=Path("/image"), image_digest="d" * 64,
-    medium=Medium(rescue_id="r", path=Path("/stick")), nonce="n",
-)  # fmt: skip
+    host="db-wyse",
+    machine="wyse-b",
+    address="192.168.50.10",
+    way="usb",
+    operator="person",
+    disk_serials=("SYS-B",),
+    erase=frozenset(),
+    keep_data=False,
+    image=Path("/image"),
+    image_digest="d" * 64,
+    medium=Medium(rescue_id="r", path=Path("/stick")),
+    nonce="n",
+)
 
 
 @dataclass(frozen=True)

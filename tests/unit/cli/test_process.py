@@ -99,8 +99,18 @@ machines: {}
 def test_reading_makes_nothing(home: Path, machines: str) -> None:
     (home / "site" / "machines.yml").write_text(machines)
     before = set(home.rglob("*"))
-    words = ["config ca --site site", "config show --site site", "machines list --site site", "runs list", "runs show",
-             "runs report", "image list", "lab status --site site", "doctor --site site", "config schema"]  # fmt: skip
+    words = [
+        "config ca --site site",
+        "config show --site site",
+        "machines list --site site",
+        "runs list",
+        "runs show",
+        "runs report",
+        "image list",
+        "lab status --site site",
+        "doctor --site site",
+        "config schema",
+    ]
     for one in words:
         shell(home, f"$P {one}")
     made = {str(path.relative_to(home)) for path in set(home.rglob("*")) - before}

@@ -30,9 +30,19 @@ SHOWN = re.compile(
 )
 # What stands for something else in prose.
 PLACEHOLDERS = {
-    "HOST": "db-wyse", "MACHINE": "wyse-b", "SERIAL": "S1", "RUN": "latest", "CODE": "BCDF-GHJK", "TIME": "2026-11-23",
-    "NAME": "spans", "PLAYBOOK": "free-space.yml", "DIR": ".", "FILE": "x", "PHASE": "verify", "/dev/sdX": "/dev/sdx",
-}  # fmt: skip
+    "HOST": "db-wyse",
+    "MACHINE": "wyse-b",
+    "SERIAL": "S1",
+    "RUN": "latest",
+    "CODE": "BCDF-GHJK",
+    "TIME": "2026-11-23",
+    "NAME": "spans",
+    "PLAYBOOK": "free-space.yml",
+    "DIR": ".",
+    "FILE": "x",
+    "PHASE": "verify",
+    "/dev/sdX": "/dev/sdx",
+}
 READ_ONLY = {("config", "show"), ("config", "schema"), ("machines", "list"), ("runs", "list"), ("image", "list")}
 
 

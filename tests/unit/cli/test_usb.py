@@ -111,9 +111,13 @@ def test_a_stick_that_was_mounted_at_the_prompt_is_not_written(bench: Bench) -> 
     ],
 )
 def test_what_cannot_be_a_stick_is_said_before_anything_is_built(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], error: type[Exception],
+    bench: Bench,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    error: type[Exception],
     said: str,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.img").write_bytes(b"somebody's disk")
     before = sorted(path.name for path in tmp_path.iterdir())

@@ -83,8 +83,12 @@ def test_a_whole_and_proven_backup_is_planned() -> None:
 
 def test_the_newest_backup_is_the_one() -> None:
     newest = "20261122-030000F_20261123-030000I"
-    nas = good(**{f"postgres/{newest}.json": record(newest, hours=1),
-                  "postgres/20261101-030000F.json": record("20261101-030000F", hours=500)})  # fmt: skip
+    nas = good(
+        **{
+            f"postgres/{newest}.json": record(newest, hours=1),
+            "postgres/20261101-030000F.json": record("20261101-030000F", hours=500),
+        }
+    )
     assert plan(nas)[0][0].label == newest
 
 
@@ -93,14 +97,20 @@ def test_the_newest_backup_is_the_one() -> None:
     ("changed", "said"),
     [
         ({"postgres/20261122-030000F.json": None}, "there is no backup"),
-        ({"pgbackrest/backup/main/1/bundle": 4095},
-         "pgbackrest/backup/main/1/bundle has 4095 bytes instead of 4096 (backup 20261122-030000F)"),
+        (
+            {"pgbackrest/backup/main/1/bundle": 4095},
+            "pgbackrest/backup/main/1/bundle has 4095 bytes instead of 4096 (backup 20261122-030000F)",
+        ),
         ({"pgbackrest/archive/main/17-1/01.zst": None}, "pgbackrest/archive/main/17-1/01.zst is missing"),
         ({"postgres/proof.json": None}, "no backup was ever restored and compared"),
-        ({"postgres/proof.json": proof(days=8)},
-         "the last proof is 8 days old (of backup 20261122-030000F); at most 7d are allowed"),
-        ({"postgres/20261122-030000F.json": "{"},
-         "192.168.50.20:/srv/backup/db-wyse/postgres/20261122-030000F.json cannot be understood"),
+        (
+            {"postgres/proof.json": proof(days=8)},
+            "the last proof is 8 days old (of backup 20261122-030000F); at most 7d are allowed",
+        ),
+        (
+            {"postgres/20261122-030000F.json": "{"},
+            "192.168.50.20:/srv/backup/db-wyse/postgres/20261122-030000F.json cannot be understood",
+        ),
         ({"postgres/20261122-030000F.json": record(files={})}, "files: "),
         ({"postgres/20261122-030000F.json": record(finished="2026-11-22T03:00:00")}, "timezone"),
         ({"postgres/20261122-030000F.json": record(bytes=-1)}, "bytes: "),
@@ -120,14 +130,20 @@ def test_the_newest_backup_is_the_one() -> None:
         ({"postgres/proof.json": proof(label="20261101-030000F")}, "not there (any more): 20261101-030000F"),
         ({"postgres/proof.json": proof(host="site-wyse")}, "the proof is one of site-wyse"),
         ({"postgres/proof.json": proof(days=0.3)}, "the proof is older than the backup that it is of"),
-        ({**OLDER, "postgres/proof.json": proof(days=3, label="20261120-030000F")},
-         "the proof is older than the backup that it is of (20261120-030000F)"),
-        ({"postgres/20261120-030000F.json": record("20261120-030000F", hours=60, host="site-wyse"),
-          "postgres/proof.json": proof(days=2, label="20261120-030000F")},
-         "is of a backup (20261120-030000F) that is one of site-wyse, not of db-wyse"),
+        (
+            {**OLDER, "postgres/proof.json": proof(days=3, label="20261120-030000F")},
+            "the proof is older than the backup that it is of (20261120-030000F)",
+        ),
+        (
+            {
+                "postgres/20261120-030000F.json": record("20261120-030000F", hours=60, host="site-wyse"),
+                "postgres/proof.json": proof(days=2, label="20261120-030000F"),
+            },
+            "is of a backup (20261120-030000F) that is one of site-wyse, not of db-wyse",
+        ),
         ({"postgres/proof.json": "nonsense"}, "postgres/proof.json cannot be understood"),
     ],
-)  # fmt: skip
+)
 def test_refusals(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(Refused, match="the data of db-wyse would be lost") as refused:
         plan(good(**changed))
@@ -204,8 +220,10 @@ def test_a_vault_without_the_key_of_the_backup_is_a_reason_to_refuse(about: Any,
 
 
 def test_everything_that_is_wrong_is_told_at_once() -> None:
-    old = {"postgres/20261001-030000F.json": record("20261001-030000F", hours=800),
-           "postgres/proof.json": proof(days=30, label="20261001-030000F")}  # fmt: skip
+    old = {
+        "postgres/20261001-030000F.json": record("20261001-030000F", hours=800),
+        "postgres/proof.json": proof(days=30, label="20261001-030000F"),
+    }
     nas = good(**old, **{"pgbackrest/archive/main/17-1/01.zst": 0})
     with pytest.raises(Refused) as refused:
         plan(nas)
@@ -213,8 +231,9 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
 
 
 def test_many_damaged_files_are_counted() -> None:
-    evidence = read_evidence(good(**{"postgres/20261122-030000F.json": record(files={str(n): 1 for n in range(9)})}),
-                             "postgres")  # fmt: skip
+    evidence = read_evidence(
+        good(**{"postgres/20261122-030000F.json": record(files={str(n): 1 for n in range(9)})}), "postgres"
+    )
     (said,) = judge(evidence, "db-wyse", signers(), (), WEEK, NOW)
     assert "0 is missing, 1 is missing, 2 is missing and 6 more" in said
 
@@ -277,7 +296,8 @@ def test_records_of_another_role_and_other_files_are_not_read() -> None:
     assert isinstance(read_evidence(nas, "postgres"), Evidence)
 
 
-@pytest.mark.parametrize(("minutes", "text"), [(-5, "0 min"), (119, "119 min"), (120, "2 h"), (60 * 71, "71 h"),
-                                               (60 * 72, "3 days")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("minutes", "text"), [(-5, "0 min"), (119, "119 min"), (120, "2 h"), (60 * 71, "71 h"), (60 * 72, "3 days")]
+)
 def test_ages(minutes: int, text: str) -> None:
     assert ago(timedelta(minutes=minutes)) == text

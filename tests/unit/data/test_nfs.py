@@ -26,8 +26,10 @@ EXPORT = Export("192.168.50.20", "/srv/backup/db-wyse", Door(("ip", "netns", "ex
 
 def test_files_and_their_sizes() -> None:
     assert dict(parse_listing(LISTING)) == {
-        "pgbackrest/x/f": 4097, "postgres/a b.json": 6, "pgbackrest/large": 123456789012
-    }  # fmt: skip
+        "pgbackrest/x/f": 4097,
+        "postgres/a b.json": 6,
+        "pgbackrest/large": 123456789012,
+    }
 
 
 def test_it_goes_through_the_door_and_asks_for_version_4(monkeypatch: pytest.MonkeyPatch) -> None:

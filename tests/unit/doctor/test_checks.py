@@ -251,12 +251,20 @@ def test_site_checks_are_made_only_with_a_site(around: Surroundings) -> None:
 def test_the_table_shows_repairs_and_all_packages() -> None:
     from homelab_provision.cli.doctor import table
 
-    shown = table([
-        Finding(group="tools", name="ssh", verdict=OK, found="9.2"),
-        Finding(group="tools", name="mmdebstrap", verdict=FAIL, found="not installed",
-                repair="sudo apt-get install mmdebstrap", package="mmdebstrap"),
-        Finding(group="lab", name="KVM", verdict=WARN, found="no /dev/kvm\nat all"),
-    ])  # fmt: skip
+    shown = table(
+        [
+            Finding(group="tools", name="ssh", verdict=OK, found="9.2"),
+            Finding(
+                group="tools",
+                name="mmdebstrap",
+                verdict=FAIL,
+                found="not installed",
+                repair="sudo apt-get install mmdebstrap",
+                package="mmdebstrap",
+            ),
+            Finding(group="lab", name="KVM", verdict=WARN, found="no /dev/kvm\nat all"),
+        ]
+    )
     assert shown.splitlines() == [
         "tools",
         "  ok    ssh         9.2",

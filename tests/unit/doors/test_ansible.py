@@ -44,8 +44,10 @@ def test_a_task_that_takes_long_says_how_far_it_is() -> None:
         line("runner_on_async_poll", host="slow", task="async_status"),
     )
     assert [event.name for event in seen if isinstance(event, Progress)] == [
-        "Build the indexes", "Build the indexes", "words: building index 45 %"
-    ]  # fmt: skip
+        "Build the indexes",
+        "Build the indexes",
+        "words: building index 45 %",
+    ]
 
 
 def test_modules_write_where_the_controller_reads() -> None:

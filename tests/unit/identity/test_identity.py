@@ -119,9 +119,15 @@ def test_a_key_that_signed_is_kept_for_its_time_alone(lab_vault: Vault, how: str
 @pytest.mark.processes
 @pytest.mark.parametrize(
     "broken",
-    [{"signers": "{"}, {"signers": "{}"}, {"signers": "[1]"}, {"signers": '[{"public": "x"}]'},
-     {"signing_since": "yesterday"}, {"signing_since": "2026-11-22T03:00:00"}],
-)  # fmt: skip
+    [
+        {"signers": "{"},
+        {"signers": "{}"},
+        {"signers": "[1]"},
+        {"signers": '[{"public": "x"}]'},
+        {"signing_since": "yesterday"},
+        {"signing_since": "2026-11-22T03:00:00"},
+    ],
+)
 def test_damaged_signers_are_named(lab_vault: Vault, broken: dict[str, str]) -> None:
     identity.load(lab_vault, "lab", HOST)
     lab_vault.write("db-wyse", lab_vault.read(["db-wyse"])["db-wyse"] | broken)
@@ -186,9 +192,13 @@ def unlimited(authority: Certificate) -> str:
     key = serialization.load_pem_private_key(authority.private.encode(), None)
     limited = x509.load_pem_x509_certificate(authority.certificate.encode())
     builder = x509.CertificateBuilder(
-        limited.issuer, limited.subject, limited.public_key(), 1, limited.not_valid_before_utc,
+        limited.issuer,
+        limited.subject,
+        limited.public_key(),
+        1,
+        limited.not_valid_before_utc,
         limited.not_valid_after_utc,
-    ).add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)  # fmt: skip
+    ).add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     signed = builder.sign(key, hashes.SHA256())  # type: ignore[arg-type]
     return signed.public_bytes(serialization.Encoding.PEM).decode()
 

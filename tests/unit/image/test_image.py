@@ -44,10 +44,18 @@ def _image(directory: Path, created: datetime | None = None) -> Image:
     )
     extents = (Extent(partition=ROOT, offset=0, length=4096, digest="00000000"),)
     image = Image(
-        digest=content_digest(parts, extents, "c"), created=created or datetime.now(UTC), suite="trixie", inputs="i",
-        packages={"a": "1"}, partitions=parts, digest_algorithm="crc32", extents=extents, content_bytes=4096,
-        payload_bytes=len(PAYLOAD), payload_sha256=hashlib.sha256(PAYLOAD).hexdigest(),
-    )  # fmt: skip
+        digest=content_digest(parts, extents, "c"),
+        created=created or datetime.now(UTC),
+        suite="trixie",
+        inputs="i",
+        packages={"a": "1"},
+        partitions=parts,
+        digest_algorithm="crc32",
+        extents=extents,
+        content_bytes=4096,
+        payload_bytes=len(PAYLOAD),
+        payload_sha256=hashlib.sha256(PAYLOAD).hexdigest(),
+    )
     directory.mkdir(parents=True)
     (directory / "payload.zst").write_bytes(PAYLOAD)
     (directory / "manifest.json").write_text(image.model_dump_json())

@@ -35,12 +35,19 @@ def read_archive(data: bytes) -> dict[str, tuple[int, bytes]]:
 
 
 def test_the_archive_reads_back() -> None:
-    entries = [cpio.directory("a"), cpio.regular("a/b", b"12345", 0o600), cpio.symlink("c", "a/b"),
-               cpio.character_device("n", 1, 3)]  # fmt: skip
+    entries = [
+        cpio.directory("a"),
+        cpio.regular("a/b", b"12345", 0o600),
+        cpio.symlink("c", "a/b"),
+        cpio.character_device("n", 1, 3),
+    ]
     data = b"".join(cpio.archive(entries))
     assert read_archive(data) == {
-        "a": (0o040755, b""), "a/b": (0o100600, b"12345"), "c": (0o120777, b"a/b"), "n": (0o020600, b""),
-    }  # fmt: skip
+        "a": (0o040755, b""),
+        "a/b": (0o100600, b"12345"),
+        "c": (0o120777, b"a/b"),
+        "n": (0o020600, b""),
+    }
     assert data == b"".join(cpio.archive(entries))
     assert len(data) % 4 == 0
 
@@ -146,7 +153,9 @@ def test_a_driver_that_the_kernel_does_not_have_fails_the_build() -> None:
 
 def test_what_is_part_of_the_kernel_is_known_from_its_list() -> None:
     assert kernel_modules.built_in("kernel/drivers/input/serio/i8042.ko\nkernel/a/dmi-sysfs.ko\n") == {
-        "i8042", "dmi_sysfs"}  # fmt: skip
+        "i8042",
+        "dmi_sysfs",
+    }
 
 
 def test_drivers_name_their_firmware_and_what_must_be_loaded_before() -> None:

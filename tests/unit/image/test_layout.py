@@ -66,11 +66,14 @@ def test_kept_data_stays_where_it_is() -> None:
     assert layout.root.start + layout.root.sectors <= keep.start
 
 
-@pytest.mark.parametrize("keep", [
-    KeptData(start=2048, sectors=100_000, uuid="x"),
-    KeptData(start=1_000_000, sectors=16 * GIB // SECTOR, uuid="x"),
-    KeptData(start=700_000, sectors=1_000_000, uuid="x"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "keep",
+    [
+        KeptData(start=2048, sectors=100_000, uuid="x"),
+        KeptData(start=1_000_000, sectors=16 * GIB // SECTOR, uuid="x"),
+        KeptData(start=700_000, sectors=1_000_000, uuid="x"),
+    ],
+)
 def test_kept_data_in_the_way_is_refused(keep: KeptData) -> None:
     with pytest.raises(LayoutError):
         plan_layout(16 * GIB, FS, keep=keep)
@@ -88,9 +91,17 @@ def test_the_script_says_every_number() -> None:
 
 def test_own_layout_is_recognised_in_the_facts() -> None:
     layout = plan_layout(16 * GIB, FS, identity="x")
-    partitions = [{"number": p.number, "name": p.name, "start": p.start, "size_bytes": p.size_bytes, "uuid": p.uuid,
-                   "signatures": [{"type": "ext4", "label": p.name}]}
-                  for p in layout.partitions]  # fmt: skip
+    partitions = [
+        {
+            "number": p.number,
+            "name": p.name,
+            "start": p.start,
+            "size_bytes": p.size_bytes,
+            "uuid": p.uuid,
+            "signatures": [{"type": "ext4", "label": p.name}],
+        }
+        for p in layout.partitions
+    ]
     data = layout.data
     assert kept_data({"partitions": partitions[::-1]}) == KeptData(data.start, data.sectors, data.uuid)
     assert kept_data({"partitions": partitions[:2]}) is None

@@ -44,8 +44,9 @@ deb cdrom:[Debian]/ bookworm main
 """
 
 
-def _find(tmp_path: Path, override: str | None = None, *, one_line: str = "", deb822: str = "",
-          identity: str = "debian") -> Mirror | None:  # fmt: skip
+def _find(
+    tmp_path: Path, override: str | None = None, *, one_line: str = "", deb822: str = "", identity: str = "debian"
+) -> Mirror | None:
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / "sources.list").write_text(one_line)
     (tmp_path / "sources.list.d/debian.sources").write_text(deb822)
@@ -53,10 +54,13 @@ def _find(tmp_path: Path, override: str | None = None, *, one_line: str = "", de
     return find_mirror(override, apt=tmp_path, os_release=tmp_path / "os-release")
 
 
-@pytest.mark.parametrize(("content", "base", "security"), [
-    ({"deb822": DEB822}, "http://mirror.example/debian", "http://mirror.example/debian-security"),
-    ({"one_line": ONE_LINE}, "http://ftp.example/debian", "http://sec.example/debian-security"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "base", "security"),
+    [
+        ({"deb822": DEB822}, "http://mirror.example/debian", "http://mirror.example/debian-security"),
+        ({"one_line": ONE_LINE}, "http://ftp.example/debian", "http://sec.example/debian-security"),
+    ],
+)
 def test_debian_s_own_archive_is_found(tmp_path: Path, content: dict[str, str], base: str, security: str) -> None:
     assert _find(tmp_path, **content) == Mirror(base, security)
 
@@ -78,14 +82,18 @@ def test_a_machine_without_sources_has_no_mirror(tmp_path: Path) -> None:
 def test_sources_are_written_for_another_release() -> None:
     lines = Mirror("http://m/debian", "http://m/security").sources("trixie")
     assert [line.split()[1:3] for line in lines] == [
-        ["http://m/debian", "trixie"], ["http://m/debian", "trixie-updates"], ["http://m/security", "trixie-security"],
-    ]  # fmt: skip
+        ["http://m/debian", "trixie"],
+        ["http://m/debian", "trixie-updates"],
+        ["http://m/security", "trixie-security"],
+    ]
 
 
 def test_options_and_disabled_stanzas_are_understood() -> None:
     assert next(parse_list(ONE_LINE)).signed_by == "/etc/k.gpg"
     assert {source.uri for source in parse_deb822(DEB822)} == {
-        "http://mirror.example/debian/", "http://mirror.example/debian-security"}  # fmt: skip
+        "http://mirror.example/debian/",
+        "http://mirror.example/debian-security",
+    }
 
 
 def test_security_updates_are_looked_for_beside_the_mirror() -> None:

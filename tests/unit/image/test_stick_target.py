@@ -96,10 +96,19 @@ def computer(tmp_path: Path) -> Computer:
 def test_a_stick_is_described_as_it_is(computer: Computer) -> None:
     facts = computer.describe("/dev/sdr")
     assert facts == TargetFacts(
-        path=Path("/dev/sdr"), name="sdr", number="65:16", whole_disk=True, transport="usb", removable=True,
-        read_only=False, size_bytes=30 * 10**9, serial="4C530001", model="SanDisk Ultra Fit", place="USB 1-2",
+        path=Path("/dev/sdr"),
+        name="sdr",
+        number="65:16",
+        whole_disk=True,
+        transport="usb",
+        removable=True,
+        read_only=False,
+        size_bytes=30 * 10**9,
+        serial="4C530001",
+        model="SanDisk Ultra Fit",
+        place="USB 1-2",
         sequence="7",
-    )  # fmt: skip
+    )
     assert refusals(facts, IMAGE, "4C530001") == []
 
 

@@ -28,8 +28,10 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]
     """What runs on the host: db-wyse keeps data, site-wyse keeps none, nas keeps what nothing brings back."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     groups = {"db-wyse": "databases", "site-wyse": "web", "nas": "storage", "lone-wyse": "databases"}
-    hosts = {name: Host(name=name, groups=("provisioned", groups[name]), backup=BACKUP if name != "lone-wyse" else None)
-             for name in groups}  # fmt: skip
+    hosts = {
+        name: Host(name=name, groups=("provisioned", groups[name]), backup=BACKUP if name != "lone-wyse" else None)
+        for name in groups
+    }
     calls: list[tuple[str, ...]] = []
 
     keys = {name: SimpleNamespace(signing=SimpleNamespace(private=f"key of {name}")) for name in groups}
@@ -67,8 +69,9 @@ def test_a_backup_that_is_proven_is_a_proven_run(ran: list[tuple[str, ...]], tmp
     assert result() is RunResult.PROVEN
     finished = [event for event in store.load("latest").events() if isinstance(event, PhaseFinished)]
     assert (finished[0].phase, finished[0].proof["postgres"]) == (
-        "backup", {"label": "x", "backup": True, "prove": True}
-    )  # fmt: skip
+        "backup",
+        {"label": "x", "backup": True, "prove": True},
+    )
 
 
 def test_a_backup_alone_proves_nothing(ran: list[tuple[str, ...]], tmp_path: Path) -> None:

@@ -74,10 +74,22 @@ def rebuild_of(ssh: Ssh, identities: Identities, screen: Screen, *, code: str | 
     machine = SimpleNamespace(name="wyse-b", passport=SimpleNamespace(serial="LAB5070B", macs=("52:54:00:00:00:01",)))
     plan = SimpleNamespace(host="db-wyse", machine="wyse-b", keep_data=False)
     return SimpleNamespace(
-        ssh=ssh, session=SimpleNamespace(identities=identities), way=usb.WAY, run=run,
-        machine=machine, plan=plan, emit=discard, code=code, operator=screen,
-        person=screen, unattended=False, consent=True, say=lambda text: None, site=SimpleNamespace(name="lab"), **more,
-    )  # fmt: skip
+        ssh=ssh,
+        session=SimpleNamespace(identities=identities),
+        way=usb.WAY,
+        run=run,
+        machine=machine,
+        plan=plan,
+        emit=discard,
+        code=code,
+        operator=screen,
+        person=screen,
+        unattended=False,
+        consent=True,
+        say=lambda text: None,
+        site=SimpleNamespace(name="lab"),
+        **more,
+    )
 
 
 # ---- a stick that was revoked ---------------------------------------------------------------------------------
@@ -185,8 +197,9 @@ def test_one_start_of_the_rescue_is_confirmed_once(site: Identities, tmp_path: P
 
 def _identified(work: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     work.run.write(identify.FACTS_FILE, "{}")
-    monkeypatch.setattr(flash, "MachineFacts", SimpleNamespace(
-        model_validate_json=lambda text: SimpleNamespace(boot_id=BOOT_ID)))  # fmt: skip
+    monkeypatch.setattr(
+        flash, "MachineFacts", SimpleNamespace(model_validate_json=lambda text: SimpleNamespace(boot_id=BOOT_ID))
+    )
     monkeypatch.setattr(flash, "PLACE", str(work.place))
     work.place.mkdir()
     (work.place / flash.WRITER.name).write_text(

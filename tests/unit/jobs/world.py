@@ -113,10 +113,19 @@ class World:
         self.begin(Phase.PREFLIGHT)
         self.decided += 1
         return Plan(
-            host=request.host, machine=SPARE, address="192.168.50.10", way="usb", operator="person",
-            disk_serials=("SYS-B",), erase=frozenset(), keep_data=False, image=Path("/image"), image_digest="d" * 64,
-            medium=Medium(rescue_id="r", path=Path("/stick")), nonce=f"nonce {self.decided}",
-        )  # fmt: skip
+            host=request.host,
+            machine=SPARE,
+            address="192.168.50.10",
+            way="usb",
+            operator="person",
+            disk_serials=("SYS-B",),
+            erase=frozenset(),
+            keep_data=False,
+            image=Path("/image"),
+            image_digest="d" * 64,
+            medium=Medium(rescue_id="r", path=Path("/stick")),
+            nonce=f"nonce {self.decided}",
+        )
 
     def record_player(self, site: Site, host: str, machine: str) -> None:
         self.recorded.append((host, machine))

@@ -54,17 +54,33 @@ def blocks(words: tuple[str, ...]) -> dict[str, Any]:
 
 
 def test_a_wyse() -> None:
-    words = argv(described({"name": "system", "serial": "50026B7", "size_bytes": "16 GB", "wwn": 0x5000C500A1B2C3D4,
-                            "model": "KINGSTON RBUSNS8180DS3128GJ"}))  # fmt: skip
+    words = argv(
+        described(
+            {
+                "name": "system",
+                "serial": "50026B7",
+                "size_bytes": "16 GB",
+                "wwn": 0x5000C500A1B2C3D4,
+                "model": "KINGSTON RBUSNS8180DS3128GJ",
+            }
+        )
+    )
     assert words[0] == "qemu-system-x86_64"
     assert values(words, "-machine") == ["q35,smm=off,pflash0=firmware,pflash1=variables"]
     assert values(words, "-accel") == ["tcg,thread=multi,tb-size=512"]
     assert values(words, "-cpu") == ["Denverton,model-id=Intel(R) Celeron(R) J4105 CPU @ 1.50GHz"]
     assert (values(words, "-smp"), values(words, "-m")) == (["2"], ["2048M"])
     assert device(words, "disk-system") == {
-        "driver": "ide-hd", "id": "disk-system", "drive": "file-system", "bus": "ide.0", "serial": "50026B7",
-        "model": "KINGSTON RBUSNS8180DS3128GJ", "wwn": "0x5000c500a1b2c3d4", "rotation_rate": "1", "bootindex": "10",
-    }  # fmt: skip
+        "driver": "ide-hd",
+        "id": "disk-system",
+        "drive": "file-system",
+        "bus": "ide.0",
+        "serial": "50026B7",
+        "model": "KINGSTON RBUSNS8180DS3128GJ",
+        "wwn": "0x5000c500a1b2c3d4",
+        "rotation_rate": "1",
+        "bootindex": "10",
+    }
     assert values(words, "-pidfile") == ["/lab/machines/box/qemu.pid"]
     assert "-daemonize" in words
 
@@ -99,19 +115,29 @@ def test_commas_are_doubled_wherever_a_string_comes_from_a_description() -> None
 
 
 def test_each_bus_has_its_device() -> None:
-    words = argv(described(
-        {"name": "ssd", "bus": "usb", "serial": "U1", "size_bytes": "1 GiB"},
-        {"name": "key", "bus": "usb", "serial": "U2", "size_bytes": "1 GiB", "removable": True},
-        {"name": "one", "bus": "sata", "serial": "S1", "size_bytes": "1 GiB"},
-        {"name": "two", "bus": "sata", "serial": "S2", "size_bytes": "1 GiB"},
-        {"name": "emmc", "bus": "mmc", "size_bytes": "1 GiB"},
-        {"name": "fast", "bus": "nvme", "serial": "N1", "size_bytes": "1 GiB"},
-        {"name": "virt", "bus": "virtio", "serial": "V1", "size_bytes": "1 GiB"},
-    ))  # fmt: skip
-    drivers = {name: device(words, f"disk-{name}")["driver"]
-               for name in ("ssd", "key", "one", "two", "emmc", "fast", "virt")}  # fmt: skip
-    assert drivers == {"ssd": "usb-storage", "key": "usb-storage", "one": "ide-hd", "two": "ide-hd",
-                       "emmc": "sd-card", "fast": "nvme", "virt": "virtio-blk-pci"}  # fmt: skip
+    words = argv(
+        described(
+            {"name": "ssd", "bus": "usb", "serial": "U1", "size_bytes": "1 GiB"},
+            {"name": "key", "bus": "usb", "serial": "U2", "size_bytes": "1 GiB", "removable": True},
+            {"name": "one", "bus": "sata", "serial": "S1", "size_bytes": "1 GiB"},
+            {"name": "two", "bus": "sata", "serial": "S2", "size_bytes": "1 GiB"},
+            {"name": "emmc", "bus": "mmc", "size_bytes": "1 GiB"},
+            {"name": "fast", "bus": "nvme", "serial": "N1", "size_bytes": "1 GiB"},
+            {"name": "virt", "bus": "virtio", "serial": "V1", "size_bytes": "1 GiB"},
+        )
+    )
+    drivers = {
+        name: device(words, f"disk-{name}")["driver"] for name in ("ssd", "key", "one", "two", "emmc", "fast", "virt")
+    }
+    assert drivers == {
+        "ssd": "usb-storage",
+        "key": "usb-storage",
+        "one": "ide-hd",
+        "two": "ide-hd",
+        "emmc": "sd-card",
+        "fast": "nvme",
+        "virt": "virtio-blk-pci",
+    }
     assert device(words, "disk-ssd")["removable"] == "off"
     assert device(words, "disk-key")["removable"] == "on"
     assert (device(words, "disk-one")["bus"], device(words, "disk-two")["bus"]) == ("ide.0", "ide.1")

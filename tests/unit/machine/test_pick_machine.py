@@ -17,8 +17,15 @@ NAS = Host(name="nas")
 
 
 def passport(name: str, **changed: Any) -> Passport:
-    papers = {"serial": f"{name}-serial", "macs": ["52:54:00:00:00:01"], "memory_mib": 8192, "cores": 4,
-              "cpu_flags": ["aes"], "disks": [{"serial": f"{name}-disk", "size": "256 GB"}], **changed}  # fmt: skip
+    papers = {
+        "serial": f"{name}-serial",
+        "macs": ["52:54:00:00:00:01"],
+        "memory_mib": 8192,
+        "cores": 4,
+        "cpu_flags": ["aes"],
+        "disks": [{"serial": f"{name}-disk", "size": "256 GB"}],
+        **changed,
+    }
     return Passport.model_validate(papers)
 
 
@@ -31,13 +38,20 @@ def site(*machines: Machine) -> Site:
     return Site(Path("/srv/lab"), "lab", hosts, {machine.name: machine for machine in machines})
 
 
-def pick(machines: list[Machine], onto: str | None = None, *, reachable: tuple[str, ...] = (), host: Host = DB,
-         answer: str | None = None) -> str:  # fmt: skip
+def pick(
+    machines: list[Machine],
+    onto: str | None = None,
+    *,
+    reachable: tuple[str, ...] = (),
+    host: Host = DB,
+    answer: str | None = None,
+) -> str:
     def ask(offered: list[Machine]) -> Machine:
         return next(machine for machine in offered if machine.name == answer)
 
-    return pick_machine(site(*machines), host, onto, lambda machine: machine.name in reachable,
-                        ask if answer else None).name  # fmt: skip
+    return pick_machine(
+        site(*machines), host, onto, lambda machine: machine.name in reachable, ask if answer else None
+    ).name
 
 
 A, B, C = machine("a", plays="db"), machine("b"), machine("c")
@@ -144,6 +158,7 @@ def test_what_a_passport_leaves_out_is_not_assumed() -> None:
 
 
 def test_only_disks_that_may_be_flashed_count_and_only_uefi_boots() -> None:
-    keeper = machine("k", firmware="bios", disks=[{"serial": "x1", "size": "16 GB"},
-                                                  {"serial": "x2", "size": "1 TB", "use": "keep"}])  # fmt: skip
+    keeper = machine(
+        "k", firmware="bios", disks=[{"serial": "x1", "size": "16 GB"}, {"serial": "x2", "size": "1 TB", "use": "keep"}]
+    )
     assert fits(Needs(disk_gb=100), keeper) == ["disk: 16 GB, needs 100 GB", "firmware: bios, needs uefi"]

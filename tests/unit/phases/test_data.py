@@ -18,8 +18,15 @@ from homelab_provision.phases import restore, verify
 from homelab_provision.runs import store
 from homelab_provision.runs.store import Request
 
-BACKUP = PlannedBackup(role="postgres", program="homelab-postgres", label="20261123-030000F",
-                       finished=datetime.now(UTC), bytes=1, proven=None, sha256="0a" * 32)  # fmt: skip
+BACKUP = PlannedBackup(
+    role="postgres",
+    program="homelab-postgres",
+    label="20261123-030000F",
+    finished=datetime.now(UTC),
+    bytes=1,
+    proven=None,
+    sha256="0a" * 32,
+)
 FACTS: dict[str, Any] = {"databases": {"spans": {}}}
 
 

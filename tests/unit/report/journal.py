@@ -32,13 +32,15 @@ class Journal:
     def begin(self, phase: str) -> None:
         self.events.append(PhaseStarted(at=self.now, phase=phase))
 
-    def phase(self, name: str, seconds: float = 1.0, *, result: Outcome = Outcome.OK, error: str | None = None,
-              **proof: str) -> None:  # fmt: skip
+    def phase(
+        self, name: str, seconds: float = 1.0, *, result: Outcome = Outcome.OK, error: str | None = None, **proof: str
+    ) -> None:
         if result is not Outcome.SKIPPED:
             self.begin(name)
             self.wait(seconds)
-        self.events.append(PhaseFinished(at=self.now, phase=name, result=result, seconds=seconds,
-                                         proof=dict(proof), error=error))  # fmt: skip
+        self.events.append(
+            PhaseFinished(at=self.now, phase=name, result=result, seconds=seconds, proof=dict(proof), error=error)
+        )
 
     def step(self, name: str, seconds: float) -> None:
         self.events.append(StepStarted(at=self.now, name=name))
@@ -47,8 +49,11 @@ class Journal:
 
     def task(self, name: str, seconds: float, result: Outcome = Outcome.OK, message: str | None = None) -> None:
         self.wait(seconds)
-        self.events.append(TaskFinished(at=self.now, play="site", task=name, host="db-wyse", result=result,
-                                        seconds=seconds, message=message))  # fmt: skip
+        self.events.append(
+            TaskFinished(
+                at=self.now, play="site", task=name, host="db-wyse", result=result, seconds=seconds, message=message
+            )
+        )
 
     def end(self, result: RunResult, seconds: float, error: str | None = None) -> None:
         self.events.append(RunFinished(at=self.now, result=result, seconds=seconds, error=error))

@@ -14,9 +14,17 @@ from homelab_provision.report.wording import (
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(-1, "0.0 s"), (0.04, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.6, "1 m 00 s"), (250, "4 m 10 s"),
-     (3599.7, "1 h 00 m"), (7380, "2 h 03 m")],
-)  # fmt: skip
+    [
+        (-1, "0.0 s"),
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.6, "1 m 00 s"),
+        (250, "4 m 10 s"),
+        (3599.7, "1 h 00 m"),
+        (7380, "2 h 03 m"),
+    ],
+)
 def test_durations(seconds: float, text: str) -> None:
     assert seconds_text(seconds) == text
 
@@ -24,7 +32,7 @@ def test_durations(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("count", "text"),
     [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (640e6, "640 MB"), (999.6e6, "1.0 GB"), (1e15, "1000 TB")],
-)  # fmt: skip
+)
 def test_sizes_are_decimal(count: float, text: str) -> None:
     assert bytes_text(count) == text
 

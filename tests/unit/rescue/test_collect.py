@@ -110,8 +110,27 @@ def test_size_is_in_bytes_and_read_only_and_removable_are_told(computer: Compute
 
 
 def test_what_is_no_disk_or_holds_no_medium_is_left_out(computer: Computer) -> None:
-    for name in ("loop0", "ram0", "zram0", "sr0", "dm-0", "md127", "nbd0", "fd0", "mtdblock0", "pmem0", "zd16", "drbd0",
-                 "rbd0", "bcache0", "nullb0", "ublkb0", "rnbd0", "nvme0c0n1", "nvme1c2n3"):  # fmt: skip
+    for name in (
+        "loop0",
+        "ram0",
+        "zram0",
+        "sr0",
+        "dm-0",
+        "md127",
+        "nbd0",
+        "fd0",
+        "mtdblock0",
+        "pmem0",
+        "zd16",
+        "drbd0",
+        "rbd0",
+        "bcache0",
+        "nullb0",
+        "ublkb0",
+        "rnbd0",
+        "nvme0c0n1",
+        "nvme1c2n3",
+    ):
         computer.disk(name, f"virtual/{name}")
     computer.disk("sdc", USB, 0)  # a card reader without a card
     assert collect(computer.root)["disks"] == []
@@ -145,8 +164,11 @@ def test_the_serial_travels_letter_by_letter_as_it_was_seen(wyse: Computer) -> N
 
 
 def test_storage_controllers_are_told_and_who_hides_disks(wyse: Computer) -> None:
-    for slot, words in {"00:0e.0": ("010400", "8086", "467f"), "00:17.0": ("010601", "8086", "a282"),
-                        "00:02.0": ("030000", "8086", "3185")}.items():  # fmt: skip
+    for slot, words in {
+        "00:0e.0": ("010400", "8086", "467f"),
+        "00:17.0": ("010601", "8086", "a282"),
+        "00:02.0": ("030000", "8086", "3185"),
+    }.items():
         for name, word in zip(("class", "vendor", "device"), words, strict=True):
             wyse.put(f"sys/bus/pci/devices/0000:{slot}/{name}", f"0x{word}\n")
     wyse.put("sys/bus/pci/devices/0000:00:17.0/remapped_nvme", "1\n")
@@ -170,9 +192,14 @@ def test_partitions_have_their_names_and_uuids_from_the_table(computer: Computer
     second, tenth = disk["partitions"]
     mark = {"node": "/dev/nvme0n1p2", **VFAT}
     assert second == {
-        "number": 2, "name": "hlp-root", "type_guid": "T-2", "uuid": "U-2", "start": 2048, "size_bytes": 8192,
+        "number": 2,
+        "name": "hlp-root",
+        "type_guid": "T-2",
+        "uuid": "U-2",
+        "start": 2048,
+        "size_bytes": 8192,
         "signatures": [mark],
-    }  # fmt: skip
+    }
     assert (tenth["number"], tenth["name"], tenth["uuid"], tenth["signatures"]) == (10, None, "U-10", [])
     assert [found["type"] for found in disk["signatures"]] == ["gpt"]
 
@@ -253,8 +280,10 @@ def test_memory_processor_and_boot_id(computer: Computer) -> None:
     facts = collect(computer.root)
     assert facts["memory_mib"] == 8013
     assert facts["cpu"] == {
-        "model": "Intel(R) Celeron(R) J4105 CPU @ 1.50GHz", "cores": 2, "flags": ["fpu", "sse4_2", "aes"],
-    }  # fmt: skip
+        "model": "Intel(R) Celeron(R) J4105 CPU @ 1.50GHz",
+        "cores": 2,
+        "flags": ["fpu", "sse4_2", "aes"],
+    }
     assert facts["boot_id"] == "6f0f5f9e-0001-4c0f-8d67-000000000001"
 
 

@@ -113,8 +113,10 @@ def test_commit_takes_the_mark_away(
     facts = facts_of(disk.device)
     assert facts["unfinished"] is None
     assert [(table["type"], table["partitions"], table["problem"]) for table in facts["tables"]] == [
-        ("dos", 0, None), ("gpt", 3, None), ("gpt", 3, None),
-    ]  # fmt: skip
+        ("dos", 0, None),
+        ("gpt", 3, None),
+        ("gpt", 3, None),
+    ]
 
 
 def test_kept_data_is_found_again_by_the_mark_alone(
@@ -154,12 +156,18 @@ def test_a_mark_under_a_system_that_came_later_counts_for_nothing(make_disk: Mak
 @pytest.mark.parametrize(
     "text",
     [
-        b"{", b"[]", b"{}", b'"x"', b"\xff", b'{"run": 1, "host": "db", "keep": null}',
-        b'{"run": "r", "host": "db; reboot", "keep": null}', b'{"run": "r", "host": "\\u001b[2J", "keep": null}',
+        b"{",
+        b"[]",
+        b"{}",
+        b'"x"',
+        b"\xff",
+        b'{"run": 1, "host": "db", "keep": null}',
+        b'{"run": "r", "host": "db; reboot", "keep": null}',
+        b'{"run": "r", "host": "\\u001b[2J", "keep": null}',
         b'{"run": "r", "host": "db", "keep": {"start": "0"}}',
         b'{"run": "r", "host": "db", "keep": {"start": -1, "sectors": 1, "uuid": "u"}}',
     ],
-)  # fmt: skip
+)
 def test_what_only_looks_like_a_mark_is_content(make_disk: MakeDisk, text: bytes) -> None:
     disk = make_disk(SIZE, filled=False)
     with disk.device.open("r+b") as device:

@@ -43,8 +43,9 @@ def action(name: str) -> Any:
     return _loaded(PLAYBOOKS / "action_plugins" / f"{name}.py")
 
 
-def play(arguments: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str],
-         check: bool = False) -> dict[str, Any]:  # fmt: skip
+def play(
+    arguments: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], check: bool = False
+) -> dict[str, Any]:
     """Run the whole module as Ansible does; what it answers."""
     words = {**arguments, "_ansible_check_mode": check, "_ansible_remote_tmp": str(tmp_path)}
     with patch_module_args(words), pytest.raises(SystemExit):

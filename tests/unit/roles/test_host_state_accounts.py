@@ -14,8 +14,16 @@ packages = modules.part("packages")
 
 
 def user(**given: Any) -> dict[str, Any]:
-    return {"name": "ada", "comment": "Ada", "shell": "/bin/bash", "groups": [], "sudo": False, "keys": [],
-            "state": "present", **given}  # fmt: skip
+    return {
+        "name": "ada",
+        "comment": "Ada",
+        "shell": "/bin/bash",
+        "groups": [],
+        "sudo": False,
+        "keys": [],
+        "state": "present",
+        **given,
+    }
 
 
 def seen(*groups: str, shell: str = "/bin/bash") -> Any:

@@ -21,8 +21,16 @@ GROUP = grp.getgrgid(os.getgid()).gr_name
 
 def entry(path: Path, **given: Any) -> dict[str, Any]:
     absent = dict.fromkeys(("content", "merge", "link", "validate", "in_effect"))
-    return {**absent, "path": str(path), "state": "present", "owner": OWNER, "group": GROUP, "mode": "0644", "then": [],
-            **given}  # fmt: skip
+    return {
+        **absent,
+        "path": str(path),
+        "state": "present",
+        "owner": OWNER,
+        "group": GROUP,
+        "mode": "0644",
+        "then": [],
+        **given,
+    }
 
 
 def spec(path: Path, **given: Any) -> dict[str, Any]:

@@ -16,8 +16,15 @@ def render(name: str, **network: Any) -> str:
 
 
 def test_fixed_address_on_the_card_of_the_passport() -> None:
-    assert render("lan.network.j2", address="192.168.50.10/24", gateway="192.168.50.1", dns=["192.168.50.1", "9.9.9.9"],
-                  mac="52:54:00:00:00:01") == """\
+    assert (
+        render(
+            "lan.network.j2",
+            address="192.168.50.10/24",
+            gateway="192.168.50.1",
+            dns=["192.168.50.1", "9.9.9.9"],
+            mac="52:54:00:00:00:01",
+        )
+        == """\
 # Written by homelab-provision.
 [Match]
 PermanentMACAddress=52:54:00:00:00:01
@@ -26,11 +33,14 @@ PermanentMACAddress=52:54:00:00:00:01
 Address=192.168.50.10/24
 Gateway=192.168.50.1
 DNS=192.168.50.1 9.9.9.9
-"""  # fmt: skip
+"""
+    )
 
 
 def test_any_card_asks_dhcp_with_its_address_as_the_rescue_does() -> None:
-    assert render("lan.network.j2") == """\
+    assert (
+        render("lan.network.j2")
+        == """\
 # Written by homelab-provision.
 [Match]
 Type=ether
@@ -42,7 +52,8 @@ DHCP=ipv4
 [DHCPv4]
 # The rescue system asks with the card's address too, so the lease stays the same.
 ClientIdentifier=mac
-"""  # fmt: skip
+"""
+    )
 
 
 def test_name_servers() -> None:

@@ -45,7 +45,11 @@ def test_what_lies_in_the_tree_is_found(role: Path) -> None:
     made = arguments(role)
     assert by_path(made["early"]) == {
         "/etc/systemd/system/rpcbind.service": {
-            "path": "/etc/systemd/system/rpcbind.service", "content": "", "mode": "0644"}}  # fmt: skip
+            "path": "/etc/systemd/system/rpcbind.service",
+            "content": "",
+            "mode": "0644",
+        }
+    }
     assert {path: entry["mode"] for path, entry in by_path(made["files"]).items()} == {
         "/etc/shop/shop.conf": "0644",
         "/usr/local/sbin/homelab-shop": "0755",

@@ -66,8 +66,14 @@ def test_names_lose_the_host_but_not_the_case() -> None:
 
 
 def test_facts_go_by_file_and_foreign_configuration_stays_out(tmp_path: Path) -> None:
-    argv = pytest_argv("db", [tmp_path / "base" / "verify"], ssh_config=tmp_path / "c", root=tmp_path,
-                       facts=tmp_path / "f", results=tmp_path / "r")  # fmt: skip
+    argv = pytest_argv(
+        "db",
+        [tmp_path / "base" / "verify"],
+        ssh_config=tmp_path / "c",
+        root=tmp_path,
+        facts=tmp_path / "f",
+        results=tmp_path / "r",
+    )
     assert "--hosts=ssh://db" in argv
     assert f"--ssh-config={tmp_path}/c" in argv
     assert f"--expected={tmp_path}/f" in argv
@@ -93,8 +99,15 @@ def roles(tmp_path: Path) -> Path:
 def test_tests_run_in_a_pytest_of_their_own(tmp_path: Path, roles: Path) -> None:
     events: list[Event] = []
     facts = {"nonce": "n-1", "machine": "container"}
-    report = verify("db", ["toy"], ssh_config=tmp_path / "ssh_config", expected=facts,
-                    artifacts=tmp_path / "verify", emit=events.append, roles_root=roles)  # fmt: skip
+    report = verify(
+        "db",
+        ["toy"],
+        ssh_config=tmp_path / "ssh_config",
+        expected=facts,
+        artifacts=tmp_path / "verify",
+        emit=events.append,
+        roles_root=roles,
+    )
     assert {test.name: test.outcome for test in report.tests} == {
         "test_good": Verdict.PASSED,
         "test_nobody_told": Verdict.SKIPPED,
@@ -115,5 +128,12 @@ def test_tests_run_in_a_pytest_of_their_own(tmp_path: Path, roles: Path) -> None
 def test_tests_that_cannot_run_are_an_error_not_a_verdict(tmp_path: Path, roles: Path) -> None:
     (roles / "toy" / "verify" / "test_toy.py").write_text("import nothing_of_that_name\n")
     with pytest.raises(ProvisionError, match="could not run"):
-        verify("db", ["toy"], ssh_config=tmp_path / "c", expected={}, artifacts=tmp_path / "v", emit=discard,
-               roles_root=roles)  # fmt: skip
+        verify(
+            "db",
+            ["toy"],
+            ssh_config=tmp_path / "c",
+            expected={},
+            artifacts=tmp_path / "v",
+            emit=discard,
+            roles_root=roles,
+        )

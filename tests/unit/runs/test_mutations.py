@@ -127,10 +127,26 @@ def other(content: bytes, dice: random.Random) -> bytes:
 
 
 CHANGES: list[Callable[[bytes, random.Random], bytes]] = [
-    flip, cut, lose, double, blank, put, lines, value, value, value, name, other,
-]  # fmt: skip
-KINDS: list[Callable[[Path], object]] = [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero"),
-                                         lambda path: path.symlink_to("/no/where"), lambda path: None]  # fmt: skip
+    flip,
+    cut,
+    lose,
+    double,
+    blank,
+    put,
+    lines,
+    value,
+    value,
+    value,
+    name,
+    other,
+]
+KINDS: list[Callable[[Path], object]] = [
+    os.mkfifo,
+    Path.mkdir,
+    lambda path: path.symlink_to("/dev/zero"),
+    lambda path: path.symlink_to("/no/where"),
+    lambda path: None,
+]
 
 
 def spoil(path: Path, dice: random.Random) -> str:
@@ -227,10 +243,19 @@ def recorded() -> Run:
     for event in [*journal.events, Notice(text="a word")]:
         run.append(event)
     plan = Plan(
-        host="db-wyse", machine="wyse-b", address="192.168.50.10", way="usb", operator="person",
-        disk_serials=("SYS-B",), erase=frozenset("A"), keep_data=False, image=Path("/image"), image_digest="d" * 64,
-        medium=Medium(rescue_id="r", path=Path("/stick")), nonce="n",
-    )  # fmt: skip
+        host="db-wyse",
+        machine="wyse-b",
+        address="192.168.50.10",
+        way="usb",
+        operator="person",
+        disk_serials=("SYS-B",),
+        erase=frozenset("A"),
+        keep_data=False,
+        image=Path("/image"),
+        image_digest="d" * 64,
+        medium=Medium(rescue_id="r", path=Path("/stick")),
+        nonce="n",
+    )
     run.write("plan.json", plan.model_dump_json(indent=2))
     run.write("console.log", "login:\n" * 50)
     cases = '<testcase classname="base.verify" name="a" time="0.1"/><testcase name="b"><failure>no</failure></testcase>'
@@ -283,8 +308,10 @@ def test_no_damage_to_a_vault_is_more_than_an_error_that_keeps_the_secret(
     vault.write("secrets", {"secret_a": SECRET, "secret_b": f"{SECRET}: *x", "mine": f"{SECRET} # no"})
     password = read_password(vault.password_file)
     sealed = {name: (vault.folder / f"{name}.yml").read_bytes() for name in ("site", "secrets")}
-    clear = {name: yaml.safe_dump(values, explicit_start=True).encode() for name, values in
-             vault.read(["site", "secrets"]).items()}  # fmt: skip
+    clear = {
+        name: yaml.safe_dump(values, explicit_start=True).encode()
+        for name, values in vault.read(["site", "secrets"]).items()
+    }
 
     def work() -> Iterator[str]:
         dice = random.Random(SEED)

@@ -28,8 +28,11 @@ def test_what_is_read_of_a_host() -> None:
     site = site_of(hosts=FULL)
     host = site.host("db-wyse")
     assert host.address == "192.168.50.10"
-    assert host.network == Network(address=IPv4Interface("192.168.50.10/24"), gateway=IPv4Address("192.168.50.1"),
-                                   dns=(IPv4Address("192.168.50.1"), IPv4Address("9.9.9.9")))  # fmt: skip
+    assert host.network == Network(
+        address=IPv4Interface("192.168.50.10/24"),
+        gateway=IPv4Address("192.168.50.1"),
+        dns=(IPv4Address("192.168.50.1"), IPv4Address("9.9.9.9")),
+    )
     assert host.needs == Needs(disk_gb=100, memory_mib=4096, cores=4, cpu_flags=("aes",))
     assert host.backup == Backup(
         server=IPv4Address("192.168.50.20"), export="/srv/backup", max_proof_age=timedelta(hours=36)
@@ -45,19 +48,36 @@ def test_what_is_read_of_a_host() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("ansible_host: 192.168.50.11", "ansible_host: 192.168.50.10",
-         ["hosts.yml:15: hosts.web-wyse: two hosts with one address: 192.168.50.10 is also that of `db-wyse`"]),
+        (
+            "ansible_host: 192.168.50.11",
+            "ansible_host: 192.168.50.10",
+            ["hosts.yml:15: hosts.web-wyse: two hosts with one address: 192.168.50.10 is also that of `db-wyse`"],
+        ),
         ("ansible_host: 192.168.50.20", "ansible_host: 192.168.50.10", ["hosts.nas: two hosts with one address"]),
-        ("ansible_host: 192.168.50.11", "ansible_host: web.home.arpa",
-         ["hosts.web-wyse: `web.home.arpa` does not fit", "a host is rebuilt also while DNS is down"]),
-        ("          ansible_host: 192.168.50.11\n", "",
-         ["hosts.yml:14: hosts.web-wyse: missing variable `ansible_host`"]),
-        ("address: 192.168.50.10/24", "address: 192.168.50.13/24",
-         ["`provision_network` says 192.168.50.13, but `ansible_host` says 192.168.50.10"]),
+        (
+            "ansible_host: 192.168.50.11",
+            "ansible_host: web.home.arpa",
+            ["hosts.web-wyse: `web.home.arpa` does not fit", "a host is rebuilt also while DNS is down"],
+        ),
+        (
+            "          ansible_host: 192.168.50.11\n",
+            "",
+            ["hosts.yml:14: hosts.web-wyse: missing variable `ansible_host`"],
+        ),
+        (
+            "address: 192.168.50.10/24",
+            "address: 192.168.50.13/24",
+            ["`provision_network` says 192.168.50.13, but `ansible_host` says 192.168.50.10"],
+        ),
         ("gateway: 192.168.50.1", "gateway: 192.168.51.1", ["a gateway inside 192.168.50.0/24"]),
-        ("gateway: 192.168.50.1", "gatewy: 192.168.50.1",
-         ["hosts.yml:9: all.children.provisioned.hosts.db-wyse.provision_network.gatewy: unknown key",
-          "did you mean `gateway`?"]),
+        (
+            "gateway: 192.168.50.1",
+            "gatewy: 192.168.50.1",
+            [
+                "hosts.yml:9: all.children.provisioned.hosts.db-wyse.provision_network.gatewy: unknown key",
+                "did you mean `gateway`?",
+            ],
+        ),
         ("address: 192.168.50.10/24", "address: 192.168.50.10/33", ["with the length of its prefix"]),
         ("            address: 192.168.50.10/24\n", "", ["missing key `address`"]),
         ("disk_gb: 100", "disk_gb: lots", ["provision_needs.disk_gb: `lots` does not fit", "expected a number"]),
@@ -70,10 +90,13 @@ def test_what_is_read_of_a_host() -> None:
         ("[spans, reader]", "[spans, my-reader]", ["hosts.yml:13", "provision_secrets[1]: `my-reader` does not fit"]),
         ("[spans, reader]", "spans", ["provision_secrets", "expected a list"]),
         ("provision_backup:", "provision_backups:", ["did you mean `provision_backup`?"]),
-        ("provision_needs:", "provision_need:", ["hosts.yml:11: hosts.db-wyse: unknown variable `provision_need`",
-                                                 "did you mean `provision_needs`?"]),
+        (
+            "provision_needs:",
+            "provision_need:",
+            ["hosts.yml:11: hosts.db-wyse: unknown variable `provision_need`", "did you mean `provision_needs`?"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_mistakes(old: str, new: str, said: list[str]) -> None:
     assert old in FULL
     text = problems_of(hosts=FULL.replace(old, new, 1))

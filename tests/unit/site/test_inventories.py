@@ -59,11 +59,15 @@ def test_a_virtual_machine_that_is_not_what_its_passport_says() -> None:
     assert machine.lab is not None
     papers = machine.passport
     wrong_disks = (papers.disks[0].model_copy(update={"serial": "OTHER"}), *papers.disks[1:])
-    for update, said in (({"serial": "LAB5070X"}, "serial: passport LAB5070X, hardware LAB5070B"),
-                         ({"macs": ("52:54:00:00:00:01",)}, "MAC addresses"), ({"memory_mib": 4096}, "memory"),
-                         ({"cores": 4}, "cores"), ({"product": "OptiPlex"}, "product"),
-                         ({"firmware": "bios"}, "firmware"),
-                         ({"disks": wrong_disks}, "disk OTHER: the hardware has none")):  # fmt: skip
+    for update, said in (
+        ({"serial": "LAB5070X"}, "serial: passport LAB5070X, hardware LAB5070B"),
+        ({"macs": ("52:54:00:00:00:01",)}, "MAC addresses"),
+        ({"memory_mib": 4096}, "memory"),
+        ({"cores": 4}, "cores"),
+        ({"product": "OptiPlex"}, "product"),
+        ({"firmware": "bios"}, "firmware"),
+        ({"disks": wrong_disks}, "disk OTHER: the hardware has none"),
+    ):
         (found,) = lab_contradictions(machine.model_copy(update={"passport": papers.model_copy(update=update)}))
         assert said in found
     assert lab_contradictions(machine.model_copy(update={"lab": None})) == [
@@ -73,8 +77,18 @@ def test_a_virtual_machine_that_is_not_what_its_passport_says() -> None:
 
 def test_the_example_names_every_box_of_the_homelab() -> None:
     site = bundled("example")
-    assert set(site.hosts) == {"modem", "router", "switch", "db-wyse", "site-wyse", "nas", "trainer", "framework",
-                               "ups-computers", "ups-network"}  # fmt: skip
+    assert set(site.hosts) == {
+        "modem",
+        "router",
+        "switch",
+        "db-wyse",
+        "site-wyse",
+        "nas",
+        "trainer",
+        "framework",
+        "ups-computers",
+        "ups-network",
+    }
     provisioned = {host.name for host in site.hosts.values() if host.provisioned}
     assert provisioned == {"db-wyse", "site-wyse", "framework"}
     assert {machine.plays for machine in site.machines.values()} - {None} == provisioned
@@ -94,5 +108,15 @@ def test_rows_of_machines() -> None:
     first, *others = machine_rows(bundled("lab"))
     assert (first.name, first.plays, first.disk) == ("wyse-a", "db-wyse", "16 GB (LABSYS-A)")
     assert [row.plays for row in others] == [None, "nas"]
-    assert set(first.model_dump(mode="json")) == {"name", "model", "plays", "distrusted_as", "serial", "disk",
-                                                  "memory_mib", "address", "way", "operator"}  # fmt: skip
+    assert set(first.model_dump(mode="json")) == {
+        "name",
+        "model",
+        "plays",
+        "distrusted_as",
+        "serial",
+        "disk",
+        "memory_mib",
+        "address",
+        "way",
+        "operator",
+    }

@@ -46,8 +46,12 @@ def test_groups_of_a_host_are_those_above_its_own_too() -> None:
 def test_our_reading_agrees_with_ansible(tmp_path: Path) -> None:
     """Precedence of variables and membership, compared with what Ansible says about the host."""
     (tmp_path / "hosts.yml").write_text(LAYERED)
-    files = {"group_vars/inner.yml": "d: inner file\n", "host_vars/box.yml": "f: box file\n",
-             "group_vars/all/x.yml": "a: all file\n", "vault/secrets.yml": "a: secret\n"}  # fmt: skip
+    files = {
+        "group_vars/inner.yml": "d: inner file\n",
+        "host_vars/box.yml": "f: box file\n",
+        "group_vars/all/x.yml": "a: all file\n",
+        "vault/secrets.yml": "a: secret\n",
+    }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)

@@ -192,9 +192,19 @@ def test_a_host_does_not_keep_its_own_backups() -> None:
 
 @pytest.mark.parametrize(
     "needs",
-    ["cores: yes", "cores: 0", "cores: 99999", "memory_mib: true", "memory_mib: 1", "disk_gb: .inf", "disk_gb: .nan",
-     "disk_gb: 0", "disk_gb: 1e300", "disk_gb: yes"],
-)  # fmt: skip
+    [
+        "cores: yes",
+        "cores: 0",
+        "cores: 99999",
+        "memory_mib: true",
+        "memory_mib: 1",
+        "disk_gb: .inf",
+        "disk_gb: .nan",
+        "disk_gb: 0",
+        "disk_gb: 1e300",
+        "disk_gb: yes",
+    ],
+)
 def test_needs_that_nothing_meets(needs: str) -> None:
     assert "does not fit" in with_host(f"          provision_needs: {{{needs}}}\n")
 

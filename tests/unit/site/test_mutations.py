@@ -44,9 +44,31 @@ VALUES = [
     "web[1:3]", "web[000000:999999]", "[a:z][a:z][a:z][a:z]", "high",
     "{{ undefined }}", "{%", "%YAML 9.9", "? x", "- x", "@x", "`x`", "#", "<<: 5", "<<: *x",
 ]  # fmt: skip
-WORDS = ["provision_network", "povision_network", "vars", "var", "hosts", "host", "children", "machines", "passport",
-         "rescue", "site", "secrets", "all", "web[1:999999999]", "[a:z][a:z][a:z][a:z]", "ansible_group_priority",
-         "x" * 300, "<<", "null", "1", "on", "../x", "a b"]  # fmt: skip
+WORDS = [
+    "provision_network",
+    "povision_network",
+    "vars",
+    "var",
+    "hosts",
+    "host",
+    "children",
+    "machines",
+    "passport",
+    "rescue",
+    "site",
+    "secrets",
+    "all",
+    "web[1:999999999]",
+    "[a:z][a:z][a:z][a:z]",
+    "ansible_group_priority",
+    "x" * 300,
+    "<<",
+    "null",
+    "1",
+    "on",
+    "../x",
+    "a b",
+]
 
 
 # ---- changes to a text ---------------------------------------------------------------------------------------
@@ -126,8 +148,11 @@ def swapped(text: str, dice: random.Random) -> str:
 
 CHANGES: list[Callable[[str, random.Random], str]] = [
     *map(line_changed, (value, value, inner_value, inner_value, key, drop, double, indent, no_value, insert)),
-    torn, char, char, swapped,
-]  # fmt: skip
+    torn,
+    char,
+    char,
+    swapped,
+]
 
 
 # ---- one reading in a process of its own -----------------------------------------------------------------------

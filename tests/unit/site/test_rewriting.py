@@ -69,37 +69,63 @@ machines:   # all of them
         ("b: {p: 1}\n", "b: {plays: db, p: 1}\n"),
         ("b: { p: 1, plays: web }\n", "b: { p: 1, plays: db }\n"),
         ("a: {plays: db, p: 1}\n  b: {p: 1}\n", "a: {distrusted_as: [db], p: 1}\n  b: {plays: db, p: 1}\n"),
-        ("a: {plays: db, distrusted_as: [web]}\n  b: {p: 1}\n",
-         "a: {distrusted_as: [web, db]}\n  b: {plays: db, p: 1}\n"),
-        ("a: {p: 1, plays: db, distrusted_as: []}\n  b: {p: 1}\n",
-         "a: {p: 1, distrusted_as: [db]}\n  b: {plays: db, p: 1}\n"),
+        (
+            "a: {plays: db, distrusted_as: [web]}\n  b: {p: 1}\n",
+            "a: {distrusted_as: [web, db]}\n  b: {plays: db, p: 1}\n",
+        ),
+        (
+            "a: {p: 1, plays: db, distrusted_as: []}\n  b: {p: 1}\n",
+            "a: {p: 1, distrusted_as: [db]}\n  b: {plays: db, p: 1}\n",
+        ),
         # the old player was distrusted before
-        ("a:\n    plays: db\n    distrusted_as: [web]  # old\n  b: {p: 1}\n",
-         "a:\n    distrusted_as: [web, db]  # old\n  b: {plays: db, p: 1}\n"),
-        ("a:\n    plays: db  # since March\n    distrusted_as: [web]\n  b: {p: 1}\n",
-         "a:\n    # since March\n    distrusted_as: [web, db]\n  b: {plays: db, p: 1}\n"),
-        ("a:\n    distrusted_as:\n      - web  # old\n    plays: db\n  b: {p: 1}\n",
-         "a:\n    distrusted_as:\n      - web  # old\n      - db\n  b: {plays: db, p: 1}\n"),
-        ("a:\n    distrusted_as:\n    - web\n    plays: db\n  b: {p: 1}\n",
-         "a:\n    distrusted_as:\n    - web\n    - db\n  b: {plays: db, p: 1}\n"),
-        ("a:\n    plays: db\n    distrusted_as:\n    p: 1\n  b: {p: 1}\n",
-         "a:\n    distrusted_as: [db]\n    p: 1\n  b: {plays: db, p: 1}\n"),
-        ("a:\n    plays: db\n    distrusted_as: [db]\n  b: {p: 1}\n",
-         "a:\n    distrusted_as: [db]\n  b: {plays: db, p: 1}\n"),
+        (
+            "a:\n    plays: db\n    distrusted_as: [web]  # old\n  b: {p: 1}\n",
+            "a:\n    distrusted_as: [web, db]  # old\n  b: {plays: db, p: 1}\n",
+        ),
+        (
+            "a:\n    plays: db  # since March\n    distrusted_as: [web]\n  b: {p: 1}\n",
+            "a:\n    # since March\n    distrusted_as: [web, db]\n  b: {plays: db, p: 1}\n",
+        ),
+        (
+            "a:\n    distrusted_as:\n      - web  # old\n    plays: db\n  b: {p: 1}\n",
+            "a:\n    distrusted_as:\n      - web  # old\n      - db\n  b: {plays: db, p: 1}\n",
+        ),
+        (
+            "a:\n    distrusted_as:\n    - web\n    plays: db\n  b: {p: 1}\n",
+            "a:\n    distrusted_as:\n    - web\n    - db\n  b: {plays: db, p: 1}\n",
+        ),
+        (
+            "a:\n    plays: db\n    distrusted_as:\n    p: 1\n  b: {p: 1}\n",
+            "a:\n    distrusted_as: [db]\n    p: 1\n  b: {plays: db, p: 1}\n",
+        ),
+        (
+            "a:\n    plays: db\n    distrusted_as: [db]\n  b: {p: 1}\n",
+            "a:\n    distrusted_as: [db]\n  b: {plays: db, p: 1}\n",
+        ),
         # the new player is trusted again
         ("b:\n    distrusted_as: [db]  # once\n    p: 1\n", "b:\n    plays: db  # once\n    p: 1\n"),
-        ("b:\n    model: x\n    distrusted_as: [web, db, nas]\n",
-         "b:\n    model: x\n    plays: db\n    distrusted_as: [web, nas]\n"),
-        ("b:\n    model: x\n    distrusted_as: [db, web]\n",
-         "b:\n    model: x\n    plays: db\n    distrusted_as: [web]\n"),
-        ("b:\n    model: x\n    distrusted_as:\n      - db  # once\n      - web\n",
-         "b:\n    model: x\n    plays: db\n    distrusted_as:\n      # once\n      - web\n"),
-        ("b:\n    model: x\n    distrusted_as:\n      - web\n      - db\n    p: 1\n",
-         "b:\n    model: x\n    plays: db\n    distrusted_as:\n      - web\n    p: 1\n"),
-        ("b:\n    model: x\n    distrusted_as:\n      - db\n    p: 1\n",
-         "b:\n    model: x\n    plays: db\n    distrusted_as: []\n    p: 1\n"),
+        (
+            "b:\n    model: x\n    distrusted_as: [web, db, nas]\n",
+            "b:\n    model: x\n    plays: db\n    distrusted_as: [web, nas]\n",
+        ),
+        (
+            "b:\n    model: x\n    distrusted_as: [db, web]\n",
+            "b:\n    model: x\n    plays: db\n    distrusted_as: [web]\n",
+        ),
+        (
+            "b:\n    model: x\n    distrusted_as:\n      - db  # once\n      - web\n",
+            "b:\n    model: x\n    plays: db\n    distrusted_as:\n      # once\n      - web\n",
+        ),
+        (
+            "b:\n    model: x\n    distrusted_as:\n      - web\n      - db\n    p: 1\n",
+            "b:\n    model: x\n    plays: db\n    distrusted_as:\n      - web\n    p: 1\n",
+        ),
+        (
+            "b:\n    model: x\n    distrusted_as:\n      - db\n    p: 1\n",
+            "b:\n    model: x\n    plays: db\n    distrusted_as: []\n    p: 1\n",
+        ),
     ],
-)  # fmt: skip
+)
 def test_rewriting(before: str, after: str) -> None:
     assert rewrite(f"machines:\n  {before}", "db", "b") == f"machines:\n  {after}"
 

@@ -38,8 +38,9 @@ def test_roles_follow_the_patterns_of_the_plays(
 
 def test_which_roles_keep_data() -> None:
     assert programs_of(["base", "nas_mounts", "postgres", "nfs_server"]) == {
-        "postgres": "/usr/local/sbin/homelab-postgres", "nfs_server": ""
-    }  # fmt: skip
+        "postgres": "/usr/local/sbin/homelab-postgres",
+        "nfs_server": "",
+    }
 
 
 def test_what_packages_have_to_find_is_in_the_recipe(tmp_path: Path) -> None:
@@ -62,5 +63,7 @@ def test_what_packages_have_to_find_is_in_the_recipe(tmp_path: Path) -> None:
         "etc/shop/conf": "x\n",
         "usr/local/lib/homelab-provision/homelab_shop.py": "print()\n",
         "var/lib/homelab-provision/trees/shop.json": json.dumps(
-            ["/etc/shop/conf", "/etc/shop/no", "/usr/local/lib/homelab-provision/homelab_shop.py"], indent=1) + "\n",
-    }  # fmt: skip
+            ["/etc/shop/conf", "/etc/shop/no", "/usr/local/lib/homelab-provision/homelab_shop.py"], indent=1
+        )
+        + "\n",
+    }

@@ -19,10 +19,22 @@ from pathlib import Path
 Path({mark!r}).touch()
 """
 PLUGIN_FOLDERS = (
-    "action_plugins", "become_plugins", "cache_plugins", "callback_plugins", "connection_plugins", "filter_plugins",
-    "inventory_plugins", "lookup_plugins", "strategy_plugins", "test_plugins", "vars_plugins", "plugins/vars",
-    "plugins/inventory", "library", "module_utils",
-)  # fmt: skip
+    "action_plugins",
+    "become_plugins",
+    "cache_plugins",
+    "callback_plugins",
+    "connection_plugins",
+    "filter_plugins",
+    "inventory_plugins",
+    "lookup_plugins",
+    "strategy_plugins",
+    "test_plugins",
+    "vars_plugins",
+    "plugins/vars",
+    "plugins/inventory",
+    "library",
+    "module_utils",
+)
 
 
 @pytest.fixture

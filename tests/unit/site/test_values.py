@@ -89,11 +89,24 @@ def test_a_placeholder_is_no_serial(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "7XK2M33", "LAB5070A", "S3YJNX0K-42", "0xdeadbeef", "0x0d0cd407", "00012340", "WD-WCC4E1234567", "123",
-        "PF0ABC12", "FRANDACPA1234567", "5CD123456X", "2102E4D3A1B7", "1000000001", "MXL12345678", "NA7T0X11",
+        "7XK2M33",
+        "LAB5070A",
+        "S3YJNX0K-42",
+        "0xdeadbeef",
+        "0x0d0cd407",
+        "00012340",
+        "WD-WCC4E1234567",
+        "123",
+        "PF0ABC12",
+        "FRANDACPA1234567",
+        "5CD123456X",
+        "2102E4D3A1B7",
+        "1000000001",
+        "MXL12345678",
+        "NA7T0X11",
         "SN850X-1",
     ],
-)  # fmt: skip
+)
 def test_a_real_serial_is_taken(text: str) -> None:
     assert BOX.validate_python(text) == SERIAL.validate_python(text) == text
 
@@ -101,12 +114,18 @@ def test_a_real_serial_is_taken(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "00000000-0000-0000-0000-000000000000", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
-        "03000200-0400-0500-0006-000700080009", "00020003-0004-0005-0006-000700080009",
-        "fefefefe-fefe-fefe-fefe-fefefefefefe", "12345678-1234-5678-90ab-cddeefaabbcc",
-        "56f49712-ffff-ffff-ffff-ffffffffffff", "Not Settable", "4c4c4544", "",
+        "00000000-0000-0000-0000-000000000000",
+        "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
+        "03000200-0400-0500-0006-000700080009",
+        "00020003-0004-0005-0006-000700080009",
+        "fefefefe-fefe-fefe-fefe-fefefefefefe",
+        "12345678-1234-5678-90ab-cddeefaabbcc",
+        "56f49712-ffff-ffff-ffff-ffffffffffff",
+        "Not Settable",
+        "4c4c4544",
+        "",
     ],
-)  # fmt: skip
+)
 def test_a_placeholder_is_no_uuid(text: str) -> None:
     with pytest.raises(ValidationError):
         UUID.validate_python(text)

@@ -63,8 +63,7 @@ def pigeon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_each_file_is_a_way(name: str) -> None:
     way = way_called(name)
     for method in ("objection", "prepare", "serving", "leave"):
-        assert list(signature(getattr(way, method)).parameters) == list(
-            signature(getattr(Way, method)).parameters)[1:]  # fmt: skip
+        assert list(signature(getattr(way, method)).parameters) == list(signature(getattr(Way, method)).parameters)[1:]
 
 
 @pytest.mark.negative
@@ -104,9 +103,14 @@ def test_the_boot_phase_goes_a_new_way(pigeon: Any, monkeypatch: pytest.MonkeyPa
     site = site_of(MACHINES)
     key = SimpleNamespace(public="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA")
     rebuild: Any = SimpleNamespace(
-        ssh=ssh, site=site, way=pigeon, operator=SimpleNamespace(patience=1.0), machine=site.machine("wyse-b"),
-        session=SimpleNamespace(identities=SimpleNamespace(site=SimpleNamespace(rescue=key))), emit=lambda event: None,
-    )  # fmt: skip
+        ssh=ssh,
+        site=site,
+        way=pigeon,
+        operator=SimpleNamespace(patience=1.0),
+        machine=site.machine("wyse-b"),
+        session=SimpleNamespace(identities=SimpleNamespace(site=SimpleNamespace(rescue=key))),
+        emit=lambda event: None,
+    )
     monkeypatch.setattr(boot, "build_rescue", lambda cache, emit: None)
     pigeon.seen.clear()
     assert boot.run(rebuild)["rescue"] == "lab-pigeon"

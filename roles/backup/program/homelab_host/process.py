@@ -46,9 +46,14 @@ def last_lines(text: str) -> str:
 
 
 def start(
-    argv: Sequence[str], *, stop: str = "TERM", root: bool = False, stdin: int = subprocess.DEVNULL,
-    stdout: int | IO[bytes] = subprocess.PIPE, stderr: int | IO[bytes] = subprocess.PIPE,
-) -> subprocess.Popen[bytes]:  # fmt: skip
+    argv: Sequence[str],
+    *,
+    stop: str = "TERM",
+    root: bool = False,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int | IO[bytes] = subprocess.PIPE,
+) -> subprocess.Popen[bytes]:
     """Start a program that gets the signal `stop` when this one dies, however it dies.
 
     It has a session of its own: a Ctrl-C on the terminal is for this program, which then stops its children in order.
@@ -59,15 +64,28 @@ def start(
     ids = (0, 0) if root else (os.geteuid(), os.getegid())
     with as_root():
         return subprocess.Popen(
-            words, env=ENVIRONMENT, cwd="/", user=ids[0], group=ids[1], start_new_session=True, umask=0o077,
-            stdin=stdin, stdout=stdout, stderr=stderr,
-        )  # fmt: skip
+            words,
+            env=ENVIRONMENT,
+            cwd="/",
+            user=ids[0],
+            group=ids[1],
+            start_new_session=True,
+            umask=0o077,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+        )
 
 
 def run(
-    argv: Sequence[str], *, patience: float, heard: Callable[[str], None] | None = None, feed: str = "",
-    root: bool = False, silent: Callable[[], None] | None = None,
-) -> Finished:  # fmt: skip
+    argv: Sequence[str],
+    *,
+    patience: float,
+    heard: Callable[[str], None] | None = None,
+    feed: str = "",
+    root: bool = False,
+    silent: Callable[[], None] | None = None,
+) -> Finished:
     """Run a program to its end and return what it said; `heard` gets each line of its stdout at once.
 
     Raises `Trouble` if it says nothing for `patience` seconds. `silent` is asked whenever it has said nothing for a
@@ -81,9 +99,13 @@ def run(
 
 
 def _listen(
-    child: subprocess.Popen[bytes], argv: Sequence[str], patience: float, heard: Callable[[str], None] | None,
-    feed: str, silent: Callable[[], None] | None,
-) -> Finished:  # fmt: skip
+    child: subprocess.Popen[bytes],
+    argv: Sequence[str],
+    patience: float,
+    heard: Callable[[str], None] | None,
+    feed: str,
+    silent: Callable[[], None] | None,
+) -> Finished:
     assert child.stdout is not None
     assert child.stderr is not None
     if child.stdin is not None:

@@ -23,5 +23,7 @@ def refuse_foreign(text: str, paths: Iterable[str]) -> None:
     wanted = set(paths)
     for number, line in enumerate(text.splitlines(), 1):
         if target(line) in wanted:
-            raise NasError(f"/etc/fstab, line {number}, already mounts {target(line)}: `{line.strip()}`. "
-                           "Remove that line, or take the path from nas_mounts")  # fmt: skip
+            raise NasError(
+                f"/etc/fstab, line {number}, already mounts {target(line)}: `{line.strip()}`. "
+                "Remove that line, or take the path from nas_mounts"
+            )

@@ -33,8 +33,9 @@ def look(module: Any, paths: Iterable[str]) -> Shown:
     # A unit that is asked for by name is loaded; so nothing here says whether it was there before.
     _, text, _ = module.run_command(["systemctl", "show", f"--property={PROPERTIES}", "--", *names], check_rc=True)
     blocks = text.strip().split("\n\n")
-    return {name: dict(line.split("=", 1) for line in told.splitlines())
-            for name, told in zip(names, blocks, strict=True)}  # fmt: skip
+    return {
+        name: dict(line.split("=", 1) for line in told.splitlines()) for name, told in zip(names, blocks, strict=True)
+    }
 
 
 def unheeded(shown: Shown) -> bool:

@@ -154,5 +154,7 @@ def _set_flags(handle: int, flags: int, path: str) -> None:
     except OSError as error:
         why = {errno.EPERM: "this needs the capability LINUX_IMMUTABLE, which a container has to be given"}
         wrong = why.get(error.errno or 0, "its file system has no such attribute; choose a path on ext4, xfs or btrfs")
-        raise NasError(f"{path} cannot be made immutable ({error.strerror}): {wrong}. Otherwise, what is written there "
-                       "while the share is away would disappear under it") from None  # fmt: skip
+        raise NasError(
+            f"{path} cannot be made immutable ({error.strerror}): {wrong}. Otherwise, what is written there "
+            "while the share is away would disappear under it"
+        ) from None

@@ -110,8 +110,10 @@ def options_of(one: dict[str, Any], kind: str, ids: Callable[[str], tuple[int, i
         if option.startswith("x-systemd."):
             raise NasError(f"{one['path']}: `{_name(option)}` is for fstab, in which shares are not listed")
         if _name(option) in SECRETS:
-            raise NasError(f"{one['path']}: `{_name(option)}` would be read by everybody; say `username`, "
-                           "`password` and `domain` beside the options")  # fmt: skip
+            raise NasError(
+                f"{one['path']}: `{_name(option)}` would be read by everybody; say `username`, "
+                "`password` and `domain` beside the options"
+            )
     patience = WAIT if one["profile"] == "data" else FAIL
     standard = [*COMMON, *patience[kind], *(_smb(one, ids) if kind == "cifs" else _nfs(one))]
     own = {_name(option) for option in one["options"]}

@@ -55,10 +55,12 @@ def wanted(params: dict[str, Any], machine: tuning.Machine, uid: int, gid: int) 
     asked = params["tuning"]
     settings = tuning.tune(machine, profile=asked["profile"], share=asked["memory_share"], wanted=asked["settings"])
     head = SETTINGS_HEAD.format(
-        memory=machine.memory_mib, cores=machine.cores,
+        memory=machine.memory_mib,
+        cores=machine.cores,
         disk="that turns" if machine.rotational else "without moving parts",
-        profile=asked["profile"], share=asked["memory_share"],
-    )  # fmt: skip
+        profile=asked["profile"],
+        share=asked["memory_share"],
+    )
     texts = {
         "postgresql.conf": params["text"],
         "conf.d/50-settings.conf": head + tuning.render(settings),
@@ -69,14 +71,17 @@ def wanted(params: dict[str, Any], machine: tuning.Machine, uid: int, gid: int) 
     processes = BACKUP_PROCESSES.format(some=max(machine.cores // 2, 1), all=machine.cores)
     certificate, key = key_pair(params["tls"]["certificate"], params["tls"]["key"])
     return [
-        *(files.Wanted(folder, "directory", b"", 0o755, ROOT, ROOT)
-          for folder in (str(Path(where).parent), where, f"{where}/conf.d")),
+        *(
+            files.Wanted(folder, "directory", b"", 0o755, ROOT, ROOT)
+            for folder in (str(Path(where).parent), where, f"{where}/conf.d")
+        ),
         *(files.Wanted(f"{where}/{name}", "file", text.encode(), 0o640, ROOT, gid) for name, text in texts.items()),
-        files.Wanted(PROCESSES, "file", processes.encode(), 0o644, ROOT, ROOT) if params["backup"]
+        files.Wanted(PROCESSES, "file", processes.encode(), 0o644, ROOT, ROOT)
+        if params["backup"]
         else files.Wanted(PROCESSES, "absent"),
         files.Wanted(f"{where}/server.crt", "file", certificate, 0o644, ROOT, ROOT),
         files.Wanted(f"{where}/server.key", "file", key, 0o600, uid, gid),
-    ]  # fmt: skip
+    ]
 
 
 def key_pair(certificate: str, key: str) -> tuple[bytes, bytes]:

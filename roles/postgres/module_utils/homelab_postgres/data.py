@@ -27,19 +27,25 @@ def present(data: str, version: str) -> bool:
             raise UnusableError(f"{data} is a cluster of PostgreSQL {major}, not {version}. {_way_out(major)}")
         return True
     if place.exists() and any(place.iterdir()):
-        raise UnusableError(f"{data} holds files and is no cluster: there is no PG_VERSION in it. Move them away, "
-                            "or restore the cluster")  # fmt: skip
+        raise UnusableError(
+            f"{data} holds files and is no cluster: there is no PG_VERSION in it. Move them away, "
+            "or restore the cluster"
+        )
     others = {path.parent.parent.name: path.parent for path in place.parent.parent.glob(f"*/{place.name}/PG_VERSION")}
     if others:
         newest = max(others, key=lambda name: [int(part) for part in re.findall(r"\d+", name)])
-        raise UnusableError(f"{others[newest]} is a cluster of PostgreSQL {newest}, and an empty one of {version} "
-                            f"beside it would look as if its data were lost. {_way_out(newest)}")  # fmt: skip
+        raise UnusableError(
+            f"{others[newest]} is a cluster of PostgreSQL {newest}, and an empty one of {version} "
+            f"beside it would look as if its data were lost. {_way_out(newest)}"
+        )
     return False
 
 
 def _way_out(major: str) -> str:
-    return (f"Set postgres_version to {major}, or bring the data over (pg_upgrade, or a dump), or move the old "
-            "directory out of the way")  # fmt: skip
+    return (
+        f"Set postgres_version to {major}, or bring the data over (pg_upgrade, or a dump), or move the old "
+        "directory out of the way"
+    )
 
 
 def initialise(module: Any, data: str, initdb: str, account: str) -> None:

@@ -55,8 +55,10 @@ def _settled(database: dict[str, Any], seen: dict[str, Any] | None) -> list[Stat
             raise ValueError(f"postgres_databases: {name} is to be absent and holds data; `drop_data: true` drops it")
         return [Statement(f"DROP DATABASE {quoted} WITH (FORCE)", f"drop database {name}")] if seen else []
     if seen and seen["encoding"] != database["encoding"]:
-        raise ValueError(f"postgres_databases: {name} has the encoding {seen['encoding']}, which cannot be changed to "
-                         f"{database['encoding']}: dump it, drop it, and let it be made again")  # fmt: skip
+        raise ValueError(
+            f"postgres_databases: {name} has the encoding {seen['encoding']}, which cannot be changed to "
+            f"{database['encoding']}: dump it, drop it, and let it be made again"
+        )
     todo = []
     if seen is None:
         made = f"CREATE DATABASE {quoted} OWNER {owner} ENCODING {literal(database['encoding'])} TEMPLATE template0"

@@ -73,8 +73,18 @@ def creation(index: dict[str, Any], name: str, table: str, concurrently: bool = 
         raise ValueError(f"postgres_indexes: the name {index['name']} is longer than {LONGEST_NAME - len(NEW)} bytes")
     if not index["on"]:
         raise ValueError(f"postgres_indexes: {index['name']} does not say what it is on")
-    words = ["CREATE", "UNIQUE" if index["unique"] else "", "INDEX", "CONCURRENTLY" if concurrently else "",
-             identifier(name), "ON", table, "USING", identifier(index["using"]), f"({index['on']})"]  # fmt: skip
+    words = [
+        "CREATE",
+        "UNIQUE" if index["unique"] else "",
+        "INDEX",
+        "CONCURRENTLY" if concurrently else "",
+        identifier(name),
+        "ON",
+        table,
+        "USING",
+        identifier(index["using"]),
+        f"({index['on']})",
+    ]
     if index["with"]:
         settings = (f"{identifier(key)} = {literal(_text(value))}" for key, value in sorted(index["with"].items()))
         words.append(f"WITH ({', '.join(settings)})")

@@ -111,13 +111,22 @@ def _memory(memory: int, profile: str) -> list[Setting]:
         Setting("shared_buffers", size(buffers), f"a quarter {told}; the kernel caches in the rest"),
         Setting("effective_cache_size", size(memory * CACHE_OF_FOUR // 4), f"three quarters {told}: buffers and cache"),
         Setting("maintenance_work_mem", size(maintenance), f"one part in {memory // maintenance} {told}, for {builds}"),
-        Setting("autovacuum_work_mem", size(clamp(memory // VACUUM, 64, MIB_PER_GIB)),
-                "three vacuums at once must not take what an index build may take"),
-        Setting("work_mem", size(clamp(memory // WORK, 4, 512)),
-                "for each sort and bitmap of each worker; a bitmap that does not fit makes a search check every row"),
-        Setting("huge_pages", "try" if huge else "off",
-                "page tables of large buffers cost memory and time" if huge else "buffers below 1GB gain nothing"),
-    ]  # fmt: skip
+        Setting(
+            "autovacuum_work_mem",
+            size(clamp(memory // VACUUM, 64, MIB_PER_GIB)),
+            "three vacuums at once must not take what an index build may take",
+        ),
+        Setting(
+            "work_mem",
+            size(clamp(memory // WORK, 4, 512)),
+            "for each sort and bitmap of each worker; a bitmap that does not fit makes a search check every row",
+        ),
+        Setting(
+            "huge_pages",
+            "try" if huge else "off",
+            "page tables of large buffers cost memory and time" if huge else "buffers below 1GB gain nothing",
+        ),
+    ]
 
 
 def _parallel(machine: Machine) -> list[Setting]:
@@ -129,7 +138,7 @@ def _parallel(machine: Machine) -> list[Setting]:
         Setting("max_worker_processes", str(max(cores * 2, 8)), f"room for {cores} cores and for extensions"),
         Setting("max_parallel_workers", str(cores), f"{cores} cores"),
         builds,
-    ]  # fmt: skip
+    ]
 
 
 def builds_hnsw_alone(pgvector: str | None) -> bool:
@@ -159,31 +168,43 @@ def _writing(memory: int) -> list[Setting]:
         Setting("min_wal_size", size(largest // 4), "log files are used again instead of made anew"),
         Setting("checkpoint_timeout", "15min", "each checkpoint makes the log carry whole pages again"),
         Setting("wal_compression", "lz4", "less to write and to archive, for little processor time"),
-        Setting("autovacuum_vacuum_insert_scale_factor", "0.05",
-                "a table that only grows gets its visibility map, and GIN its pending list sorted in"),
-    ]  # fmt: skip
+        Setting(
+            "autovacuum_vacuum_insert_scale_factor",
+            "0.05",
+            "a table that only grows gets its visibility map, and GIN its pending list sorted in",
+        ),
+    ]
 
 
 def _mixed(cores: int) -> list[Setting]:
     return [
-        Setting("max_parallel_workers_per_gather", str(max(cores // 2, 1)),
-                "half of the cores for one query leaves some for the others"),
-    ]  # fmt: skip
+        Setting(
+            "max_parallel_workers_per_gather",
+            str(max(cores // 2, 1)),
+            "half of the cores for one query leaves some for the others",
+        ),
+    ]
 
 
 def _searching(memory: int, cores: int) -> list[Setting]:
     """Few and heavy queries. The planner takes a ranked search for cheaper than it is: a call of ts_rank counts like
     adding two numbers, and a row that a worker sorts out counts as if it were handed on."""
     return [
-        Setting("max_parallel_workers_per_gather", str(max(cores - 1, 1)),
-                "one search may use every core: its own process works, too"),
+        Setting(
+            "max_parallel_workers_per_gather",
+            str(max(cores - 1, 1)),
+            "one search may use every core: its own process works, too",
+        ),
         Setting("parallel_setup_cost", "100", "a worker starts in 3 ms; ranked searches cost more than estimated"),
         Setting("parallel_tuple_cost", "0.001", "of what a worker ranks it hands on the best, not every row"),
-        Setting("min_dynamic_shared_memory", size(clamp(memory // WORK, 16, 512)),
-                "what workers share lies ready, in the pages of the buffers, and is not made for each query"),
+        Setting(
+            "min_dynamic_shared_memory",
+            size(clamp(memory // WORK, 16, 512)),
+            "what workers share lies ready, in the pages of the buffers, and is not made for each query",
+        ),
         Setting("jit", "off", "compiling takes longer than short queries do"),
         Setting("hnsw.iterative_scan", "strict_order", "a filter that few near rows pass must not shorten the answer"),
-    ]  # fmt: skip
+    ]
 
 
 def _won(derived: Mapping[str, Setting], wanted: Mapping[str, object]) -> dict[str, Setting]:

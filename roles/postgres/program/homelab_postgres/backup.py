@@ -54,10 +54,19 @@ def backup(setup: Setup, wanted: str | None) -> dict[str, object]:
     door.ask("SELECT to_json(pg_switch_wal())")
     await_archived(setup, door)
     record = Record(
-        setup.host, made.label, made.type, write(started), write(read(at["moment"])), point, at["lsn"],
-        int(at["timeline"], 16), cluster["system_id"], cluster["bytes"], found,
+        setup.host,
+        made.label,
+        made.type,
+        write(started),
+        write(read(at["moment"])),
+        point,
+        at["lsn"],
+        int(at["timeline"], 16),
+        cluster["system_id"],
+        cluster["bytes"],
+        found,
         key_proof=key_proof(key, setup.host, made.label) if (key := repository.key()) else None,
-    )  # fmt: skip
+    )
     save_record(folder, _with_files(repository, record, cluster["segment_size"]))
     report.step("let go of what is too old")
     repository.expire()
@@ -65,9 +74,15 @@ def backup(setup: Setup, wanted: str | None) -> dict[str, object]:
     if second:
         _back_up_again(second, kind, record)
     return {
-        "label": record.label, "type": record.type, "point": point, "finished": record.finished, "bytes": record.bytes,
-        **facts.sums(found), "seconds": round(time.monotonic() - began, 1), "facts": found,
-    }  # fmt: skip
+        "label": record.label,
+        "type": record.type,
+        "point": point,
+        "finished": record.finished,
+        "bytes": record.bytes,
+        **facts.sums(found),
+        "seconds": round(time.monotonic() - began, 1),
+        "facts": found,
+    }
 
 
 def due(backups: Sequence[Backup], moment: datetime) -> str:

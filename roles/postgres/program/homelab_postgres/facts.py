@@ -16,13 +16,17 @@ from .sql import Door, Session, SqlError
 
 # Everything that the text of a value, or the plan of a scan, could depend on.
 SETTINGS = (
-    "SET TimeZone = 'UTC'", "SET DateStyle = 'ISO, YMD'", "SET IntervalStyle = 'postgres'",
-    "SET extra_float_digits = 1", "SET bytea_output = 'hex'", "SET lc_monetary = 'C'",
+    "SET TimeZone = 'UTC'",
+    "SET DateStyle = 'ISO, YMD'",
+    "SET IntervalStyle = 'postgres'",
+    "SET extra_float_digits = 1",
+    "SET bytea_output = 'hex'",
+    "SET lc_monetary = 'C'",
     "SET jit = off",
     # Whoever set time limits did not think of this. Not every version has every one.
     "SELECT count(set_config(name, '0', false)) FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout',"
     " 'idle_in_transaction_session_timeout', 'transaction_timeout')",
-)  # fmt: skip
+)
 
 DATABASES = """
 SELECT coalesce(json_agg(datname ORDER BY datname), '[]') FROM pg_database WHERE datallowconn AND NOT datistemplate

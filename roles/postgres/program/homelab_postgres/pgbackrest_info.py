@@ -106,9 +106,12 @@ def parse_info(text: str, name: str) -> Stanza:
         raise NotUnderstood(f"it said: {text.strip()[:500] or 'nothing'} ({type(error).__name__}: {error})") from None
     usable = {backup.label for backup in backups}
     return Stanza(
-        True, tuple(sorted(backups, key=lambda backup: backup.finished)),
-        tuple(label for label in labels if label not in usable), system_ids, archives,
-    )  # fmt: skip
+        True,
+        tuple(sorted(backups, key=lambda backup: backup.finished)),
+        tuple(label for label in labels if label not in usable),
+        system_ids,
+        archives,
+    )
 
 
 def _explained(statuses: Iterable[Mapping[str, Any]]) -> str:
@@ -126,12 +129,18 @@ def _backup(found: Mapping[str, Any], system_ids: Mapping[int, int]) -> Backup |
         if not all(SEGMENT.fullmatch(segment) for segment in segments):
             return None
         return Backup(
-            label=found["label"], type=found["type"],
-            started=float(found["timestamp"]["start"]), finished=float(found["timestamp"]["stop"]),
-            start_segment=segments[0], stop_segment=segments[1], stop_position=(int(high, 16) << 32) + int(low, 16),
-            bytes=int(found["info"]["size"]), references=tuple(found["reference"] or ()),
-            system_id=system_ids[found["database"]["id"]], damaged_pages=bool(found["error"]),
-        )  # fmt: skip
+            label=found["label"],
+            type=found["type"],
+            started=float(found["timestamp"]["start"]),
+            finished=float(found["timestamp"]["stop"]),
+            start_segment=segments[0],
+            stop_segment=segments[1],
+            stop_position=(int(high, 16) << 32) + int(low, 16),
+            bytes=int(found["info"]["size"]),
+            references=tuple(found["reference"] or ()),
+            system_id=system_ids[found["database"]["id"]],
+            damaged_pages=bool(found["error"]),
+        )
     except MISUNDERSTANDINGS:
         return None
 

@@ -28,9 +28,15 @@ ANSWER, COPY, VERIFY = 180.0, 1200.0, 4 * 3600.0
 KEY = "repo1-cipher-pass="
 # Words of pgBackRest about files that are not what they were; the last three are said of encrypted ones.
 DAMAGED = (
-    "unexpected eof", "checksum", "FileMissingError", "FormatError", "missing file",
-    "CryptoError", "unable to flush", "cipher header",
-)  # fmt: skip
+    "unexpected eof",
+    "checksum",
+    "FileMissingError",
+    "FormatError",
+    "missing file",
+    "CryptoError",
+    "unable to flush",
+    "cipher header",
+)
 
 
 class Repository:

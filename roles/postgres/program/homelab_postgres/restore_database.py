@@ -72,11 +72,18 @@ def extract(setup: Setup, database: str, request: Request) -> dict[str, object]:
         scratch.discard()
         data_dirs.remove(dump)
     return {
-        "label": source.record.label, "point_reached": source.record.point, "database": database,
+        "label": source.record.label,
+        "point_reached": source.record.point,
+        "database": database,
         "restored_to": write(state.moment) if state.moment else source.record.finished,
-        "lsn": state.lsn, "timeline": source.timeline, "bytes": source.backup.bytes,
-        "seconds": round(time.monotonic() - began, 1), **facts.sums(found), "facts": found, "replaced": replaced,
-    }  # fmt: skip
+        "lsn": state.lsn,
+        "timeline": source.timeline,
+        "bytes": source.backup.bytes,
+        "seconds": round(time.monotonic() - began, 1),
+        **facts.sums(found),
+        "facts": found,
+        "replaced": replaced,
+    }
 
 
 def names(database: str) -> tuple[str, str]:

@@ -17,8 +17,16 @@ COMMON = "nofail,_netdev,nosuid,nodev"
 def told(**given: Any) -> dict[str, Any]:
     """An entry as Ansible hands it over: what is not given is null, or has its default."""
     absent = dict.fromkeys(("source", "username", "password", "domain", "owner"))
-    return {**absent, "source": "nas:/srv/x", "path": "/mnt/x", "protocol": "nfs", "profile": "data", "options": [],
-            "state": "present", **given}  # fmt: skip
+    return {
+        **absent,
+        "source": "nas:/srv/x",
+        "path": "/mnt/x",
+        "protocol": "nfs",
+        "profile": "data",
+        "options": [],
+        "state": "present",
+        **given,
+    }
 
 
 def smb(**given: Any) -> dict[str, Any]:

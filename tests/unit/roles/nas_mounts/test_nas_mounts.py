@@ -25,8 +25,13 @@ nas_units = modules.part("mount_units", "nas_mounts")
 
 FOREIGN = "LABEL=hlp-root / ext4 noatime 0 1\n"
 BACKUP = {"source": "127.0.0.1:/srv/b", "path": "/mnt/backup", "profile": "backup"}
-FILMS = {"source": "//127.0.0.1/films", "path": "/mnt/films", "protocol": "smb", "username": "ada",
-         "password": "open-sesame"}  # fmt: skip
+FILMS = {
+    "source": "//127.0.0.1/films",
+    "path": "/mnt/films",
+    "protocol": "smb",
+    "username": "ada",
+    "password": "open-sesame",
+}
 
 
 class Machine:
@@ -128,8 +133,9 @@ def test_documentation_names_every_argument_with_its_default() -> None:
 def test_the_role_and_the_module_take_the_same_entries() -> None:
     text = (modules.PLAYBOOKS.parent / "roles" / "nas_mounts" / "meta" / "argument_specs.yml").read_text()
     entries = yaml.safe_load(text)["argument_specs"]["main"]["options"]["nas_mounts"]["options"]
-    assert {name: {key: value for key, value in option.items() if key != "description"}
-            for name, option in entries.items()} == nas_entries.ENTRY  # fmt: skip
+    assert {
+        name: {key: value for key, value in option.items() if key != "description"} for name, option in entries.items()
+    } == nas_entries.ENTRY
 
 
 def test_a_share_is_guarded_before_systemd_hears_of_it_and_started_last(machine: Machine) -> None:
@@ -208,8 +214,12 @@ def test_a_removed_share_leaves_nothing(machine: Machine) -> None:
     machine.play(BACKUP, FILMS)
     assert (machine.root / "nas" / "mnt-films").read_text() == "username=ada\npassword=open-sesame\n"
     machine.play(BACKUP, {"path": "/mnt/films", "state": "absent"})
-    assert machine.log == ["unmount /mnt/films", "systemctl stop mnt-films.automount", "release /mnt/films",
-                           "systemctl daemon-reload"]  # fmt: skip
+    assert machine.log == [
+        "unmount /mnt/films",
+        "systemctl stop mnt-films.automount",
+        "release /mnt/films",
+        "systemctl daemon-reload",
+    ]
     assert not (machine.root / "nas").exists()
     assert machine.units == ["mnt-backup.automount", "mnt-backup.mount"]
     assert machine.play()["changed"]

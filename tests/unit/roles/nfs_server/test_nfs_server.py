@@ -51,8 +51,10 @@ def export(path: str = "/srv/x", *addresses: str, **client: Any) -> dict[str, An
 
 
 def test_each_client_has_its_own_rights_and_nobody_a_name_on_the_disk() -> None:
-    two = {"path": "/srv/x", "clients": [{"address": "192.0.2.1"},
-                                         {"address": "192.0.2.9", "access": "ro", "insecure": True}]}  # fmt: skip
+    two = {
+        "path": "/srv/x",
+        "clients": [{"address": "192.0.2.1"}, {"address": "192.0.2.9", "access": "ro", "insecure": True}],
+    }
     assert written("exports.j2", [two, export("/srv/y", "2001:db8::/64")]) == [
         f'"/srv/x" 192.0.2.1(rw,secure,{SQUASHED}) 192.0.2.9(ro,insecure,{READER})',
         f'"/srv/y" 2001:db8::/64(rw,secure,{SQUASHED})',

@@ -49,15 +49,20 @@ NOTHING = json.dumps(
 
 # What a real pgBackRest said, with status 0 each time, of a repository that it could not read.
 UNREADABLE = {
-    "folder": (99, "[PathOpenError] unable to list file info for path '/mnt/backup/pgbackrest/backup': "
-               "[13] Permission denied"),
-    "broken files": (99, "[FormatError] unable to load info file '/mnt/backup/pgbackrest/backup/main/backup.info' or "
-                     "'/mnt/backup/pgbackrest/backup/main/backup.info.copy':\n"
-                     "FormatError: key/value found outside of section at line 1: x"),
+    "folder": (
+        99,
+        "[PathOpenError] unable to list file info for path '/mnt/backup/pgbackrest/backup': [13] Permission denied",
+    ),
+    "broken files": (
+        99,
+        "[FormatError] unable to load info file '/mnt/backup/pgbackrest/backup/main/backup.info' or "
+        "'/mnt/backup/pgbackrest/backup/main/backup.info.copy':\n"
+        "FormatError: key/value found outside of section at line 1: x",
+    ),
     "wrong key": (99, "[CryptoError] unable to flush"),
     "files gone": (3, "missing stanza data"),
     "another cluster": (5, "database mismatch across repos"),
-}  # fmt: skip
+}
 
 
 def unreadable(kind: str) -> str:

@@ -37,9 +37,13 @@ def index(**more: Any) -> dict[str, Any]:
 
 def test_definition_becomes_a_statement() -> None:
     wanted = index(
-        name="near", table="app.spans", using="hnsw", on="(embedding::halfvec(384)) halfvec_cosine_ops",
-        **{"with": {"m": 16, "ef_construction": 64}}, where="embedding IS NOT NULL",
-    )  # fmt: skip
+        name="near",
+        table="app.spans",
+        using="hnsw",
+        on="(embedding::halfvec(384)) halfvec_cosine_ops",
+        **{"with": {"m": 16, "ef_construction": 64}},
+        where="embedding IS NOT NULL",
+    )
     assert indexes.creation(wanted, "near", '"app"."spans"') == (
         'CREATE INDEX CONCURRENTLY "near" ON "app"."spans" USING "hnsw" '
         "((embedding::halfvec(384)) halfvec_cosine_ops) WITH (\"ef_construction\" = '64', \"m\" = '16') "

@@ -27,9 +27,19 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[3]
 PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None, key=lambda path: float(path.parent.name))
 PLANTS = (
-    "check", "generated", "index", "predicate", "trigger", "view", "domain", "partition",
-    "cast", "path", "operator", "hash",
-)  # fmt: skip
+    "check",
+    "generated",
+    "index",
+    "predicate",
+    "trigger",
+    "view",
+    "domain",
+    "partition",
+    "cast",
+    "path",
+    "operator",
+    "hash",
+)
 # Takes the place of the command line: as the program does, it is root and works as the account.
 DRIVER = """
 import json, sys

@@ -89,8 +89,11 @@ def test_only_the_last_replaced_data_are_kept(setup: Any) -> None:
         places.make(each)
     places.Swap(setup).remove_older(kept)
     assert sorted(each.name for each in setup.data.parent.iterdir()) == [
-        "main", "main.other", "main.replaced-2", "main.restoring",
-    ]  # fmt: skip
+        "main",
+        "main.other",
+        "main.replaced-2",
+        "main.restoring",
+    ]
 
 
 def test_a_note_that_was_never_written_is_empty(setup: Any) -> None:

@@ -13,9 +13,15 @@ from tests.unit.roles import programs as program
 config, trouble = program.part("config"), program.part("errors")
 
 LEAST = {
-    "host": "db-wyse", "version": "17", "data": "/srv/postgresql/17/main", "config": "/etc/postgresql/17/main",
-    "service": "postgresql@17-main.service", "socket": "/var/run/postgresql", "port": 5432, "stanza": "main",
-}  # fmt: skip
+    "host": "db-wyse",
+    "version": "17",
+    "data": "/srv/postgresql/17/main",
+    "config": "/etc/postgresql/17/main",
+    "service": "postgresql@17-main.service",
+    "socket": "/var/run/postgresql",
+    "port": 5432,
+    "stanza": "main",
+}
 BACKUPS = {"share": "/mnt/backup", "repository": "/mnt/backup/db-wyse/pgbackrest", "records": "/mnt/backup/db-wyse/pg"}
 
 

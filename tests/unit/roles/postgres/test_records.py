@@ -33,10 +33,18 @@ Trouble = part("errors").Trouble
 
 def record(label: str, finished: str, **more: Any) -> Any:
     values = {
-        "host": "db-wyse", "label": label, "type": "full", "started": "2026-11-23T13:00:00Z", "finished": finished,
-        "point": f"homelab-{label}", "lsn": "0/D0000A0", "timeline": 1, "system_id": str(SYSTEM_ID), "bytes": 1,
+        "host": "db-wyse",
+        "label": label,
+        "type": "full",
+        "started": "2026-11-23T13:00:00Z",
+        "finished": finished,
+        "point": f"homelab-{label}",
+        "lsn": "0/D0000A0",
+        "timeline": 1,
+        "system_id": str(SYSTEM_ID),
+        "bytes": 1,
         "facts": {"server_version": "17.6", "databases": {}},
-    }  # fmt: skip
+    }
     return records.Record(**{**values, **more})
 
 

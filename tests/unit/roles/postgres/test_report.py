@@ -12,9 +12,14 @@ report = modules.part("report", "postgres")
 
 GB = 1024**3
 VECTOR = {
-    "table": "spans", "column": "embedding", "type": "vector", "schema": "public", "dimensions": 384,
-    "rows": 22_000_000, "indexed": False,
-}  # fmt: skip
+    "table": "spans",
+    "column": "embedding",
+    "type": "vector",
+    "schema": "public",
+    "dimensions": 384,
+    "rows": 22_000_000,
+    "indexed": False,
+}
 
 
 def said(**found: Any) -> str:

@@ -143,18 +143,27 @@ def grant(on: str, *privileges: str) -> dict[str, Any]:
     [
         (grant("database", "CONNECT"), [[]], ['GRANT CONNECT ON DATABASE "spans" TO "reader"']),
         (grant("database", "CONNECT"), [["CONNECT"]], []),
-        (grant("schema app", "USAGE"), [["CREATE"]],
-         ['GRANT USAGE ON SCHEMA "app" TO "reader"', 'REVOKE CREATE ON SCHEMA "app" FROM "reader"']),
+        (
+            grant("schema app", "USAGE"),
+            [["CREATE"]],
+            ['GRANT USAGE ON SCHEMA "app" TO "reader"', 'REVOKE CREATE ON SCHEMA "app" FROM "reader"'],
+        ),
         (grant("table notes"), [["SELECT"]], ['REVOKE SELECT ON TABLE "public"."notes" FROM "reader"']),
-        (grant("all tables in schema app", "SELECT"), [["SELECT"], [], ["SELECT"]],
-         ['GRANT SELECT ON ALL TABLES IN SCHEMA "app" TO "reader"']),
-        (grant("all tables in schema app", "SELECT"), [["SELECT"], []],
-         ['ALTER DEFAULT PRIVILEGES FOR ROLE "owner" IN SCHEMA "app" GRANT SELECT ON TABLES TO "reader"']),
+        (
+            grant("all tables in schema app", "SELECT"),
+            [["SELECT"], [], ["SELECT"]],
+            ['GRANT SELECT ON ALL TABLES IN SCHEMA "app" TO "reader"'],
+        ),
+        (
+            grant("all tables in schema app", "SELECT"),
+            [["SELECT"], []],
+            ['ALTER DEFAULT PRIVILEGES FOR ROLE "owner" IN SCHEMA "app" GRANT SELECT ON TABLES TO "reader"'],
+        ),
         (grant("all sequences in schema app", "ALL"), [["USAGE", "SELECT", "UPDATE"]] * 2, []),
         (grant("table app.own", "SELECT"), [None], []),  # its own table: there it may do everything
         (grant("table app.later", "SELECT"), None, []),  # which does not exist yet
     ],
-)  # fmt: skip
+)
 def test_grants_give_and_take(wanted: dict[str, Any], answer: list[Any] | None, statements: list[str]) -> None:
     assert sql(grants.statements("spans", "owner", [wanted], [answer])) == statements
 

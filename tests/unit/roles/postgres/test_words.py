@@ -57,10 +57,19 @@ def test_moments_are_kept_in_utc() -> None:
 
 
 FOUND = {
-    "host": "db-wyse", "version": "17", "data": "/srv/postgresql/17/main", "config": "/etc/postgresql/17/main",
-    "service": "postgresql@17-main.service", "socket": "/var/run/postgresql", "port": 5432, "stanza": "main",
-    "share": "/mnt/backup", "records": "/mnt/backup/postgres", "repository": "/mnt/backup/pgbackrest", "newer": True,
-}  # fmt: skip
+    "host": "db-wyse",
+    "version": "17",
+    "data": "/srv/postgresql/17/main",
+    "config": "/etc/postgresql/17/main",
+    "service": "postgresql@17-main.service",
+    "socket": "/var/run/postgresql",
+    "port": 5432,
+    "stanza": "main",
+    "share": "/mnt/backup",
+    "records": "/mnt/backup/postgres",
+    "repository": "/mnt/backup/pgbackrest",
+    "newer": True,
+}
 
 
 def load(tmp_path: Path, **changes: Any) -> Any:
@@ -159,10 +168,12 @@ EMPTY: dict[str, Any] = {"extensions": {}, "tables": {}}
         (told_facts(checksum="8"), ["database spans, table public.t: the rows differ"]),
         (told_facts(more=EMPTY), ["database more: was not there"]),
         ({"databases": {}}, ["database spans: is missing"]),
-        ({"databases": {"spans": EMPTY}}, ["database spans: {} instead of {'vector': '0.8.0'}",
-                                           "database spans, table public.t: is missing"]),
+        (
+            {"databases": {"spans": EMPTY}},
+            ["database spans: {} instead of {'vector': '0.8.0'}", "database spans, table public.t: is missing"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_differences_are_told(found: dict[str, Any], said: list[str]) -> None:
     assert facts.differences(told_facts(), found) == said
 
