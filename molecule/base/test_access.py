@@ -8,24 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.container import Container
+
 FRAGMENTS = "/etc/nftables.d"
 OPENED, CLOSED = 4711, 4712
 
 
-class Machine:
-    """A container, and what is asked of it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def run(self, script: str) -> subprocess.CompletedProcess[str]:
-        words = ["docker", "exec", self.name, "sh", "-c", script]
-        return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
-
-    def sh(self, script: str) -> str:
-        done = self.run(f"set -eu\n{script}")
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.strip()
+class Machine(Container):
+    """A host, and how it is asked from outside."""
 
     def knock(self, account: str, command: str = "id -un") -> subprocess.CompletedProcess[str]:
         """Log in with the key that every account had let in."""
@@ -42,7 +32,7 @@ class Machine:
 
 @pytest.fixture(scope="session")
 def machine(request: pytest.FixtureRequest) -> Machine:
-    return Machine(str(request.config.getoption("--hosts")).partition("://")[2])
+    return Machine.of(request.config)
 
 
 def test_root_has_its_key_from_its_own_home(machine: Machine) -> None:

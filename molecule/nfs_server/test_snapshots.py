@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 
 import pytest
+
+from tests.container import Container
 
 SHARE = "/srv/backup/db-wyse"
 COPIES = "/srv/snapshots/backup/db-wyse"
@@ -13,20 +14,8 @@ COPIES = "/srv/snapshots/backup/db-wyse"
 AS_HOST = "runuser -u nas -- sh -euc"
 
 
-class Machine:
-    """A container, and what is asked of it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def run(self, script: str) -> subprocess.CompletedProcess[str]:
-        words = ["docker", "exec", self.name, "sh", "-euc", script]
-        return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
-
-    def sh(self, script: str) -> str:
-        done = self.run(script)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.strip()
+class Machine(Container):
+    """A NAS, and what its hosts do there."""
 
     def host(self, script: str) -> str:
         return self.sh(f"umask 027; {AS_HOST} '{script}'")
@@ -40,7 +29,7 @@ class Machine:
 
 @pytest.fixture(scope="session")
 def machine(request: pytest.FixtureRequest) -> Machine:
-    return Machine(str(request.config.getoption("--hosts")).partition("://")[2])
+    return Machine.of(request.config)
 
 
 @pytest.fixture(autouse=True)

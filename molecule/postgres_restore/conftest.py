@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-# Longest that a job may take here, in seconds.
-PATIENCE = 180
+from tests.container import Container
+
 # What somebody could plant in a table: whoever makes it anew calls the function, which waits for that.
 PLANTED = """
 CREATE ROLE planter; GRANT CREATE ON SCHEMA public TO planter; SET ROLE planter;
@@ -47,20 +47,8 @@ class Told(NamedTuple):
         return [line["name"] for line in self.lines if line["kind"] == "step"]
 
 
-class Machine:
-    """The container, by its name."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def sh(self, script: str, status: int = 0) -> str:
-        """What a shell script says; its status has to be the one expected."""
-        done = subprocess.run(
-            ["docker", "exec", self.name, "bash", "-euc", script],
-            capture_output=True, text=True, timeout=PATIENCE, check=False,
-        )  # fmt: skip
-        assert done.returncode == status, f"{script}\n{done.stdout}{done.stderr}"
-        return done.stdout.strip()
+class Machine(Container):
+    """A database host, and its program's jobs."""
 
     def sql(self, database: str, statement: str) -> str:
         words = f"psql -XAtq -v ON_ERROR_STOP=1 -d {database} -c {shlex.quote(statement)}"
@@ -121,7 +109,7 @@ class Machine:
 
 @pytest.fixture(scope="session")
 def machine(request: pytest.FixtureRequest) -> Machine:
-    return Machine(str(request.config.getoption("--hosts")).partition("://")[2])
+    return Machine.of(request.config)
 
 
 @pytest.fixture(scope="session")
