@@ -6,17 +6,15 @@ Its parts, most of them pure, are in module_utils/homelab_postgres.
 
 from __future__ import annotations
 
-import contextlib
 import pwd
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.homelab import files
 from ansible.module_utils.homelab.unlogged import UnloggedModule
-from ansible.module_utils.homelab_postgres import config, data, databases, grants, hba, indexes, machine, users
-from ansible.module_utils.homelab_postgres.client import Session, SqlError, UnreachableError, session
+from ansible.module_utils.homelab_postgres import client, config, data, databases, grants, hba, indexes, machine, users
+from ansible.module_utils.homelab_postgres.client import MissingError, Session, SqlError, UnreachableError
 
 DOCUMENTATION = r"""
 module: postgres_cluster
@@ -123,15 +121,13 @@ class Cluster:
 
     def running(self) -> bool:
         try:
-            with self.session("postgres"):
+            with self.session():
                 return True
         except UnreachableError:
             return False
 
-    @contextlib.contextmanager
-    def session(self, database: str) -> Iterator[Session]:
-        with session(self.told["socket"], self.told["port"], self.uid, database) as opened:
-            yield opened
+    def session(self, database: str = "postgres") -> Session:
+        return Session(self.told["socket"], self.told["port"], self.uid, database)
 
     def configure(self, plan: list[files.Wanted]) -> None:
         """Write the files that differ, if PostgreSQL accepts them."""
@@ -150,7 +146,7 @@ class Cluster:
                 self.hear_complaints()
 
     def hear_complaints(self) -> None:
-        with self.session("postgres") as server:
+        with self.session() as server:
             if complaints := config.complaints(server):
                 raise config.RefusedError("PostgreSQL refuses the new files:\n" + "\n".join(complaints))
 
@@ -173,9 +169,8 @@ class Cluster:
 
     def load(self, plan: list[files.Wanted]) -> None:
         """Let the server read files that are newer than what it has read; restart it if it needs that and may."""
-        with self.session("postgres") as server:
-            loaded = float(server.query("SELECT extract(epoch FROM pg_conf_load_time())")[0][0] or 0)
-            if config.newest(plan) > loaded:
+        with self.session() as server:
+            if config.newest(plan) > server.document("SELECT extract(epoch FROM pg_conf_load_time())"):
                 self.hear_complaints()
                 self.actions.append("reload the configuration")
                 if not self.check:
@@ -190,7 +185,7 @@ class Cluster:
         """Users, databases, and what is in them."""
         declared = self.told["users"]
         there = [database for database in self.told["databases"] if database["state"] == "present"]
-        with self.session("postgres") as server:
+        with self.session() as server:
             seen = server.document(STATE)
             self.apply(server, users.statements(present(declared), seen["users"]))
             self.apply(server, databases.statements(self.told["databases"], seen["databases"]))
@@ -200,7 +195,7 @@ class Cluster:
                 continue
             with self.session(database["name"]) as server:
                 self.furnish(server, database)
-        with self.session("postgres") as server:
+        with self.session() as server:
             # Only now: a user who owned a database that was to go can go, too.
             self.apply(server, users.statements(absent(declared), seen["users"]))
         self.result["unlisted"] = {
@@ -261,10 +256,10 @@ def absent(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def reload(server: Session) -> None:
     """Ask for it, and wait until our own process has read the files, too."""
-    before = server.query("SELECT pg_conf_load_time()")
+    before = server.document("SELECT pg_conf_load_time()")
     server.query("SELECT pg_reload_conf()")
     deadline = time.monotonic() + READ_AGAIN_SECONDS
-    while server.query("SELECT pg_conf_load_time()") == before:
+    while server.document("SELECT pg_conf_load_time()") == before:
         if time.monotonic() > deadline:
             raise UnreachableError(f"the server has not read its configuration again within {READ_AGAIN_SECONDS} s")
         time.sleep(0.05)
@@ -289,15 +284,16 @@ def arguments() -> dict[str, Any]:
     }
 
 
-REFUSALS = (SqlError, UnreachableError, config.RefusedError, data.UnusableError, ValueError, OSError)
+REFUSALS = (SqlError, UnreachableError, MissingError, config.RefusedError, data.UnusableError, ValueError, OSError)
 
 
 def main() -> None:
     module = UnloggedModule(argument_spec=arguments(), supports_check_mode=True)
-    if module.check_mode and not (Path("/usr/lib/postgresql") / module.params["version"]).exists():
+    programs = Path("/usr/lib/postgresql") / module.params["version"]
+    if module.check_mode and not (programs.exists() and client.psycopg2):
         module.exit_json(
             changed=True,
-            actions=["install PostgreSQL first"],
+            actions=["install PostgreSQL and psycopg2 first"],
             attention=[],
             waiting=[],
             indexes=[],

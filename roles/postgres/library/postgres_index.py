@@ -19,12 +19,12 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.homelab_postgres import indexes, tuning
 from ansible.module_utils.homelab_postgres.client import (
+    MissingError,
     Session,
     SqlError,
     UnreachableError,
     identifier,
     literal,
-    session,
 )
 
 DOCUMENTATION = r"""
@@ -64,7 +64,9 @@ FROM pg_stat_progress_create_index WHERE datname = {}
 """
 # What is installed counts: the library is the package's, also where the database has not been updated yet.
 PGVECTOR = "SELECT default_version FROM pg_available_extensions WHERE name = 'vector'"
-PARALLEL = "SELECT current_setting('max_parallel_maintenance_workers'), current_setting('max_parallel_workers')"
+PARALLEL = (
+    "SELECT current_setting('max_parallel_maintenance_workers')::int, current_setting('max_parallel_workers')::int"
+)
 BUILDING = "SELECT FROM pg_stat_progress_create_index WHERE datname = current_database() AND relid = to_regclass({})"
 
 
@@ -75,14 +77,14 @@ def main() -> None:
     started = time.monotonic()
     try:
         done = settle(module.params["socket"], module.params["port"], module.params["index"])
-    except (SqlError, UnreachableError, ValueError) as error:
+    except (SqlError, UnreachableError, MissingError, ValueError) as error:
         module.fail_json(msg=f"index {module.params['index']['name']}: {error}")
     module.exit_json(changed=bool(done), statements=done, seconds=round(time.monotonic() - started, 1))
 
 
 def settle(socket: str, port: int, index: dict[str, Any]) -> list[str]:
     uid = pwd.getpwnam(ACCOUNT).pw_uid
-    with alone(), session(socket, port, uid, index["database"]) as server:
+    with alone(), Session(socket, port, uid, index["database"]) as server:
         let_finish(server, index)
         seen = indexes.look(server, index)  # again: somebody else may have built it
         if isinstance(seen, str):
@@ -123,7 +125,7 @@ def prepare(server: Session, index: dict[str, Any]) -> None:
         server.query(f"SET maintenance_work_mem = {literal(index['memory'])}")
     versions = server.query(PGVECTOR)
     for workers, of in server.query(PARALLEL):
-        wanted = workers_for(index["using"], versions[0][0] if versions else None, int(workers or 0), int(of or 0))
+        wanted = workers_for(index["using"], versions[0][0] if versions else None, workers, of)
         server.query(f"SET max_parallel_maintenance_workers = {wanted}")
 
 
@@ -143,7 +145,7 @@ def progress_told(socket: str, port: int, uid: int, index: dict[str, Any]) -> It
 
     def tell() -> None:
         # Who watches must not disturb: a session that is refused leaves the build alone.
-        with contextlib.suppress(SqlError, UnreachableError), session(socket, port, uid, "postgres") as server:
+        with contextlib.suppress(SqlError, UnreachableError), Session(socket, port, uid) as server:
             while not finished.wait(PROGRESS_SECONDS):
                 for row in server.query(PROGRESS.format(literal(index["database"]))):
                     syslog.syslog(f"{index['name']}: {row[0]}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.homelab_postgres import report
-from ansible.module_utils.homelab_postgres.client import Session, SqlError, UnreachableError, session
+from ansible.module_utils.homelab_postgres.client import MissingError, Session, SqlError, UnreachableError
 
 DOCUMENTATION = r"""
 module: postgres_report
@@ -43,20 +43,20 @@ def main() -> None:
         module.fail_json(msg=f"{FACTS}: {error.strerror}; the role postgres has not been played on this host")
     try:
         found = gather(facts["socket"], facts["port"], module.params["limit"])
-    except (SqlError, UnreachableError) as error:
+    except (SqlError, UnreachableError, MissingError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, lines=report.readable(found), ansible_facts={"postgres_report": found})
 
 
 def gather(socket: str, port: int, limit: int) -> dict[str, Any]:
     uid = pwd.getpwnam(ACCOUNT).pw_uid
-    with session(socket, port, uid) as server:
+    with Session(socket, port, uid) as server:
         queries = server.document(report.QUERIES.format(limit=limit))
-        memory = int(server.query(report.MEMORY)[0][0] or 0)
+        memory = server.document(report.MEMORY)
         names = server.document(report.databases_question())
     databases = {}
     for name in names:
-        with session(socket, port, uid, name) as server:
+        with Session(socket, port, uid, name) as server:
             databases[name] = look(server, memory, limit)
     return {"queries": queries, "maintenance_work_mem": memory, "databases": databases}
 
@@ -66,7 +66,7 @@ def look(server: Session, memory: int, limit: int) -> dict[str, Any]:
     for vector in found["vectors"]:
         if vector["dimensions"] < 0 or vector["type"] == "sparsevec":
             rows = server.query(report.dimensions_question(vector))
-            vector["dimensions"] = int(rows[0][0] or 0) if rows else 0
+            vector["dimensions"] = rows[0][0] or 0 if rows else 0
     found["vectors"] = [report.costed(vector, memory) for vector in found["vectors"]]
     return found
 

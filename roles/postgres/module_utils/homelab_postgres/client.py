@@ -1,51 +1,75 @@
-"""A conversation with PostgreSQL over its Unix socket, and the two ways to put text into SQL.
+"""A superuser's session with PostgreSQL over its Unix socket, and the two ways to put text into SQL.
 
-Speaks the protocol itself (PostgreSQL's manual, chapter 53; the simple query protocol, 53.2.2): starting psql
-takes half a second on an emulated machine, for every database anew; and no statement appears on a command line.
+The modules of the role and its program talk to a server through this one file; `program/homelab_postgres/client.py` is
+a link to it. A module cannot import what lies on the host, nor a program what Ansible brings along.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import socket
-import struct
-from collections.abc import Iterator
+import select
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
-PROTOCOL = 3 << 16
-AUTHENTICATED = b"\0\0\0\0"
+try:
+    import psycopg2
+    from psycopg2 import extensions
+except ImportError:  # on a host where the role is still to be played; `Session` says so
+    psycopg2 = None  # type: ignore[assignment]
+
 UNDEFINED_TABLE, UNDEFINED_COLUMN, UNDEFINED_SCHEMA = "42P01", "42703", "3F000"
+# Seconds until a server has let somebody in, and between two calls of `tick` while a long query runs.
+CONNECT_SECONDS, TICK = 60.0, 1.0
 
-# What a session of ours never leaves in the server's log or statistics: its statements can hold verifiers.
-DISCREET = """
-SET log_statement = 'none'; SET log_min_duration_statement = -1; SET log_min_error_statement = 'panic';
-SET log_duration = off; SET pg_stat_statements.track = 'none'; SET auto_explain.log_min_duration = -1;
-"""
+# Set with the connection, so they win over what the owner of a database has set for it.
+SETTINGS = {
+    # A superuser must not call functions of the owner's instead of PostgreSQL's own.
+    "search_path": "pg_catalog,pg_temp",
+    # What `literal` relies on.
+    "standard_conforming_strings": "on",
+    # Our statements can hold verifiers: they are never left in the server's log or statistics.
+    "log_statement": "none",
+    "log_min_duration_statement": "-1",
+    "log_min_error_statement": "panic",
+    "log_duration": "off",
+    "pg_stat_statements.track": "none",
+    "auto_explain.log_min_duration": "-1",
+}
 
 
 class SqlError(Exception):
     """The server refused a statement; `state` is its SQLSTATE. The statement itself is not repeated."""
 
-    def __init__(self, fields: dict[str, str]) -> None:
-        told = [fields.get("M", "unknown error"), fields.get("D"), fields.get("H")]
-        super().__init__("; ".join(text for text in told if text))
-        self.state = fields.get("C", "")
+    def __init__(self, message: str, state: str = "") -> None:
+        super().__init__(message)
+        self.state = state
 
 
 class UnreachableError(Exception):
     """The server cannot be talked to; the text says why."""
 
 
+class MissingError(Exception):
+    """This host lacks the library that talks to a server."""
+
+    def __init__(self) -> None:
+        super().__init__("python3-psycopg2 is not installed on this host; playing the role postgres installs it")
+
+
 def identifier(name: str) -> str:
-    """A name as SQL takes any name: in double quotes, doubled within."""
+    """A name as SQL takes any name: in double quotes, doubled within.
+
+    psycopg2 quotes for a connection only. Most statements are built before there is one, and pg_hba.conf, whose names
+    are quoted alike, has none.
+    """
     return '"' + _plain(name).replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """A string as SQL takes any string: in single quotes, doubled within (`standard_conforming_strings` is on)."""
+    """A string as SQL takes any string: in single quotes, doubled within. Our own for the reason of `identifier`."""
     return "'" + _plain(text).replace("'", "''") + "'"
 
 
@@ -56,106 +80,110 @@ def _plain(text: str) -> str:
 
 
 class Session:
-    """A superuser's connection to one database; `query` sends SQL, which may be several statements."""
+    """A superuser's connection to one database; a context that hangs up at its end.
 
-    def __init__(self, peer: socket.socket, database: str) -> None:
-        self._peer, self.database = peer, database
-        self._stream = peer.makefile("rb")
-        told = {
-            "user": "postgres",
-            "database": database,
-            "client_encoding": "UTF8",
-            "application_name": "homelab-provision",
-            # Wins over what the owner of a database has set: a superuser must not call functions of the owner's
-            # instead of PostgreSQL's own.
-            "search_path": "pg_catalog,pg_temp",
-        }
-        words = "".join(f"{name}\0{value}\0" for name, value in told.items())
-        self._send(b"", struct.pack("!i", PROTOCOL) + words.encode() + b"\0")
-        self._answer()
-        self.query(DISCREET)
+    The connection is asynchronous, as psycopg2 calls it: whoever waits can have a deadline and can be told that time
+    passes. `uid` is the account as whom to come: the server looks who has opened the socket's other end (peer).
+    Raises `UnreachableError`; `SqlError` if the server does not let us in; `MissingError`.
+    """
 
-    def query(self, sql: str) -> list[list[str | None]]:
-        """The rows of all statements together. Several statements are one transaction. Raises `SqlError`."""
-        self._send(b"Q", sql.encode() + b"\0")
-        return self._answer()
+    settings: ClassVar[Mapping[str, str]] = SETTINGS
 
-    def document(self, sql: str) -> Any:
-        """The one value of the one row that `sql` gives, which is JSON."""
-        value = self.query(sql)[0][0]
-        return None if value is None else json.loads(value)
-
-    def close(self) -> None:
-        with contextlib.suppress(UnreachableError):
-            self._send(b"X", b"")
-        self._peer.close()
-
-    def _send(self, kind: bytes, body: bytes) -> None:
+    def __init__(self, directory: str, port: int, uid: int, database: str = "postgres") -> None:
+        if psycopg2 is None:
+            raise MissingError
+        self.database = database
         try:
-            self._peer.sendall(kind + struct.pack("!i", len(body) + 4) + body)
-        except OSError:
-            raise UnreachableError(f"the server hung up on database {self.database}") from None
-
-    def _messages(self) -> Iterator[tuple[bytes, bytes]]:
-        while head := self._stream.read(5):
-            yield head[:1], self._stream.read(struct.unpack("!i", head[1:])[0] - 4)
-        raise UnreachableError(f"the server hung up on database {self.database}")
-
-    def _answer(self) -> list[list[str | None]]:
-        """Read until the server is ready again."""
-        rows: list[list[str | None]] = []
-        refused: SqlError | None = None
-        for kind, body in self._messages():
-            if kind == b"D":
-                rows.append(_row(body))
-            elif kind == b"E":
-                refused = refused or SqlError(_fields(body))
-                if _fields(body).get("V") == "FATAL":
-                    break
-            elif kind == b"R" and body != AUTHENTICATED:
+            with _acting_as(uid):
+                self._connection = _connect(directory, port, database, self.settings)
+        except (OSError, psycopg2.OperationalError) as error:
+            reason = _first_line(error).rpartition(": ")[2]
+            raise UnreachableError(f"nothing answers at {Path(directory) / f'.s.PGSQL.{port}'}: {reason}") from None
+        try:
+            self._await(CONNECT_SECONDS)
+        except psycopg2.OperationalError as error:
+            if self._connection.info.needs_password:
                 raise UnreachableError(
                     "pg_hba.conf does not let postgres in as itself: it wants `local all postgres peer`"
-                )
-            elif kind == b"Z":
-                break
-        if refused:
-            raise refused
-        return rows
+                ) from None
+            raise SqlError(_first_line(error)) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+    def query(
+        self, sql: str, patience: float | None = None, tick: Callable[[], None] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """The rows of the (last) statement; several statements are one transaction, if they do not say otherwise.
+
+        Raises `SqlError`, `UnreachableError` if the server hangs up, and `TimeoutError` after `patience` seconds.
+        """
+        try:
+            cursor = self._connection.cursor()
+            cursor.execute(_plain(sql))  # without arguments: a percent sign means nothing then
+            self._await(patience, tick)
+        except psycopg2.Error as error:
+            # Its own text quotes the statement.
+            if error.pgcode is None:
+                raise UnreachableError(
+                    f"the server hung up on database {self.database}: {_first_line(error)}"
+                ) from None
+            told = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
+            raise SqlError("; ".join(text for text in told if text), error.pgcode) from None
+        return [] if cursor.description is None else cursor.fetchall()
+
+    def document(self, sql: str) -> Any:
+        """The one value of the one row that `sql` gives; what is JSON comes decoded."""
+        return self.query(sql)[0][0]
+
+    def _await(self, patience: float | None, tick: Callable[[], None] | None = None) -> None:
+        """Until the server is ready again (psycopg2's manual, "Asynchronous support")."""
+        deadline = None if patience is None else time.monotonic() + patience
+        while (state := self._connection.poll()) != extensions.POLL_OK:
+            left = TICK if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"database {self.database} gave no answer within {patience:.0f} s")
+            ours = [self._connection]
+            reading, writing = (ours, []) if state == extensions.POLL_READ else ([], ours)
+            if not any(select.select(reading, writing, [], min(left, TICK))) and tick:
+                tick()
 
 
-def _row(body: bytes) -> list[str | None]:
-    values: list[str | None] = []
-    at = 2
-    for _ in range(struct.unpack("!h", body[:2])[0]):
-        (length,) = struct.unpack("!i", body[at : at + 4])
-        at += 4
-        values.append(None if length < 0 else body[at : at + length].decode())
-        at += max(length, 0)
-    return values
-
-
-def _fields(body: bytes) -> dict[str, str]:
-    """An error's fields by their letter: M message, D detail, H hint, C SQLSTATE, V severity."""
-    parts = [part for part in body.split(b"\0") if part]
-    return {part[:1].decode(): part[1:].decode(errors="replace") for part in parts}
+def _connect(directory: str, port: int, database: str, settings: Mapping[str, str]) -> extensions.connection:
+    """Begin to connect. Nothing is left for libpq to look up elsewhere."""
+    # Some of its variables would lead elsewhere even so (PGHOSTADDR, PGSERVICE), others change settings (PGTZ).
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
+    return psycopg2.connect(
+        host=directory,
+        port=port,
+        user="postgres",
+        dbname=database,
+        passfile="/nonexistent",  # a password in somebody's file is none of ours
+        client_encoding="UTF8",
+        application_name="homelab-provision",
+        options=" ".join(f"-c {name}={value}" for name, value in settings.items()),
+        async_=True,
+    )
 
 
 @contextlib.contextmanager
-def session(directory: str, port: int, uid: int, database: str = "postgres") -> Iterator[Session]:
-    """Open a session as the account with `uid`, whom the server knows by looking at the socket's other end (peer)."""
-    path = Path(directory) / f".s.PGSQL.{port}"
-    peer = socket.socket(socket.AF_UNIX)
+def _acting_as(uid: int) -> Iterator[None]:
     own = os.geteuid()
+    os.seteuid(uid)
     try:
-        os.seteuid(uid)
-        peer.connect(str(path))
-    except OSError as error:
-        peer.close()
-        raise UnreachableError(f"nothing answers at {path}: {error.strerror}") from None
+        yield
     finally:
         os.seteuid(own)
-    opened = Session(peer, database)
-    try:
-        yield opened
-    finally:
-        opened.close()
+
+
+def _first_line(error: Exception) -> str:
+    """What libpq says; its further lines are advice."""
+    return (str(error).splitlines() or ["no reason was given"])[0]

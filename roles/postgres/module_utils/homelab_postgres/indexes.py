@@ -123,7 +123,7 @@ def search_path(session: Session, index: dict[str, Any]) -> str:
 
 
 def shape_question(index: dict[str, Any], owner: str, path: str) -> str:
-    """Makes the index on an empty copy of the table, tells its definition, and leaves nothing behind.
+    """Begins a transaction, makes the index on an empty copy of the table and tells its definition; to be rolled back.
 
     The copy is the owner's, as the table is: what the definition calls runs as the owner, as in the real build.
     """
@@ -133,7 +133,7 @@ def shape_question(index: dict[str, Any], owner: str, path: str) -> str:
         SET LOCAL search_path = {path};
         {creation(index, SHAPE + "_index", "pg_temp." + SHAPE, concurrently=False)};
         SET LOCAL search_path = pg_catalog, pg_temp;
-        SELECT pg_get_indexdef('pg_temp.{SHAPE}_index'::regclass); ROLLBACK"""
+        SELECT pg_get_indexdef('pg_temp.{SHAPE}_index'::regclass)"""
 
 
 def seen_question(index: dict[str, Any]) -> str:
@@ -157,14 +157,15 @@ def look(session: Session, index: dict[str, Any]) -> Situation | str:
                     f"postgres_indexes: {index['name']}: the table {index['table']} is partitioned, and PostgreSQL"
                     " builds no index of all partitions beside running work; declare one for each partition"
                 )
-            text = session.query(shape_question(index, str(owner), str(path)))[0][0]
+            text = session.document(shape_question(index, owner, path))
         except SqlError as error:
-            session.query("ROLLBACK")
             if error.state in (UNDEFINED_TABLE, UNDEFINED_COLUMN, UNDEFINED_SCHEMA):
                 return str(error)
             help_ = f"; {TOO_MANY}" if error.state == TOO_LARGE and "dimensions" in str(error) else ""
             raise ValueError(f"postgres_indexes: {index['name']} on {index['table']}: {error}{help_}") from None
-        wanted = definition(text or "")
+        finally:
+            session.query("ROLLBACK")
+        wanted = definition(text)
     seen = session.document(seen_question(index))
     old, new = (
         Built(found["valid"], definition(found["text"])) if (found := seen.get(index["name"] + suffix)) else None

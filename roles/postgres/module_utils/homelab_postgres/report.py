@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.module_utils.homelab_postgres.client import literal
+from ansible.module_utils.homelab_postgres.client import identifier, literal
 from ansible.module_utils.homelab_postgres.tuning import hnsw_bytes
 
 # What a column can be indexed as: as it is, with half the precision, by the signs alone.
@@ -86,7 +86,7 @@ OF_DATABASE = {"read_whole": READ_WHOLE, "unused_indexes": UNUSED, "bloat": BLOA
 def dimensions_question(vector: dict[str, Any]) -> str:
     """For a column that does not declare how many dimensions its vectors have: those of one of them. For sparse
     vectors the most elements that are not zero, of so many rows: 8 bytes each, after a head of 13 or 16."""
-    quoted = '"' + vector["column"].replace('"', '""') + '"'
+    quoted = identifier(vector["column"])
     # The names of table and schema come from the server, quoted where they have to be.
     some = f"FROM {vector['table']} WHERE {quoted} IS NOT NULL LIMIT"
     if vector["type"] == "sparsevec":

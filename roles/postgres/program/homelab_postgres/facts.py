@@ -11,7 +11,7 @@ from typing import Any
 from homelab_host import report
 from homelab_host.errors import Trouble
 
-from . import sql
+from .client import identifier, literal
 from .sql import Door, Session, SqlError
 
 # Everything that the text of a value, or the plan of a scan, could depend on.
@@ -67,7 +67,7 @@ class Table:
 
     @property
     def sql(self) -> str:
-        return f"{sql.name(self.schema)}.{sql.name(self.name)}"
+        return f"{identifier(self.schema)}.{identifier(self.name)}"
 
     @property
     def shown(self) -> str:
@@ -110,7 +110,7 @@ def take_at_point(door: Door, point: str) -> tuple[dict[str, Any], dict[str, Any
             try:
                 with _locked(sessions):
                     made = sessions[0].ask(
-                        f"SELECT json_build_object('lsn', pg_create_restore_point({sql.text(point)}),"
+                        f"SELECT json_build_object('lsn', pg_create_restore_point({literal(point)}),"
                         " 'moment', clock_timestamp(), 'timeline', substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))"
                     )
             except SqlError as error:

@@ -7,9 +7,6 @@ of its own, made for this one load, that may become this owner and nobody else.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import os
 import secrets
 from collections.abc import Mapping
@@ -19,15 +16,14 @@ from homelab_host import report
 from homelab_host.errors import Trouble
 from homelab_host.process import run
 
-from . import sql
+from .client import identifier, literal
 from .config import Setup
 from .contents import SECTIONS, Batch, Stage, batches
-from .sql import Door, SqlError
+from .sql import Door, SqlError, target
 
 # Silence of pg_dump and pg_restore, which tell of every table and index that they begin.
 PATIENCE = 6 * 3600.0
 LOGIN = "homelab-loading-"
-ITERATIONS = 4096
 
 ROLES = "SELECT json_object_agg(rolname, rolsuper) FROM pg_roles"
 OWNER = "SELECT to_json(pg_get_userbyid(datdba)) FROM pg_database WHERE datname = {}"
@@ -47,7 +43,7 @@ def roles_of(dumped: Door, loaded: Door) -> dict[str, bool | None]:
 
 
 def owner_of(door: Door, database: str) -> str:
-    return str(door.ask(OWNER.format(sql.text(database))))
+    return str(door.ask(OWNER.format(literal(database))))
 
 
 class Load:
@@ -98,7 +94,7 @@ class Load:
     def leave(self, database: str) -> None:
         """Take from the database what was for the load alone."""
         for login in self._logins.values():
-            self._door.ask(f"DROP OWNED BY {sql.name(login)}", database)
+            self._door.ask(f"DROP OWNED BY {identifier(login)}", database)
 
     def _listed(self, section: str) -> str:
         words = [self._program, "--create", "--list", f"--section={section}", str(self._dump)]
@@ -119,16 +115,17 @@ class Load:
         self._password_file.write_text(f"*:*:*:*:{password}\n")
         with self._door.session() as session:
             for owner, login in self._logins.items():
-                made = f"CREATE ROLE {sql.name(login)} LOGIN NOINHERIT PASSWORD {sql.text(verifier(password))}"
+                stored = literal(session.verifier(password, login))
+                made = f"CREATE ROLE {identifier(login)} LOGIN NOINHERIT PASSWORD {stored}"
                 # What it is from its first moment on, RESET ROLE leads to as well.
-                become = f"ALTER ROLE {sql.name(login)} SET role = {sql.text(owner)}"
-                session.do(made, f"GRANT {sql.name(owner)} TO {sql.name(login)}", become)
+                become = f"ALTER ROLE {identifier(login)} SET role = {literal(owner)}"
+                session.do(made, f"GRANT {identifier(owner)} TO {identifier(login)}", become)
 
     def _remove_logins(self) -> None:
         for login in self._door.ask(LEFT_OVER):
             try:
-                self._door.ask(f"ALTER ROLE {sql.name(login)} NOLOGIN")
-                self._door.ask(f"DROP ROLE {sql.name(login)}")
+                self._door.ask(f"ALTER ROLE {identifier(login)} NOLOGIN")
+                self._door.ask(f"DROP ROLE {identifier(login)}")
             except SqlError as error:
                 report.notice(f"the role {login}, which was for a load alone, stays and cannot log in: {error.message}")
 
@@ -138,15 +135,15 @@ class Load:
             return []
         with self._door.session() as session:
             for login in self._logins.values():
-                session.do(f"GRANT CONNECT ON DATABASE {sql.name(database)} TO {sql.name(login)}")
-        strangers: list[list[str]] = self._door.ask(STRANGERS.format(", ".join(map(sql.text, self._logins))), database)
+                session.do(f"GRANT CONNECT ON DATABASE {identifier(database)} TO {identifier(login)}")
+        strangers: list[list[str]] = self._door.ask(STRANGERS.format(", ".join(map(literal, self._logins))), database)
         self._schemas(database, "GRANT", "TO", strangers)
         return strangers
 
     def _schemas(self, database: str, verb: str, word: str, strangers: list[list[str]]) -> None:
         with self._door.session(database) as session:
             for schema, role in strangers:
-                session.do(f"{verb} USAGE, CREATE ON SCHEMA {sql.name(schema)} {word} {sql.name(role)}")
+                session.do(f"{verb} USAGE, CREATE ON SCHEMA {identifier(schema)} {word} {identifier(role)}")
 
     def _load(self, batch: Batch, database: str) -> None:
         self._list_file.write_text("".join(f"{line}\n" for line in batch.lines))
@@ -162,19 +159,9 @@ class Load:
             return [*self._door.words(), "--dbname=postgres"], ["--create"]
         options = [f"--jobs={os.cpu_count() or 1}"]
         if batch.owner is None:
-            return [*self._door.words(), f"--dbname={sql.target(database)}"], options
+            return [*self._door.words(), f"--dbname={target(database)}"], options
         if batch.stage is Stage.VIEWS:
             # Row security binds the owners, too, where it is forced; a view holds what its owner may see.
             options.append("--enable-row-security")
-        keyed = f"{sql.target(database)} passfile='{self._password_file}'"
+        keyed = f"{target(database)} passfile='{self._password_file}'"
         return [*self._door.words(self._logins[batch.owner]), f"--dbname={keyed}"], options
-
-
-def verifier(password: str, salt: bytes | None = None) -> str:
-    """What the server keeps of a password (RFC 5803), so that it is never shown the password itself."""
-    salt = os.urandom(16) if salt is None else salt
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, ITERATIONS)
-    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    server = hmac.digest(salted, b"Server Key", "sha256")
-    told = [base64.b64encode(each).decode() for each in (salt, stored, server)]
-    return f"SCRAM-SHA-256${ITERATIONS}:{told[0]}${told[1]}:{told[2]}"

@@ -123,15 +123,11 @@ def _connect(instance: Instance, watch: _Watch) -> Session | None:
         if not instance.alive():
             _check_raised(instance, watch.goal)
             return None
-        session = instance.door.session()
         try:
-            session.ask("SELECT 1")
+            return instance.door.session()
         except SqlError:
-            session.close()
             watch.look("")
             time.sleep(PAUSE)
-        else:
-            return session
 
 
 def _check_raised(instance: Instance, goal: Goal) -> None:

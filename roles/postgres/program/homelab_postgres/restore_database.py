@@ -17,7 +17,8 @@ from homelab_host.errors import Trouble
 from homelab_host.process import run
 from homelab_host.timestamps import now, write
 
-from . import data_dirs, facts, sql
+from . import data_dirs, facts
+from .client import identifier, literal
 from .config import Setup
 from .data_dirs import REPLACED, RESTORING
 from .instance import Instance, made_folder
@@ -27,7 +28,7 @@ from .repository import Repository
 from .restore_copy import Scratch
 from .restore_plan import Request, again, select
 from .service import Service
-from .sql import Door, SqlError
+from .sql import Door, SqlError, target
 
 EXTRACTING = "extracting"
 LONGEST_NAME = 63
@@ -66,7 +67,7 @@ def extract(setup: Setup, database: str, request: Request) -> dict[str, object]:
             raise Trouble(f"what arrived is not what was restored; {database} is as it was", None, "\n".join(different))
         replaced = _swap(door, database, carried, kept)
     except BaseException:
-        door.ask(DROP.format(sql.name(carried)))
+        door.ask(DROP.format(identifier(carried)))
         raise
     finally:
         scratch.discard()
@@ -129,22 +130,22 @@ def _dump(setup: Setup, door: Door, database: str, carried: str, dump: Path) -> 
     """Dump it under its new name: owner, rights and settings of the database come along then."""
     report.step(f"dump {database}")
     data_dirs.remove(dump)
-    door.ask(f"ALTER DATABASE {sql.name(database)} RENAME TO {sql.name(carried)}")
+    door.ask(f"ALTER DATABASE {identifier(database)} RENAME TO {identifier(carried)}")
     jobs = f"--jobs={os.cpu_count() or 1}"
     words = [*door.words(), "--format=directory", "--compress=zstd:1", "--create", "--verbose", jobs, f"--file={dump}"]
-    _checked([str(setup.programs / "pg_dump"), *words, sql.target(carried)], f"dump {database}")
+    _checked([str(setup.programs / "pg_dump"), *words, target(carried)], f"dump {database}")
 
 
 def _load(setup: Setup, door: Door, database: str, carried: str, dump: Path, owners: Owners) -> dict[str, Any]:
     """Load it under its new name; returns its facts there."""
     report.step(f"load it into the cluster as {carried}")
-    door.ask(DROP.format(sql.name(carried)))
+    door.ask(DROP.format(identifier(carried)))
     with Load(setup, door, dump, made_folder(EXTRACTING)) as load:
         try:
             load.run(carried, owners.database, owners.roles)
         except BaseException:
             # Before the logins go: they may connect to it.
-            door.ask(DROP.format(sql.name(carried)))
+            door.ask(DROP.format(identifier(carried)))
             raise
         load.leave(carried)
     report.step("collect statistics")
@@ -164,28 +165,28 @@ def _checked(words: list[str], what: str) -> None:
 def _swap(door: Door, database: str, carried: str, kept: str) -> str | None:
     """Give it its name, in one transaction. What it replaces is kept, closed; what that had replaced goes."""
     report.step("put the restored database in place")
-    exists = door.ask(f"SELECT to_json(EXISTS (SELECT FROM pg_database WHERE datname = {sql.text(database)}))")
-    rename = [f"ALTER DATABASE {sql.name(carried)} RENAME TO {sql.name(database)}"]
+    exists = door.ask(f"SELECT to_json(EXISTS (SELECT FROM pg_database WHERE datname = {literal(database)}))")
+    rename = [f"ALTER DATABASE {identifier(carried)} RENAME TO {identifier(database)}"]
     if exists:
-        rename.insert(0, f"ALTER DATABASE {sql.name(database)} RENAME TO {sql.name(kept)}")
+        rename.insert(0, f"ALTER DATABASE {identifier(database)} RENAME TO {identifier(kept)}")
         _close(door, database)
     try:
         _rename(door, database, rename)
     except BaseException:
         if exists:
-            door.ask(f"ALTER DATABASE {sql.name(database)} ALLOW_CONNECTIONS true")
+            door.ask(f"ALTER DATABASE {identifier(database)} ALLOW_CONNECTIONS true")
         raise
     older = door.ask(
         "SELECT coalesce(json_agg(datname), '[]') FROM pg_database"
-        f" WHERE starts_with(datname, {sql.text(f'{database}.{REPLACED}-')}) AND datname <> {sql.text(kept)}"
+        f" WHERE starts_with(datname, {literal(f'{database}.{REPLACED}-')}) AND datname <> {literal(kept)}"
     )
     for each in older if exists else ():
-        door.ask(DROP.format(sql.name(each)))
+        door.ask(DROP.format(identifier(each)))
     return kept if exists else None
 
 
 def _close(door: Door, database: str) -> None:
-    door.ask(f"ALTER DATABASE {sql.name(database)} ALLOW_CONNECTIONS false")
+    door.ask(f"ALTER DATABASE {identifier(database)} ALLOW_CONNECTIONS false")
 
 
 def _rename(door: Door, database: str, rename: list[str]) -> None:
@@ -193,7 +194,7 @@ def _rename(door: Door, database: str, rename: list[str]) -> None:
         with door.session() as session:
             session.ask(
                 "SELECT json_agg(pg_terminate_backend(pid, 2000)) FROM pg_stat_activity"
-                f" WHERE datname = {sql.text(database)}"
+                f" WHERE datname = {literal(database)}"
             )
             try:
                 session.do("BEGIN", *rename, "COMMIT")

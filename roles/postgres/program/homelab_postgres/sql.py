@@ -1,32 +1,23 @@
-"""Sessions with a server: one psql each, which stays open so that locks and snapshots do."""
+"""Sessions with a server, which keep their locks and snapshots, and the command lines of PostgreSQL's own programs."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import select
-import signal
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from homelab_host.errors import Trouble
-from homelab_host.process import end, last_lines, start
 
-MARK = "-- homelab-postgres: done --"
+from . import client
+
 PATIENCE = 60.0
-# Seconds between two calls of `tick` while a long query runs.
-TICK = 1.0
 
 
 class SqlError(Trouble):
-    """The server said no; `message` holds its words."""
+    """The server said no, or nothing any more; `message` holds its words."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +28,12 @@ class Door:
     port: int
 
     def session(self, database: str = "postgres") -> Session:
-        return Session(self, database)
+        """Raises `SqlError`, as all that is asked of it."""
+        with _told(database):
+            return Session(str(self.socket), self.port, os.geteuid(), database)
 
     def ask(self, sql: str, database: str = "postgres", patience: float = PATIENCE) -> Any:
-        """The first column of the first row, as JSON; for a single question."""
+        """The first column of the first row; for a single question."""
         with self.session(database) as session:
             return session.ask(sql, patience)
 
@@ -49,73 +42,37 @@ class Door:
         return [f"--host={self.socket}", f"--port={self.port}", f"--username={user}", "--no-password"]
 
 
-class Session:
-    """Statements of one connection, one after the other. Statements that answer give exactly one JSON value."""
+class Session(client.Session):
+    """Statements of one connection, one after the other. What they answer is one value, mostly JSON."""
 
-    def __init__(self, door: Door, database: str) -> None:
-        self.database = database
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the session
-        words = ["psql", "-XAtq", "--set=ON_ERROR_STOP=1", *door.words(), f"--dbname={target(database)}"]
-        self._psql = start(words, stdin=subprocess.PIPE, stderr=self._errors)
-        self._said = b""
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Hang up. The server ends what was under way."""
-        end(self._psql, signal.SIGTERM, grace=5)
-        for pipe in (self._psql.stdin, self._psql.stdout, self._errors):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
+    # When this program is gone, however it went, the server ends what was under way.
+    settings: ClassVar = {**client.SETTINGS, "client_connection_check_interval": "1s"}
 
     def ask(self, sql: str, patience: float = PATIENCE, tick: Callable[[], None] | None = None) -> Any:
-        """The answer to one query, or None if it has none; raises `SqlError`."""
-        lines = self._talk(sql, patience, tick)
-        return json.loads(lines[0]) if lines and lines[0] else None
+        """The answer to one query, or None if it has none; raises `SqlError`, and `Trouble` when patience ends."""
+        with _told(self.database):
+            rows = self.query(sql, patience, tick)
+        return rows[0][0] if rows else None
 
     def do(self, *statements: str, patience: float = PATIENCE) -> None:
-        """Statements whose answers do not matter."""
-        self._talk(";\n".join(statements), patience, None)
+        """Statements whose answers do not matter; together they are one transaction, or go on with the one begun."""
+        self.ask(";\n".join(statements), patience)
 
-    def _talk(self, sql: str, patience: float, tick: Callable[[], None] | None) -> list[str]:
-        assert self._psql.stdin is not None
-        try:
-            self._psql.stdin.write(f"{sql};\n\\echo {MARK}\n".encode())
-            self._psql.stdin.flush()
-        except BrokenPipeError:
-            raise self._refused() from None
-        deadline = time.monotonic() + patience
-        mark = f"{MARK}\n".encode()
-        while not self._said.endswith(mark):
-            self._hear(deadline, patience, tick)
-        lines, self._said = self._said.removesuffix(mark).decode().splitlines(), b""
-        return lines
+    def verifier(self, password: str, user: str) -> str:
+        """What the server keeps of a password (RFC 5803), so that it is never shown the password itself."""
+        from psycopg2.extensions import encrypt_password  # where there is a session, it is installed
 
-    def _hear(self, deadline: float, patience: float, tick: Callable[[], None] | None) -> None:
-        assert self._psql.stdout is not None
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise Trouble(f"database {self.database} gave no answer within {patience:.0f} s")
-        if not select.select([self._psql.stdout], [], [], min(left, TICK))[0]:
-            if tick:
-                tick()
-            return
-        data = os.read(self._psql.stdout.fileno(), 1 << 16)
-        if not data:
-            raise self._refused()
-        self._said += data
+        return str(encrypt_password(password, user, self._connection, "scram-sha-256"))
 
-    def _refused(self) -> SqlError:
-        end(self._psql, grace=5)
-        self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace").strip()
-        first = next((line for line in said.splitlines() if re.search("ERROR:|FATAL:|error:", line)), said)
-        return SqlError(f"database {self.database}: {first or 'the connection was closed'}", None, last_lines(said))
+
+@contextmanager
+def _told(database: str) -> Iterator[None]:
+    try:
+        yield
+    except (client.SqlError, client.UnreachableError) as error:
+        raise SqlError(f"database {database}: {error}") from None
+    except (client.MissingError, TimeoutError) as error:
+        raise Trouble(str(error)) from None
 
 
 def target(database: str) -> str:
@@ -126,14 +83,3 @@ def target(database: str) -> str:
     """
     quoted = database.replace("\\", "\\\\").replace("'", "\\'")
     return f"dbname='{quoted}' options='-csearch_path=pg_catalog,pg_temp'"
-
-
-def name(identifier: str) -> str:
-    """Quoted as an identifier."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def text(value: str) -> str:
-    """Quoted as a string."""
-    quoted = value.replace("'", "''")
-    return "E'" + quoted.replace("\\", "\\\\") + "'" if "\\" in value else f"'{quoted}'"

@@ -1,102 +1,232 @@
-"""The conversation with PostgreSQL, with the server's part written beforehand."""
+"""The one client of PostgreSQL, as the modules use it, in conversation with a real server."""
 
 from __future__ import annotations
 
 import json
 import os
-import socket
-import struct
+import pwd
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.testing import patch_module_args
 
 from tests.unit.roles import modules
+from tests.unit.roles.postgres.server import PORT, PROGRAMS, Server, running
 
 client = modules.part("client", "postgres")
+pytestmark = pytest.mark.processes
 
-READY = (b"Z", b"I")
-LET_IN = [(b"R", struct.pack("!i", 0)), (b"S", b"TimeZone\0Etc/UTC\0"), READY]
-DONE = (b"C", b"SET\0")
-
-
-def row(*values: str | None) -> tuple[bytes, bytes]:
-    fields = [struct.pack("!i", -1) if value is None else _field(value.encode()) for value in values]
-    return b"D", struct.pack("!h", len(values)) + b"".join(fields)
+ODD = "odd 'name' \\ \"host=elsewhere"
 
 
-def _field(value: bytes) -> bytes:
-    return struct.pack("!i", len(value)) + value
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running(Server) as made:
+        yield made
 
 
-def error(severity: str, state: str, message: str, hint: str = "") -> tuple[bytes, bytes]:
-    fields = [f"V{severity}", f"C{state}", f"M{message}", *([f"H{hint}"] if hint else [])]
-    return b"E", "".join(f"{field}\0" for field in fields).encode() + b"\0"
+def session(server: Server, database: str = "postgres") -> Any:
+    return client.Session(str(server.folder), PORT, pwd.getpwnam("postgres").pw_uid, database)
 
 
-def talk(*answers: tuple[bytes, bytes]) -> tuple[Any, socket.socket]:
-    """A session whose server says all of this, one thing after the other; and the server's end."""
-    ours, theirs = socket.socketpair()
-    for kind, body in [*LET_IN, DONE, READY, *answers]:
-        theirs.sendall(kind + struct.pack("!i", len(body) + 4) + body)
-    return client.Session(ours, "spans"), theirs
+def test_values_come_as_what_they_are(server: Server) -> None:
+    with session(server) as opened:
+        assert opened.query("SELECT 'zwölf', NULL, 9007199254740993, true UNION ALL SELECT '', '', 0, false") == [
+            ("zwölf", None, 9007199254740993, True),
+            ("", "", 0, False),
+        ]
+        assert opened.query("SET work_mem = '4MB'") == []
+        assert opened.query("SELECT FROM generate_series(1, 2)") == [(), ()], "rows without columns are rows"
 
 
-def test_rows_come_with_their_nulls() -> None:
-    session, _ = talk((b"T", b"\0\0"), row("one", None), row("zwölf", ""), DONE, READY)
-    assert session.query("SELECT …") == [["one", None], ["zwölf", ""]]
+def test_a_document_is_decoded(server: Server) -> None:
+    with session(server) as opened:
+        assert opened.document("""SELECT '{"a": [12345678901234567890, 0.5, null]}'::json""") == {
+            "a": [12345678901234567890, 0.5, None]
+        }
+        assert opened.document("SELECT json_agg(x) FROM (SELECT 1 WHERE false) AS none (x)") is None
 
 
-def test_document_is_decoded() -> None:
-    session, _ = talk(row(json.dumps({"a": [1]})), DONE, READY)
-    assert session.document("SELECT …") == {"a": [1]}
+def test_percent_signs_are_only_percent_signs(server: Server) -> None:
+    with session(server) as opened:
+        assert opened.document("SELECT '100 %, %s, %(name)s'") == "100 %, %s, %(name)s"
 
 
-def test_who_comes_says_so_and_is_discreet() -> None:
-    session, theirs = talk(DONE, READY)
-    session.query("SELECT 'zwölf'")
-    heard = theirs.recv(10000)
-    assert heard[4:].startswith(struct.pack("!hh", 3, 0) + b"user\0postgres\0database\0spans\0")
-    assert b"SET log_statement = 'none'" in heard
-    assert heard.endswith("SELECT 'zwölf'\0".encode())
+def test_any_name_and_any_text_can_be_quoted(server: Server) -> None:
+    server.sql("postgres", f"CREATE DATABASE {client.identifier(ODD)}")
+    server.sql("postgres", f"ALTER DATABASE {client.identifier(ODD)} SET standard_conforming_strings = off")
+    with session(server, ODD) as opened:
+        assert opened.query(f"SELECT current_database(), {client.literal(ODD)}") == [(ODD, ODD)]
 
 
-def test_refusal_tells_why_and_the_session_goes_on() -> None:
-    session, _ = talk(error("ERROR", "42P01", "no such table", "look again"), READY, row("1"), DONE, READY)
-    with pytest.raises(client.SqlError, match="no such table; look again") as refused:
-        session.query("SELECT 'secret'")
-    assert refused.value.state == client.UNDEFINED_TABLE
-    assert "secret" not in str(refused.value)
-    assert session.query("SELECT 1") == [["1"]]
+@pytest.mark.negative
+def test_nothing_of_the_callers_environment_leads_elsewhere(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = {
+        "HOST": "elsewhere.example",
+        "HOSTADDR": "127.0.0.1",
+        "PORT": "1",
+        "USER": "nobody",
+        "DATABASE": "template1",
+        "OPTIONS": "-c search_path=public",
+        "APPNAME": "somebody",
+        "SERVICE": "elsewhere",
+        "TZ": "Asia/Tokyo",
+        "CLIENTENCODING": "LATIN1",
+        "TARGETSESSIONATTRS": "standby",
+    }
+    for name, value in foreign.items():
+        monkeypatch.setenv(f"PG{name}", value)
+    with session(server) as opened:
+        told = opened.query("SELECT current_user, current_database(), current_setting('search_path')")
+        assert told == [("postgres", "postgres", "pg_catalog,pg_temp")]
+        assert opened.document("SHOW TimeZone") != "Asia/Tokyo"
+        assert opened.document("SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()") == (
+            "homelab-provision"
+        )
 
 
-def test_server_that_ends_the_conversation_is_heard_out() -> None:
-    session, _ = talk(error("FATAL", "57P01", "terminating connection due to administrator command"))
-    with pytest.raises(client.SqlError, match="administrator command"):
-        session.query("SELECT 1")
+@pytest.mark.negative
+def test_an_owner_does_not_say_where_names_are_looked_up(server: Server) -> None:
+    server.sql("postgres", "CREATE DATABASE planted; ALTER DATABASE planted SET search_path = mine, pg_catalog")
+    server.sql("planted", "CREATE SCHEMA mine; CREATE FUNCTION mine.version() RETURNS text RETURN 'planted'")
+    assert server.sql("planted", "SELECT version()") == "planted"
+    with session(server, "planted") as opened:
+        assert opened.document("SELECT version()").startswith("PostgreSQL")
 
 
-def test_server_that_hangs_up_is_told() -> None:
-    session, theirs = talk()
-    theirs.close()
-    with pytest.raises(client.UnreachableError, match="hung up"):
-        session.query("SELECT 1")
+@pytest.mark.negative
+def test_our_statements_are_never_written_down(server: Server) -> None:
+    server.sql("postgres", "CREATE DATABASE talkative; ALTER DATABASE talkative SET log_statement = 'all'")
+    server.sql("postgres", "ALTER DATABASE talkative SET log_min_duration_statement = 0")
+    server.sql("talkative", "SELECT 'said openly'")
+    with session(server, "talkative") as opened:
+        opened.query("SELECT 'a verifier'")
+        with pytest.raises(client.SqlError):
+            opened.query("SELECT 'a verifier' FROM nowhere")
+    log = (server.folder / "log").read_text()
+    assert "said openly" in log
+    assert "a verifier" not in log
 
 
-def test_password_is_not_something_we_have() -> None:
-    ours, theirs = socket.socketpair()
-    theirs.sendall(b"R" + struct.pack("!ii", 8, 10))
-    with pytest.raises(client.UnreachableError, match="local all postgres peer"):
-        client.Session(ours, "spans")
+@pytest.mark.negative
+def test_a_refusal_tells_why_and_never_the_statement(server: Server) -> None:
+    with session(server) as opened:
+        with pytest.raises(client.SqlError) as refused:
+            opened.query("SELECT lenght('secret')")
+        assert "function lenght(unknown) does not exist; No function matches" in str(refused.value)
+        assert refused.value.state == "42883"
+        assert "secret" not in str(refused.value)
+        with pytest.raises(client.SqlError) as refused:
+            opened.query("SELECT 'secret'; SELECT FROM nowhere")
+        assert str(refused.value) == 'relation "nowhere" does not exist'
+        assert refused.value.state == client.UNDEFINED_TABLE
+        with pytest.raises(client.SqlError, match=r"duplicate key.*; Key \(oid\)=\(1\) already exists"):
+            opened.query("CREATE TEMPORARY TABLE once (oid int UNIQUE); INSERT INTO once VALUES (1), (1)")
+        assert opened.document("SELECT 1") == 1, "the session goes on"
 
 
+def test_statements_of_one_query_are_one_transaction(server: Server) -> None:
+    with session(server) as opened:
+        with pytest.raises(client.SqlError, match="division by zero"):
+            opened.query("CREATE TABLE public.half_done (); SELECT 1 / 0")
+        assert opened.document("SELECT to_regclass('public.half_done')") is None
+
+
+def test_what_needs_no_transaction_around_it_works(server: Server) -> None:
+    with session(server) as opened:
+        opened.query("CREATE TABLE public.numbers AS SELECT 1 AS number")
+        for statement in (
+            "CREATE INDEX CONCURRENTLY ON public.numbers (number)",
+            "VACUUM public.numbers",
+            "ALTER SYSTEM SET work_mem = '5MB'",
+            "CREATE DATABASE short_lived",
+            "DROP DATABASE short_lived",
+        ):
+            opened.query(statement)
+    with session(server) as opened:
+        assert opened.document("SELECT count(*) FROM public.numbers") == 1, "nothing waits for a COMMIT"
+
+
+def test_the_account_changes_for_the_connection_alone(server: Server, tmp_path: Path) -> None:
+    with session(server):
+        assert os.geteuid() == 0
+    with pytest.raises(client.SqlError, match="Peer authentication failed"):
+        client.Session(str(server.folder), PORT, 0)
+    with pytest.raises(client.SqlError, match='database "none" does not exist'):
+        session(server, "none")
+    with pytest.raises(client.UnreachableError):
+        client.Session(str(tmp_path), PORT, pwd.getpwnam("postgres").pw_uid)
+    assert os.geteuid() == 0
+
+
+@pytest.mark.negative
+def test_a_server_that_hangs_up_is_told(server: Server) -> None:
+    with session(server) as first, session(server) as second:
+        pid = first.document("SELECT pg_backend_pid()")
+        second.query(f"SELECT pg_terminate_backend({pid}, 5000)")
+        with pytest.raises(client.UnreachableError, match=r"hung up on database postgres: .*terminating connection"):
+            first.query("SELECT 1")
+        with pytest.raises(client.UnreachableError):
+            first.query("SELECT 1")
+
+
+@pytest.mark.negative
 def test_nobody_there_is_told(tmp_path: Path) -> None:
-    with (
-        pytest.raises(client.UnreachableError, match="nothing answers at"),
-        client.session(str(tmp_path), 5432, os.geteuid()),
-    ):
-        pass
+    with pytest.raises(client.UnreachableError) as refused:
+        client.Session(str(tmp_path), 5432, os.geteuid())
+    assert str(refused.value) == f"nothing answers at {tmp_path}/.s.PGSQL.5432: No such file or directory"
+
+
+@pytest.mark.negative
+def test_a_password_is_not_something_we_have(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where somebody has left the right one."""
+    server.sql("postgres", "ALTER ROLE postgres PASSWORD 'left behind'")
+    left = server.folder / ".pgpass"
+    server.run("sh", "-c", f"umask 077; echo '*:*:*:*:left behind' >{left}")
+    monkeypatch.setenv("HOME", str(server.folder))
+    monkeypatch.setenv("PGPASSWORD", "left behind")
+    server.let_in("trust", administrator="scram-sha-256")
+    try:
+        server.control("restart")
+        with pytest.raises(client.UnreachableError, match="it wants `local all postgres peer`"):
+            session(server)
+    finally:
+        server.let_in("trust")
+        server.control("restart")
+
+
+@pytest.mark.negative
+@pytest.mark.skipif(PROGRAMS is None, reason="no PostgreSQL on this computer: apt-get install postgresql")
+def test_a_host_without_psycopg2_would_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
+    monkeypatch.setattr(client, "psycopg2", None)
+    required = dict.fromkeys(("data", "config", "service", "socket", "text"), "/x")
+    assert PROGRAMS
+    told = {**required, "version": PROGRAMS.parent.name, "tuning": {"profile": "x", "memory_share": 1}}
+    pair = {"tls": {"certificate": "/x", "key": "/x"}}
+    words = {**told, **pair, "_ansible_check_mode": True, "_ansible_remote_tmp": str(tmp_path)}
+    with patch_module_args(words), pytest.raises(SystemExit):
+        modules.module("postgres_cluster", "postgres").main()
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["changed"]
+    assert answer["actions"] == ["install PostgreSQL and psycopg2 first"]
+
+
+@pytest.mark.negative
+def test_modules_say_that_psycopg2_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
+    monkeypatch.setattr(client, "psycopg2", None)
+    module = modules.module("postgres_report", "postgres")
+    facts = tmp_path / "postgres.json"
+    facts.write_text(json.dumps({"socket": str(tmp_path), "port": PORT}))
+    monkeypatch.setattr(module, "FACTS", facts)
+    monkeypatch.setattr(module, "ACCOUNT", "root")
+    with patch_module_args({"_ansible_remote_tmp": str(tmp_path)}), pytest.raises(SystemExit):
+        module.main()
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["msg"].startswith("python3-psycopg2 is not installed on this host")
+    assert "exception" not in answer
 
 
 def test_module_documents_what_it_takes() -> None:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tests.unit.roles.postgres.test_load import PROGRAMS, Server
+from tests.unit.roles.postgres.server import Server, running
 from tests.unit.roles.programs import PACKAGE, part
 
 pgbackrest_info = part("pgbackrest_info")
@@ -79,19 +79,13 @@ def test_the_program_reads_the_key_where_the_role_writes_it(tmp_path: Path) -> N
 
 @pytest.fixture
 def kept() -> Iterator[Kept]:
-    if PROGRAMS is None or not shutil.which("pgbackrest") or os.geteuid() != 0:
-        pytest.skip("it takes root, PostgreSQL and pgBackRest: apt-get install postgresql pgbackrest")
-    folder = Path(tempfile.mkdtemp(prefix="homelab-kept-"))
-    shutil.chown(folder, "postgres", "postgres")
-    made = Kept(folder, PROGRAMS)
-    archive = f"pgbackrest --config={folder}/conf --stanza=main archive-push %p"
-    with (folder / "data/postgresql.conf").open("a") as settings:
-        settings.write(f"archive_mode = on\narchive_command = '{archive}'\nwal_level = replica\n")
-    try:
+    if not shutil.which("pgbackrest"):
+        pytest.skip("no pgBackRest on this computer: apt-get install pgbackrest")
+    with running(Kept) as made:
+        archive = f"pgbackrest --config={made.folder}/conf --stanza=main archive-push %p"
+        with (made.folder / "data/postgresql.conf").open("a") as settings:
+            settings.write(f"archive_mode = on\narchive_command = '{archive}'\nwal_level = replica\n")
         yield made
-    finally:
-        made.control("stop", "-m", "immediate")
-        shutil.rmtree(folder)
 
 
 @pytest.mark.processes

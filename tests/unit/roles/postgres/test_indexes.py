@@ -113,13 +113,14 @@ class Server:
 
     def query(self, sql: str) -> list[list[str]]:
         self.heard.append(sql)
-        if "regclass" in sql and "BEGIN" not in sql:
-            return [['"spans owner"', self.kind, "pg_catalog, public, pg_temp"]]
-        if self.refusal and "CREATE TEMPORARY TABLE" in sql:
-            raise indexes.SqlError({"C": self.refusal, "M": self.message})
-        return [["CREATE INDEX i ON t USING gin (words)"]]
+        return [['"spans owner"', self.kind, "pg_catalog, public, pg_temp"]]
 
-    def document(self, _sql: str) -> dict[str, Any]:
+    def document(self, sql: str) -> Any:
+        self.heard.append(sql)
+        if "CREATE TEMPORARY TABLE" in sql:
+            if self.refusal:
+                raise indexes.SqlError(self.message, self.refusal)
+            return "CREATE INDEX i ON t USING gin (words)"
         return {"spans_words": {"valid": True, "text": "CREATE INDEX spans_words ON public.spans USING gin (words)"}}
 
 

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import pwd
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.unit.roles import modules
+from tests.unit.roles.postgres.server import PORT, Server, running
 from tests.unit.roles.programs import part
 
 client, indexes, report = (modules.part(name, "postgres") for name in ("client", "indexes", "report"))
 databases, grants_of = (modules.part(name, "postgres") for name in ("databases", "grants"))
 contents = part("contents")
-load = part("load")
 Trouble = part("errors").Trouble
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[3]
-PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None, key=lambda path: float(path.parent.name))
 PLANTS = (
     "check",
     "generated",
@@ -87,36 +83,18 @@ SELECT json_agg(t ORDER BY t) FROM (
 """
 
 
-class Server:
-    """A real server that lets in whoever the role's own pg_hba.conf lets in."""
+class Planted(Server):
+    """A server whose database holds every way in which an owner's code could be called."""
 
-    def __init__(self, folder: Path, programs: Path) -> None:
-        self.folder, self.programs = folder, programs
-        self.run(str(programs / "initdb"), "-D", f"{folder}/data", "--no-sync")
-        self.let_in("trust")
-        self.control("start", "-o", f"-k {folder} -p 5999 -c listen_addresses='' -c fsync=off")
-
-    def let_in(self, way: str) -> None:
-        (self.folder / "data/pg_hba.conf").write_text(f"local all postgres peer\nlocal all all {way}\n")
-
-    def run(self, *words: str, status: int = 0, feed: str = "") -> str:
-        argv = ["runuser", "--user=postgres", "--", *words]
-        done = subprocess.run(
-            argv, input=feed, capture_output=True, text=True, errors="replace", timeout=120, check=False, cwd="/"
-        )
-        assert done.returncode == status, done.stderr
-        return done.stdout
-
-    def control(self, *words: str) -> None:
-        self.run(str(self.programs / "pg_ctl"), "-D", f"{self.folder}/data", "-w", "-l", f"{self.folder}/log", *words)
-
-    def sql(self, database: str, statements: str, user: str = "postgres") -> str:
-        words = ("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", f"--host={self.folder}", "--port=5999", "-U", user, database)
-        return self.run(*words, feed=statements).strip()
+    def plant(self) -> None:
+        self.sql("postgres", "CREATE ROLE alice LOGIN; CREATE ROLE bob LOGIN; CREATE DATABASE planted OWNER alice")
+        self.sql("planted", "CREATE EXTENSION pg_trgm")
+        self.sql("planted", (HERE / "planted.sql").read_text(), user="alice")
+        self.let_in("scram-sha-256")
 
     def dump(self) -> None:
         words = ("--format=directory", "--create", f"--file={self.folder}/dump")
-        self.run(str(self.programs / "pg_dump"), f"--host={self.folder}", "--port=5999", *words, "planted")
+        self.run(str(self.programs / "pg_dump"), f"--host={self.folder}", f"--port={PORT}", *words, "planted")
 
     def program(self, what: str) -> str:
         """The last line that the program says; those before tell how far it is."""
@@ -131,30 +109,15 @@ class Server:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    if os.geteuid() != 0:
-        pytest.skip("it stops and starts servers as the account postgres, which takes root")
-    if PROGRAMS is None:
-        pytest.skip("no PostgreSQL on this computer: apt-get install postgresql")
-    # Not below pytest's own directory, which the account cannot enter.
-    folder = Path(tempfile.mkdtemp(prefix="homelab-load-"))
-    shutil.chown(folder, "postgres", "postgres")
-    made = Server(folder, PROGRAMS)
-    try:
-        made.sql("postgres", "CREATE ROLE alice LOGIN; CREATE ROLE bob LOGIN; CREATE DATABASE planted OWNER alice")
-        made.sql("planted", "CREATE EXTENSION pg_trgm")
-        made.sql("planted", (HERE / "planted.sql").read_text(), user="alice")
-        made.let_in("scram-sha-256")
-        made.control("reload")
+def server() -> Iterator[Planted]:
+    with running(Planted) as made:
+        made.plant()
         yield made
-    finally:
-        made.control("stop", "-m", "immediate")
-        shutil.rmtree(folder)
 
 
 @pytest.mark.processes
 @pytest.mark.negative
-def test_nothing_that_an_owner_planted_runs_as_superuser(server: Server) -> None:
+def test_nothing_that_an_owner_planted_runs_as_superuser(server: Planted) -> None:
     before = json.loads(server.program("facts"))
     rights = json.loads(server.sql("planted", RIGHTS))
     assert server.grabbed() == [], "the facts were read with functions of the owner's"
@@ -168,11 +131,11 @@ def test_nothing_that_an_owner_planted_runs_as_superuser(server: Server) -> None
 
 
 @pytest.mark.processes
-def test_the_plants_would_work(server: Server) -> None:
+def test_the_plants_would_work(server: Planted) -> None:
     """What the test above is worth: a superuser's pg_restore, and a superuser's everyday questions, run them all."""
     server.dump()
     server.sql("postgres", "ALTER DATABASE planted RENAME TO before")
-    door, more = (f"--host={server.folder}", "--port=5999"), ("--create", "--enable-row-security")
+    door, more = (f"--host={server.folder}", f"--port={PORT}"), ("--create", "--enable-row-security")
     server.run(str(server.programs / "pg_restore"), *door, "--dbname=postgres", *more, f"{server.folder}/dump")
     server.sql("planted", "SELECT to_json('x'::text); SELECT FROM pg_class WHERE relname = 'x'::name")
     server.sql("planted", "SELECT hashtextextended(r.*::text, 0) FROM ONLY app.checked AS r")
@@ -183,12 +146,12 @@ def test_the_plants_would_work(server: Server) -> None:
 
 @pytest.mark.processes
 @pytest.mark.negative
-def test_the_modules_of_the_role_call_nothing_of_an_owners(server: Server) -> None:
+def test_the_modules_of_the_role_call_nothing_of_an_owners(server: Planted) -> None:
     """An index is compared by making it on an empty copy of its table; everything else is asked of catalogs."""
     usual = {"unique": False, "with": {}, "where": None, "memory": None, "state": "present", "name": "i"}
     wanted = {**usual, "database": "planted", "table": "app.checked", "using": "gin"}
     grants = [{"role": "bob", "on": "all tables in schema app", "privileges": ["SELECT"]}]
-    with client.session(str(server.folder), 5999, pwd.getpwnam("postgres").pw_uid, "planted") as session:
+    with client.Session(str(server.folder), PORT, pwd.getpwnam("postgres").pw_uid, "planted") as session:
         seen = indexes.look(session, {**wanted, "on": "body gin_trgm_ops"})
         assert seen.wanted == "USING gin (body public.gin_trgm_ops)"
         indexes.look(
@@ -283,9 +246,3 @@ def test_whose_an_entry_is(line: str, roles: dict[str, bool], owner: str | None)
 def test_an_owner_who_is_not_there_is_named_before_anything_is_loaded(line: str, said: str) -> None:
     with pytest.raises(Trouble, match=said):
         contents.owner_of(line, "alice", {**ROLES, "gone": None, "evil postgres": None})
-
-
-def test_the_verifier_is_the_servers_own() -> None:
-    """As PostgreSQL's documentation of SCRAM-SHA-256 and the role's own module make it."""
-    made = load.verifier("pencil")
-    assert modules.part("scram", "postgres").fits("pencil", made)
