@@ -1,8 +1,8 @@
 """Run on the host itself: tries the doors of its PostgreSQL, and prints what happened as JSON.
 
-Nobody's password is needed: a user of its own, with a password drawn at random, comes and goes again. Passwords go
-through standard input and a file that only root can read, never over a command line. How a door answers from another
-address is asked without logging in: a server that would let somebody in asks for the password, else it says why not.
+Nobody's password is needed: a user of its own, with a password drawn at random, comes and goes again. It never leaves
+this process but for the server. How a door answers from another address is asked without logging in: a server that
+would let somebody in asks for the password, else it says why not.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import contextlib
 import ipaddress
 import json
 import os
+import pwd
 import secrets
 import socket
 import ssl
 import struct
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import psycopg2
 
 FACTS = json.loads(Path("/etc/homelab-provision/postgres.json").read_text())
 SOCKET, PORT = FACTS["socket"], FACTS["port"]
@@ -30,24 +32,21 @@ SSL_REQUEST, PROTOCOL = 80877103, 3 << 16
 ASKS_FOR_PASSWORD = "asks for the password"
 
 
-def run(words: list[str], said: str = "", **environment: str) -> str:
+def run(words: list[str]) -> str:
     """What a program prints, errors and all."""
     done = subprocess.run(
-        words,
-        input=said,
-        env={**os.environ, **environment},
-        text=True,
-        check=False,
-        cwd="/",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=60,
+        words, text=True, check=False, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60
     )
     return done.stdout.strip()
 
 
-def administrator(sql: str, database: str = "postgres") -> str:
-    return run(["runuser", "-u", "postgres", "--", "psql", "-XAtq", "-h", SOCKET, "-d", database], sql)
+def administrator(sql: str) -> str:
+    """What the server says to the account postgres, whom it knows by looking at the socket's other end."""
+    os.seteuid(pwd.getpwnam("postgres").pw_uid)
+    try:
+        return log_in(SOCKET, "postgres", "", "postgres", sql)
+    finally:
+        os.seteuid(0)
 
 
 @contextlib.contextmanager
@@ -61,17 +60,27 @@ def visitor() -> Iterator[tuple[str, str]]:
         administrator(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
-def log_in(host: str, user: str, password: str, database: str, sql: str, sslmode: str = "require") -> str:
-    """What psql says to somebody who comes with this password."""
-    with tempfile.NamedTemporaryFile("w") as file:  # made with mode 0600
-        file.write(f"*:*:*:*:{password}\n")
-        file.flush()
-        words = ["psql", "-XAtq", "-w", "-h", host, "-p", str(PORT), "-U", user, "-d", database]
-        return run(words, sql, PGPASSFILE=file.name, PGSSLMODE=sslmode, PGCONNECT_TIMEOUT=str(SECONDS))
+def log_in(host: str, user: str, password: str, database: str, sql: str) -> str:
+    """What the server says to somebody who comes with this password: the values that `sql` gives, or the refusal."""
+    where = {"host": host, "port": PORT, "sslmode": "require", "connect_timeout": SECONDS}
+    try:
+        with (
+            contextlib.closing(psycopg2.connect(**where, user=user, password=password, dbname=database)) as session,
+            session.cursor() as cursor,
+        ):
+            session.autocommit = True
+            cursor.execute(sql)
+            return "\n".join(str(value) for row in cursor for value in row) if cursor.description else ""
+    except psycopg2.Error as error:
+        return error.diag.message_primary or str(error).strip()
 
 
 def door(address: str, source: str, user: str, database: str, tls: bool = True) -> str:
-    """How the server answers at `address` to a user who comes from `source`."""
+    """How the server answers at `address` to a user who comes from `source`.
+
+    Word by word, as in the manual's chapter on the protocol: libpq comes from no address of one's choice, and does not
+    stop before it logs in.
+    """
     try:
         with (
             socket.create_connection((address, PORT), SECONDS, (source, 0)) as plain,
