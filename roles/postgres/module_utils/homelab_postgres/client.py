@@ -127,7 +127,7 @@ class Session:
         """
         try:
             cursor = self._connection.cursor()
-            cursor.execute(_plain(sql))  # without arguments: a percent sign means nothing then
+            cursor.execute(sql)  # without arguments: a percent sign means nothing then
             self._await(patience, tick)
         except psycopg2.Error as error:
             # Its own text quotes the statement.

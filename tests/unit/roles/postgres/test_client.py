@@ -28,6 +28,16 @@ def server() -> Iterator[Server]:
         yield made
 
 
+@pytest.fixture(autouse=True)
+def own_account() -> Iterator[None]:
+    """Whoever does not come back to the own account fails, and nobody after that."""
+    own = os.geteuid()
+    yield
+    seen = os.geteuid()
+    os.seteuid(own)
+    assert seen == own
+
+
 def session(server: Server, database: str = "postgres") -> Any:
     return client.Session(str(server.folder), PORT, pwd.getpwnam("postgres").pw_uid, database)
 
