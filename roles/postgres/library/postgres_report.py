@@ -51,7 +51,8 @@ def main() -> None:
 def gather(socket: str, port: int, limit: int) -> dict[str, Any]:
     uid = pwd.getpwnam(ACCOUNT).pw_uid
     with Session(socket, port, uid) as server:
-        queries = server.document(report.QUERIES.format(limit=limit))
+        statistics = server.document(report.STATISTICS)
+        queries = server.document(report.QUERIES.format(limit=limit, statistics=statistics))
         memory = server.document(report.MEMORY)
         names = server.document(report.databases_question())
     databases = {}

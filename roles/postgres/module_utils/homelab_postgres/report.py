@@ -19,13 +19,18 @@ WIDTH = 100
 # Rows of which the fullest sparse vector is sought.
 SAMPLE = 10_000
 
+# Where the extension lies, which is not where our sessions look names up.
+STATISTICS = """
+SELECT coalesce((SELECT quote_ident(nspname) FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace
+    WHERE extname = 'pg_stat_statements'), 'public')
+"""
 QUERIES = """
 SELECT coalesce(json_agg(t), '[]') FROM (
     SELECT d.datname AS database, s.calls, round(s.total_exec_time) AS total_ms,
         round(s.mean_exec_time::numeric, 1) AS mean_ms, s.rows,
         s.shared_blks_read AS blocks_read, s.temp_blks_written AS temporary_blocks,
         regexp_replace(s.query, '\\s+', ' ', 'g') AS query
-    FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
+    FROM {statistics}.pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
     ORDER BY s.total_exec_time DESC LIMIT {limit}) t
 """
 MEMORY = "SELECT pg_size_bytes(current_setting('maintenance_work_mem'))"

@@ -20,11 +20,13 @@ PORT = 5999
 class Server:
     """A real server that lets in whoever the role's own pg_hba.conf lets in; `let_in` says how everybody else comes."""
 
+    settings = ""
+
     def __init__(self, folder: Path, programs: Path) -> None:
         self.folder, self.programs = folder, programs
         self.run(str(programs / "initdb"), "-D", f"{folder}/data", "--no-sync")
         self._write_hba("trust", "peer")
-        self.control("start", "-o", f"-k {folder} -p {PORT} -c listen_addresses='' -c fsync=off")
+        self.control("start", "-o", f"-k {folder} -p {PORT} -c listen_addresses='' -c fsync=off {self.settings}")
 
     def let_in(self, way: str, administrator: str = "peer") -> None:
         self._write_hba(way, administrator)

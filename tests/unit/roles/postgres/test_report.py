@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from tests.unit.roles import modules
+from tests.unit.roles.postgres.server import PORT, Server, running
 
-report = modules.part("report", "postgres")
+databases, report = (modules.part(name, "postgres") for name in ("databases", "report"))
 
 GB = 1024**3
 VECTOR = {
@@ -101,3 +102,22 @@ def test_sparse_vectors_are_asked_how_full_they_are() -> None:
     assert "max((pg_column_size(v) - 13) / 8)" in asked
     # A head of 16 bytes, or of 13 where the whole is short, and an index and a number for each element.
     assert [(head + 8 * full - 13) // 8 for head, full in ((13, 3), (16, 1000), (16, 0))] == [3, 1000, 0]
+
+
+class Watched(Server):
+    settings = "-c shared_preload_libraries=pg_stat_statements"
+
+
+@pytest.mark.processes
+def test_queries_of_a_real_server_are_told() -> None:
+    """The extension is made as the role makes it, and lies where sessions of ours look no names up."""
+    comes = {"pg_stat_statements": {"has": None, "comes": ""}}
+    (made,) = databases.extension_statements("postgres", [*comes], comes)
+    with running(Watched) as server:
+        server.sql("postgres", f"BEGIN; {made.sql}; COMMIT; CREATE DATABASE spans")
+        server.sql("spans", "CREATE TABLE spans AS SELECT 1 AS number; SELECT number AS seen FROM spans")
+        found = modules.module("postgres_report", "postgres").gather(str(server.folder), PORT, 50)
+    told = [(query["database"], query["query"], query["rows"]) for query in found["queries"]]
+    assert ("spans", "SELECT number AS seen FROM spans", 1) in told
+    assert found["databases"].keys() == {"spans"}
+    assert found["maintenance_work_mem"] == 64 << 20
