@@ -93,14 +93,16 @@ class Session:
         if psycopg2 is None:
             raise MissingError
         self.database = database
+        nothing = f"nothing answers at {Path(directory) / f'.s.PGSQL.{port}'}"
         try:
             with _acting_as(uid):
                 self._connection = _connect(directory, port, database, self.settings)
         except (OSError, psycopg2.OperationalError) as error:
-            reason = _first_line(error).rpartition(": ")[2]
-            raise UnreachableError(f"nothing answers at {Path(directory) / f'.s.PGSQL.{port}'}: {reason}") from None
+            raise UnreachableError(f"{nothing}: {_first_line(error).rpartition(': ')[2]}") from None
         try:
             self._await(CONNECT_SECONDS)
+        except TimeoutError as error:
+            raise UnreachableError(f"{nothing}: {error}") from None
         except psycopg2.OperationalError as error:
             if self._connection.info.needs_password:
                 raise UnreachableError(
@@ -149,7 +151,7 @@ class Session:
         while (state := self._connection.poll()) != extensions.POLL_OK:
             left = TICK if deadline is None else deadline - time.monotonic()
             if left <= 0:
-                raise TimeoutError(f"database {self.database} gave no answer within {patience:.0f} s")
+                raise TimeoutError(f"no answer within {patience:.0f} s")
             ours = [self._connection]
             reading, writing = (ours, []) if state == extensions.POLL_READ else ([], ours)
             if not any(select.select(reading, writing, [], min(left, TICK))) and tick:

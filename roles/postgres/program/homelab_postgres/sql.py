@@ -71,7 +71,9 @@ def _told(database: str) -> Iterator[None]:
         yield
     except (client.SqlError, client.UnreachableError) as error:
         raise SqlError(f"database {database}: {error}") from None
-    except (client.MissingError, TimeoutError) as error:
+    except TimeoutError as error:
+        raise Trouble(f"database {database}: {error}") from None
+    except client.MissingError as error:
         raise Trouble(str(error)) from None
 
 

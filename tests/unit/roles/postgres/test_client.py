@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 
+from homelab_provision.image.host_image import recipe_for
 from tests.unit.roles import modules
 from tests.unit.roles.postgres.server import PORT, PROGRAMS, Server, running
 
@@ -191,6 +193,16 @@ def test_nobody_there_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.negative
+def test_a_server_that_hangs_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "CONNECT_SECONDS", 0.2)
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(f"{tmp_path}/.s.PGSQL.5432")
+        deaf.listen()
+        with pytest.raises(client.UnreachableError, match=r"nothing answers at .*: no answer within 0 s"):
+            client.Session(str(tmp_path), 5432, os.geteuid())
+
+
+@pytest.mark.negative
 def test_a_password_is_not_something_we_have(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even where somebody has left the right one."""
     server.sql("postgres", "ALTER ROLE postgres PASSWORD 'left behind'")
@@ -242,3 +254,11 @@ def test_modules_say_that_psycopg2_is_missing(monkeypatch: pytest.MonkeyPatch, t
 def test_module_documents_what_it_takes() -> None:
     cluster = modules.module("postgres_cluster", "postgres")
     assert yaml.safe_load(cluster.DOCUMENTATION)["options"].keys() == cluster.arguments().keys()
+
+
+def test_hosts_and_images_get_the_text_behind_the_link() -> None:
+    """The program's client is a link to the modules'."""
+    text, host_state = Path(client.__file__).read_text(), modules.action("host_state")
+    path = "/usr/local/lib/homelab-provision/homelab_postgres/client.py"
+    assert dict(host_state.found(modules.ROLES / "postgres", host_state.LATER))[path] == text
+    assert recipe_for(["postgres"]).files[path[1:]] == text
