@@ -24,12 +24,14 @@ def _at(statements: list[ast.stmt], line: int) -> ast.AST:
     """The smallest statement with this line; of one with a body what stands before the body, decorators too."""
     around = [node for node in statements if _begin(node) <= line <= (node.end_lineno or 0)]
     smallest = min(around, key=lambda node: (node.end_lineno or 0) - _begin(node))
-    head = [child for child in ast.iter_child_nodes(smallest) if not isinstance(child, ast.stmt)]
-    return ast.Tuple(elts=[child for child in head if isinstance(child, ast.expr | ast.withitem)])
+    items = smallest.items if isinstance(smallest, ast.With) else []
+    head = [child for child in ast.iter_child_nodes(smallest) if isinstance(child, ast.expr)]
+    return ast.Tuple(elts=[*head, *(item.context_expr for item in items)])
 
 
 def _begin(node: ast.stmt) -> int:
-    return min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
 
 
 def _is_option(node: ast.AST) -> bool:
