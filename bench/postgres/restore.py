@@ -83,7 +83,7 @@ def measure(cluster: Cluster) -> dict[str, object]:
         "processes": PROCESSES,
         "backup_seconds": round(backup, 2),
         "includes": "pgbackrest restore of all files of the cluster into an empty directory, to the disk;"
-        " without the replay of the log and the comparison of the facts",
+        " without the replay of the log and the comparison of the fingerprints",
     }
 
 

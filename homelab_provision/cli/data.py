@@ -23,7 +23,7 @@ from homelab_provision.errors import UsageError
 @click.option("--prove", is_flag=True, help="Restore it to a scratch place and compare, as the timer does.")
 @json_option
 def backup(host: str, site_dir: Path | None, kind: str | None, prove: bool, as_json: bool) -> None:
-    """Back up the data of HOST now, with the facts that a restore is compared with.
+    """Back up the data of HOST now, with the fingerprint that a restore is compared with.
 
     \b
     Examples:

@@ -69,7 +69,7 @@ def _run(
                     results[role] = {**results.get(role, {}), **told}
             recording.leave(
                 {
-                    role: {key: value for key, value in result.items() if key not in ("facts", "files")}
+                    role: {key: value for key, value in result.items() if key not in ("fingerprint", "files")}
                     for role, result in results.items()
                 }
             )

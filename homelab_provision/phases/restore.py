@@ -35,4 +35,4 @@ def _data(rebuild: Rebuild) -> str:
 
 def _short(result: dict[str, Any]) -> dict[str, Any]:
     """A result without its details: they are in the run's directory."""
-    return {key: value for key, value in result.items() if key != "facts"}
+    return {key: value for key, value in result.items() if key != "fingerprint"}

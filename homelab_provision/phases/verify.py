@@ -42,19 +42,19 @@ def run(rebuild: Rebuild) -> Proof:
 
 
 def _compare_data(rebuild: Rebuild) -> Proof:
-    """Compare the data that was restored with its facts once more, now that the roles have settled around it."""
+    """Compare the data that was restored with its fingerprint once more, now that the roles have settled around it."""
     compared: dict[str, JsonValue] = {}
-    facts = {role: result["facts"] for role, result in restored(rebuild.run).items()}
+    fingerprints = {role: result["fingerprint"] for role, result in restored(rebuild.run).items()}
     for backup in rebuild.plan.backups:
         with step(rebuild.emit, f"compare the data of {backup.role}"):
-            words = ("facts", "--against", "-")
+            words = ("fingerprint", "--against", "-")
             found = run_program(
                 rebuild.ssh,
                 rebuild.plan.host,
                 backup.program,
                 *words,
                 emit=rebuild.emit,
-                input=json.dumps(facts[backup.role]),
+                input=json.dumps(fingerprints[backup.role]),
             )
         if found["differences"]:
             raise Unproven(

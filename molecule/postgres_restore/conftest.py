@@ -75,8 +75,8 @@ class Machine(Container):
         assert told.last["kind"] == "result"
         return told.last
 
-    def facts(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.done("facts")["facts"]
+    def fingerprint(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.done("fingerprint")["fingerprint"]
         return found
 
     def kill(self, signal: str = "KILL") -> None:
@@ -114,7 +114,7 @@ def machine(request: pytest.FixtureRequest) -> Machine:
 
 @pytest.fixture(scope="session")
 def backed_up(machine: Machine) -> dict[str, Any]:
-    """A full backup, an incremental one, and rows after it that only the archive holds; the facts of all of them."""
+    """A full backup, an incremental one, and rows after it that only the archive holds; the fingerprint of it all."""
     machine.sql(
         "spans",
         "CREATE TABLE spans (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL,"
@@ -135,7 +135,7 @@ def backed_up(machine: Machine) -> dict[str, Any]:
     incr = machine.done("backup")
     machine.insert("other", '"Odd ""names"""', 300, "third")
     machine.sql("postgres", "SELECT pg_switch_wal()")
-    return {"full": full, "incr": incr, "facts": machine.facts()}
+    return {"full": full, "incr": incr, "fingerprint": machine.fingerprint()}
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def test_record_lists_every_file_with_its_size(machine: Any, backed_up: Any) -> 
     needed = "\n".join(record["files"])
     for part in ("F/bundle/1", "I/backup.manifest", "archive/main/17-1/0000000100000000/00000001"):
         assert part in needed
-    assert record["facts"]["databases"]["spans"]["tables"]["public.spans"]["rows"] == 22_000
+    assert record["fingerprint"]["databases"]["spans"]["tables"]["public.spans"]["rows"] == 22_000
     assert machine.sh("stat -c '%U %a' /nas/postgres/*.json | sort -u") == "postgres 640"
 
 
@@ -71,7 +71,7 @@ def test_records_say_with_which_key_the_backup_opens(machine: Any, backed_up: An
 def test_a_destroyed_cluster_comes_back_with_what_came_after_the_backup(machine: Any, backed_up: Any) -> None:
     machine.sh(f"systemctl stop {SERVICE}; rm -r /srv/postgresql")
     result = machine.done("restore")
-    assert machine.facts() == backed_up["facts"] == result["facts"]
+    assert machine.fingerprint() == backed_up["fingerprint"] == result["fingerprint"]
     assert result["label"] == backed_up["incr"]["label"]
     assert result["replaced"] is None
     assert result["rows"] == 22_300
@@ -140,8 +140,8 @@ def test_refuses_what_cannot_be_had(machine: Any, backed_up: Any, words: tuple[s
 
 def test_a_second_run_waits_and_takes_over_the_result(machine: Any, backed_up: Any) -> None:
     second: list[Any] = []
-    first = machine.job("facts", at="", do=None)
-    told = machine.job("restore", at="compare", do=lambda: second.append(machine.job("facts")))
+    first = machine.job("fingerprint", at="", do=None)
+    told = machine.job("restore", at="compare", do=lambda: second.append(machine.job("fingerprint")))
     assert first.status == told.status == second[0].status == 0
     assert second[0].steps[0].startswith("wait for the run that is at work: `restore`")
 

@@ -10,15 +10,15 @@ import pytest
 
 DATA = "/srv/postgresql/17/main"
 SERVICE = "postgresql@17-main.service"
-COPY, COMPARE, REPLAY, PROMOTE = "copy the backup", "compare the facts", "replay what came", "promote"
+COPY, COMPARE, REPLAY, PROMOTE = "copy the backup", "compare the fingerprint", "replay what came", "promote"
 # Every file of a cluster that is at rest.
 HASH = f"cd {DATA} && find . -type f ! -name postmaster.opts -print0 | sort -z | xargs -0 sha256sum | sha256sum"
 
 
 @pytest.fixture(autouse=True)
 def known(machine: Any, backed_up: Any) -> dict[str, Any]:
-    """The facts of the cluster before the trouble."""
-    found: dict[str, Any] = machine.facts()
+    """The fingerprint of the cluster before the trouble."""
+    found: dict[str, Any] = machine.fingerprint()
     return found
 
 
@@ -27,7 +27,7 @@ def test_killed_anywhere_it_leaves_the_old_data(machine: Any, known: Any, step: 
     machine.job("restore", at=step, do=machine.kill)
     assert machine.leftovers("postgres") == ""
     machine.sh(f"systemctl start {SERVICE}")
-    assert machine.facts() == known
+    assert machine.fingerprint() == known
     # The old cluster goes on; what it writes now must not be lost to a timeline that came to nothing.
     machine.sql("other", "CREATE TABLE IF NOT EXISTS went_on (at timestamptz); INSERT INTO went_on SELECT now()")
 
@@ -35,7 +35,7 @@ def test_killed_anywhere_it_leaves_the_old_data(machine: Any, known: Any, step: 
 def test_after_a_kill_the_same_command_completes(machine: Any, known: Any) -> None:
     machine.job("restore", at="put the restored data in place", do=machine.kill)
     machine.done("restore")
-    assert machine.facts() == known
+    assert machine.fingerprint() == known
     assert machine.beside() == []
     assert machine.leftovers() == ""
 
@@ -45,7 +45,7 @@ def test_stopped_politely_it_cleans_up_and_says_so(machine: Any, known: Any) -> 
     assert told.status == 1
     assert told.last["message"] == "stopped by SIGTERM"
     assert machine.leftovers() == ""
-    assert machine.facts() == known
+    assert machine.fingerprint() == known
 
 
 @pytest.mark.parametrize("step", [COMPARE, REPLAY])
@@ -56,10 +56,10 @@ def test_a_share_that_goes_away_is_named_and_the_same_command_completes(
     assert told.status == 1
     assert "/mnt/backup, is not mounted" in told.last["message"]
     assert "run the same command again" in told.last["hint"]
-    assert machine.facts() == known
+    assert machine.fingerprint() == known
     machine.sh("mount --bind /nas /mnt/backup")
     machine.done("restore")
-    assert machine.facts() == known
+    assert machine.fingerprint() == known
 
 
 def test_a_damaged_repository_gives_no_proof_and_no_restore(machine: Any, known: Any, backed_up: Any) -> None:
@@ -72,7 +72,7 @@ def test_a_damaged_repository_gives_no_proof_and_no_restore(machine: Any, known:
         assert "repository are missing or damaged" in told.last["hint"]
     machine.sh(f"cat /root/kept >{bundle}")
     assert machine.sh("cat /nas/postgres/proof.json || true") == proof
-    assert machine.facts() == known
+    assert machine.fingerprint() == known
 
 
 def test_a_repository_that_cannot_be_read_costs_no_record(machine: Any, known: Any) -> None:
@@ -92,19 +92,19 @@ def test_a_repository_that_cannot_be_read_costs_no_record(machine: Any, known: A
             "read -r owner mode </root/owner; chown $owner /nas/pgbackrest/backup; chmod $mode /nas/pgbackrest/backup"
         )
     assert machine.sh("cd /nas/postgres && sha256sum *.json") == before
-    assert machine.facts() == known
+    assert machine.fingerprint() == known
 
 
 def test_a_backup_that_does_not_hold_its_facts_is_not_put_in_place(machine: Any, known: Any, backed_up: Any) -> None:
     path = f"/nas/postgres/{backed_up['incr']['label']}.json"
     record = json.loads(machine.sh(f"cat {path}"))
-    record["facts"]["databases"]["spans"]["tables"]["public.spans"]["rows"] += 1
+    record["fingerprint"]["databases"]["spans"]["tables"]["public.spans"]["rows"] += 1
     machine.sh(f"cp -p {path} /root/kept; cat >{path} <<'END'\n{json.dumps(record)}\nEND")
     told = machine.job("restore")
     machine.sh(f"cat /root/kept >{path}")
     assert told.status == 1
     assert "table public.spans: 22000 rows instead of 22001" in told.last["evidence"]
-    assert machine.facts() == known
+    assert machine.fingerprint() == known
 
 
 @pytest.fixture
@@ -172,5 +172,5 @@ def test_a_disk_that_becomes_full_does_not_take_the_running_cluster_along(
     assert "has become full" in told.last["message"], told.lines
     assert machine.beside() == ["filler"], "the incomplete copy has to make room"
     machine.sh(f"rm $(dirname {DATA})/filler")
-    assert machine.facts() == known
+    assert machine.fingerprint() == known
     machine.sql("other", "CREATE TABLE afterwards AS SELECT 1")

@@ -63,9 +63,9 @@ def archive(homelab: Homelab) -> None:
 
 def answers(homelab: Homelab) -> str:
     """Rows and checksum of every table, extensions, versions, and the demo's questions."""
-    facts = on(homelab, HOST, "homelab-postgres facts").splitlines()[-1]
+    fingerprint = on(homelab, HOST, "homelab-postgres fingerprint").splitlines()[-1]
     asked = ok(homelab.run("lab", "ssh", HOST, "--", *PSQL, feed=(PROJECT / "tools" / "questions.sql").read_text()))
-    return facts + "\n" + asked.stdout
+    return fingerprint + "\n" + asked.stdout
 
 
 class Client:

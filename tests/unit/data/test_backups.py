@@ -31,7 +31,7 @@ def record(label: str = "20261122-030000F", hours: float = 5, **more: Any) -> di
         "finished": finished,
         "bytes": 10**9,
         "files": files,
-        "facts": {},
+        "fingerprint": {},
         **more,
     }
 

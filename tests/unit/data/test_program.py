@@ -18,7 +18,7 @@ from homelab_provision.runs.store import Request
 STEPS = [
     {"kind": "step", "name": "restore the files"},
     {"kind": "progress", "name": "restore", "done": 5, "total": 10, "unit": "bytes"},
-    {"kind": "step", "name": "compare the facts"},
+    {"kind": "step", "name": "compare the fingerprint"},
     {"kind": "warning", "text": "slow"},
 ]
 

@@ -48,7 +48,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]
             raise DataError("db-wyse: the share is away")
         if "stopped" in words:
             raise KeyboardInterrupt
-        return {"label": "x", "facts": {"large": True}, words[0]: True}
+        return {"label": "x", "fingerprint": {"large": True}, words[0]: True}
 
     monkeypatch.setattr(backup, "session", session)
     monkeypatch.setattr(backup, "run_program", run_program)
@@ -65,7 +65,7 @@ def result() -> Any:
 def test_a_backup_that_is_proven_is_a_proven_run(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
     told = backup.back_up(tmp_path, "db-wyse", "full", prove=True, emit=discard)
     assert ran == [KEY, ("db-wyse", PROGRAM, "backup", "--type", "full"), ("db-wyse", PROGRAM, "prove")]
-    assert told["postgres"] == {"label": "x", "facts": {"large": True}, "backup": True, "prove": True}
+    assert told["postgres"] == {"label": "x", "fingerprint": {"large": True}, "backup": True, "prove": True}
     assert result() is RunResult.PROVEN
     finished = [event for event in store.load("latest").events() if isinstance(event, PhaseFinished)]
     assert (finished[0].phase, finished[0].proof["postgres"]) == (

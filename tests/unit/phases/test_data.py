@@ -27,7 +27,7 @@ BACKUP = PlannedBackup(
     proven=None,
     sha256="0a" * 32,
 )
-FACTS: dict[str, Any] = {"databases": {"spans": {}}}
+FINGERPRINT: dict[str, Any] = {"databases": {"spans": {}}}
 
 
 class Host:
@@ -43,7 +43,7 @@ class Host:
         self.emit = discard
         self.asked: list[tuple[tuple[str, ...], str | None]] = []
         self.played = 0
-        self.says: dict[str, Any] = {"label": BACKUP.label, "rows": 3, "facts": FACTS}
+        self.says: dict[str, Any] = {"label": BACKUP.label, "rows": 3, "fingerprint": FINGERPRINT}
         for module in (restore, verify):
             monkeypatch.setattr(module, "run_program", self.program)
         monkeypatch.setattr(restore, "play_site", self.play)
@@ -99,8 +99,8 @@ def test_the_data_is_compared_with_what_was_restored(tmp_path: Path, monkeypatch
     host.says = {"differences": [], "written": [], "tables": 1, "rows": 3}
     assert verify._compare_data(host) == {"data": {"postgres": {"tables": 1, "rows": 3, "written": []}}}
     words, told = host.asked[-1]
-    assert words == ("facts", "--against", "-")
-    assert json.loads(told) == FACTS
+    assert words == ("fingerprint", "--against", "-")
+    assert json.loads(told) == FINGERPRINT
 
 
 @pytest.mark.negative

@@ -17,7 +17,7 @@ from homelab_host.timestamps import parse_moment
 
 from .backup import backup
 from .config import Setup, load
-from .facts import compare, take
+from .fingerprint import compare, take
 from .prove import prove
 from .restore import restore
 from .restore_database import extract
@@ -56,7 +56,7 @@ def _run_on_share(words: argparse.Namespace, setup: Setup) -> dict[str, object]:
     try:
         return _run(words, setup)
     except Trouble as trouble:
-        if words.command != "facts":
+        if words.command != "fingerprint":
             share.require(setup.share, trouble.evidence or trouble.message)
         raise
 
@@ -67,9 +67,9 @@ def _run(words: argparse.Namespace, setup: Setup) -> dict[str, object]:
             return backup(setup, words.type)
         case "prove":
             return prove(setup)
-        case "facts":
+        case "fingerprint":
             door = Service(setup).door()
-            return compare(door, words.against) if words.against else {"facts": take(door)}
+            return compare(door, words.against) if words.against else {"fingerprint": take(door)}
     request = Request(words.to, words.label, words.record)
     return extract(setup, words.database, request) if words.database else restore(setup, request)
 
@@ -96,7 +96,7 @@ def _moment(text: str) -> datetime:
         raise argparse.ArgumentTypeError(str(wrong)) from None
 
 
-def _facts(where: str) -> Any:
+def _fingerprint(where: str) -> Any:
     if where != "-":
         raise argparse.ArgumentTypeError("only standard input (-) is read")
     try:
@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "homelab-postgres", description="Back up, restore and prove the PostgreSQL cluster of this host."
     )
-    jobs = parser.add_subparsers(dest="command", required=True, metavar="backup|restore|prove|facts")
+    jobs = parser.add_subparsers(dest="command", required=True, metavar="backup|restore|prove|fingerprint")
     one = jobs.add_parser("backup", help="make a backup, and write down what is in it")
     one.add_argument("--type", choices=("full", "diff", "incr"), help="default: full once a week, else incr")
     one = jobs.add_parser("restore", help="replace the cluster (or one database) by what a backup and the WAL hold")
@@ -118,8 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--label", help="begin with this backup instead of the newest that will do")
     one.add_argument("--record", metavar="SHA256", help="refuse if the record of --label is another file than this")
     jobs.add_parser("prove", help="restore the newest backup aside, compare, and write a proof")
-    one = jobs.add_parser("facts", help="count and sum up what is in the cluster now")
-    one.add_argument("--against", type=_facts, metavar="-", help="compare with the facts (JSON) on standard input")
+    one = jobs.add_parser("fingerprint", help="count and sum up what is in the cluster now")
+    one.add_argument("--against", type=_fingerprint, metavar="-", help="compare with the one (JSON) on standard input")
     return parser
 
 

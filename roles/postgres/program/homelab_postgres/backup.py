@@ -1,4 +1,4 @@
-"""Backup: pgBackRest copies, then the facts are taken at a restore point, and a record keeps both together."""
+"""Backup: pgBackRest copies, then the fingerprint is taken at a restore point, and a record keeps both together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from homelab_host import report, share
 from homelab_host.errors import Trouble
 from homelab_host.timestamps import now, read, write
 
-from . import facts
+from . import fingerprint
 from .config import Setup, backups_of
 from .pgbackrest_info import Backup
 from .records import Record, drop_expired, key_proof, needed_files, save_record
@@ -48,8 +48,8 @@ def backup(setup: Setup, wanted: str | None) -> dict[str, object]:
     kind = wanted or due(repository.info().backups, started)
     made = _copy(repository, kind, cluster["bytes"])
     point = f"homelab-{made.label}"
-    report.step("take the facts at a restore point")
-    found, at = facts.take_at_point(door, point)
+    report.step("take the fingerprint at a restore point")
+    found, at = fingerprint.take_at_point(door, point)
     report.step("wait until the archive has everything up to it")
     door.ask("SELECT to_json(pg_switch_wal())")
     await_archived(setup, door)
@@ -79,9 +79,9 @@ def backup(setup: Setup, wanted: str | None) -> dict[str, object]:
         "point": point,
         "finished": record.finished,
         "bytes": record.bytes,
-        **facts.sums(found),
+        **fingerprint.sums(found),
         "seconds": round(time.monotonic() - began, 1),
-        "facts": found,
+        "fingerprint": found,
     }
 
 

@@ -112,7 +112,7 @@ class Instance:
             "track_commit_timestamp": self.control.track_commit_timestamp,
             **{name: str(value) for name, value in least.items()},
             "max_worker_processes": str(max(least["max_worker_processes"], cores)),
-            # Facts are read with all cores; nobody else is here.
+            # Fingerprints are read with all cores; nobody else is here.
             "max_parallel_workers": str(cores),
             "max_parallel_workers_per_gather": str(cores),
             "parallel_setup_cost": "0",

@@ -9,7 +9,7 @@ from homelab_host.timestamps import now
 
 from . import data_dirs
 from .config import Setup, backups_of
-from .facts import sums
+from .fingerprint import sums
 from .records import write_proof
 from .repository import Repository
 from .restore_copy import Scratch
@@ -38,6 +38,6 @@ def prove(setup: Setup) -> dict[str, object]:
     report.step("check every file of the repository")
     repository.verify()
     seconds = time.monotonic() - began
-    counted = {**sums(source.record.facts), "bytes": source.backup.bytes}
+    counted = {**sums(source.record.fingerprint), "bytes": source.backup.bytes}
     write_proof(folder, source.record, now(), seconds, counted)
     return {"label": source.record.label, "finished": source.record.finished, "seconds": round(seconds, 1), **counted}

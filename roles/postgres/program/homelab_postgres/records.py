@@ -43,7 +43,7 @@ class Record:
     timeline: int
     system_id: str
     bytes: int
-    facts: dict[str, Any]
+    fingerprint: dict[str, Any]
     files: dict[str, int] = field(default_factory=dict)
     format: int = FORMAT
     # Of a backup that is encrypted: what only who has the key can say of it, so that a rebuild knows whether it has.
@@ -61,6 +61,7 @@ def parse_record(text: str, where: str) -> Record:
     """A record from its file; raises `Trouble` for what is none."""
     try:
         found = json.loads(text)
+        found.setdefault("fingerprint", found.get("facts"))  # as the first version called it
         names = {each.name for each in fields(Record)}
         record = Record(**{name: value for name, value in found.items() if name in names})
         if record.format != FORMAT:
@@ -68,8 +69,8 @@ def parse_record(text: str, where: str) -> Record:
         parse_lsn(record.lsn)
         if datetime.fromisoformat(record.finished).tzinfo is None:
             raise ValueError("`finished` has no time zone")
-        if not record.facts["databases"].keys() >= set():
-            raise ValueError("it has no facts")
+        if not record.fingerprint["databases"].keys() >= set():
+            raise ValueError("it has no fingerprint")
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise Trouble(f"{where} is no record of a backup that this program understands: {error}") from None
     return record

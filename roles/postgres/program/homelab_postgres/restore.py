@@ -13,7 +13,7 @@ from homelab_host import disk_space, report, share
 from homelab_host.errors import Trouble
 from homelab_host.timestamps import write
 
-from . import facts
+from . import fingerprint
 from .config import Setup
 from .data_dirs import RESTORING, Swap, make
 from .instance import Instance
@@ -149,15 +149,15 @@ def _complete(scratch: Scratch, source: Source, proven: str, request: Request) -
         # nothing must not pass for the way on.
         state = replay(instance, goal, {"archive_mode": "on", "archive_command": ""})
         # The same transactions are visible as at the restore point: nobody has written since, the rows are proven.
-        found = source.record.facts if snapshot(instance) == proven else _read_facts(instance)
+        found = source.record.fingerprint if snapshot(instance) == proven else _read_fingerprint(instance)
         timeline = promote(instance)
         instance.lasting = True
-    return {**_result(source, state, timeline), **facts.sums(found), "facts": found}
+    return {**_result(source, state, timeline), **fingerprint.sums(found), "fingerprint": found}
 
 
-def _read_facts(instance: Instance) -> dict[str, Any]:
-    report.step("read the facts of what came after the backup")
-    return facts.take(instance.door)
+def _read_fingerprint(instance: Instance) -> dict[str, Any]:
+    report.step("read the fingerprint of what came after the backup")
+    return fingerprint.take(instance.door)
 
 
 def _result(source: Source, state: State, timeline: int) -> dict[str, Any]:

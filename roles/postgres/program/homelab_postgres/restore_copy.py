@@ -8,7 +8,7 @@ from pathlib import Path
 from homelab_host import disk_space, report
 from homelab_host.errors import Trouble
 
-from . import data_dirs, facts
+from . import data_dirs, fingerprint
 from .instance import Instance
 from .replay import replay, snapshot, to_point
 from .repository import Repository
@@ -63,19 +63,19 @@ class Scratch:
         return self.source.last_segment(SEGMENT_SIZE)
 
     def prove(self, instance: Instance, only: str | None = None) -> str:
-        """Replay to the restore point and compare the facts; returns the snapshot that they were read in."""
+        """Replay to the restore point and compare the fingerprint; returns the snapshot that it was read in."""
         record, size = self.source.record, instance.control.segment_size
         last = segment_name(record.timeline, segment_before(parse_lsn(record.lsn), size), size)
         goal = to_point(record.point, self.source.backup.start_segment, last, record.timeline)
         state = replay(instance, goal)
         if not state.paused:
             raise Trouble(f"the archive ends before the restore point {record.point} of the backup {record.label}")
-        report.step("compare the facts")
-        found = facts.take(instance.door, only)
-        wanted = record.facts
+        report.step("compare the fingerprint")
+        found = fingerprint.take(instance.door, only)
+        wanted = record.fingerprint
         if only is not None:
             wanted = {**wanted, "databases": {only: wanted["databases"][only]}}
-        self._require_equal(facts.differences(wanted, found))
+        self._require_equal(fingerprint.differences(wanted, found))
         return snapshot(instance)
 
     def _require_equal(self, differences: Sequence[str]) -> None:

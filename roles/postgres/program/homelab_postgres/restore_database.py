@@ -17,7 +17,7 @@ from homelab_host.errors import Trouble
 from homelab_host.process import run
 from homelab_host.timestamps import now, write
 
-from . import data_dirs, facts
+from . import data_dirs, fingerprint
 from .client import identifier, literal
 from .config import Setup
 from .data_dirs import REPLACED, RESTORING
@@ -52,7 +52,7 @@ def extract(setup: Setup, database: str, request: Request) -> dict[str, object]:
     door = service.door()
     repository = Repository(setup)
     source = select(setup, repository, request)
-    known = source.record.facts["databases"]
+    known = source.record.fingerprint["databases"]
     if database not in known:
         raise Trouble(f"the backup {source.record.label} holds no database {database}", f"it holds: {', '.join(known)}")
     carried, kept = names(database)
@@ -63,7 +63,7 @@ def extract(setup: Setup, database: str, request: Request) -> dict[str, object]:
             state, owners, wanted = _dump_as_it_was(scratch, service, request, database, carried, dump)
         scratch.discard()
         found = _load(setup, door, database, carried, dump, owners)
-        if different := facts.differences(wanted, found):
+        if different := fingerprint.differences(wanted, found):
             raise Trouble(f"what arrived is not what was restored; {database} is as it was", None, "\n".join(different))
         replaced = _swap(door, database, carried, kept)
     except BaseException:
@@ -81,8 +81,8 @@ def extract(setup: Setup, database: str, request: Request) -> dict[str, object]:
         "timeline": source.timeline,
         "bytes": source.backup.bytes,
         "seconds": round(time.monotonic() - began, 1),
-        **facts.sums(found),
-        "facts": found,
+        **fingerprint.sums(found),
+        "fingerprint": found,
         "replaced": replaced,
     }
 
@@ -99,7 +99,7 @@ def _dump_as_it_was(
     scratch: Scratch, service: Service, request: Request, database: str, carried: str, dump: Path
 ) -> tuple[State, Owners, dict[str, Any]]:
     """Bring the database back in the scratch copy, and dump it; returns how far replay came, whose what is in it can
-    be, and its facts."""
+    be, and its fingerprint."""
     scratch.copy(f"--db-include={database}")
     with scratch.instance() as instance:
         scratch.prove(instance, only=database)
@@ -117,7 +117,7 @@ def _dump_as_it_was(
 
 def _take(instance: Instance, database: str) -> dict[str, Any]:
     try:
-        return facts.take(instance.door, database, as_text=True)
+        return fingerprint.take(instance.door, database, as_text=True)
     except SqlError as error:
         raise Trouble(
             f"there is no database {database} at that time any more: it was removed before",
@@ -137,7 +137,7 @@ def _dump(setup: Setup, door: Door, database: str, carried: str, dump: Path) -> 
 
 
 def _load(setup: Setup, door: Door, database: str, carried: str, dump: Path, owners: Owners) -> dict[str, Any]:
-    """Load it under its new name; returns its facts there."""
+    """Load it under its new name; returns its fingerprint there."""
     report.step(f"load it into the cluster as {carried}")
     door.ask(DROP.format(identifier(carried)))
     with Load(setup, door, dump, made_folder(EXTRACTING)) as load:
@@ -151,8 +151,8 @@ def _load(setup: Setup, door: Door, database: str, carried: str, dump: Path, own
     report.step("collect statistics")
     with door.session(carried) as session:
         session.do("ANALYZE", patience=PATIENCE)
-    report.step("compare the facts")
-    there = facts.take(door, carried, as_text=True)
+    report.step("compare the fingerprint")
+    there = fingerprint.take(door, carried, as_text=True)
     return {**there, "databases": {database: there["databases"][carried]}}
 
 

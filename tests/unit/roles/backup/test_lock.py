@@ -80,10 +80,10 @@ def test_the_lock_tells_what_its_holder_does(tmp_path: Path, capsys: pytest.Capt
     path = tmp_path / "lock"
 
     def work() -> dict[str, object]:
-        report.step("compare the facts")
+        report.step("compare the fingerprint")
         return {"now": json.loads(path.read_text())["now"]}
 
-    assert lock.exclusive(path, REQUEST, work) == {"now": "compare the facts"}
+    assert lock.exclusive(path, REQUEST, work) == {"now": "compare the fingerprint"}
 
 
 def test_progress_comes_at_a_pace_and_ends(capsys: pytest.CaptureFixture[str]) -> None:

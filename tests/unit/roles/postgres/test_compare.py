@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.roles.programs import part
 
-facts = part("facts")
+fingerprint = part("fingerprint")
 BEFORE = {
     "server_version": "17.6",
     "databases": {
@@ -26,9 +26,9 @@ def compare(monkeypatch: pytest.MonkeyPatch, written: list[str], **changed: Any)
     """The comparison with a cluster whose table `public.spans` has `changed`."""
     now = copy.deepcopy(BEFORE)
     now["databases"]["spans"]["tables"]["public.spans"] |= changed  # type: ignore[index]
-    monkeypatch.setattr(facts, "take", lambda door: now)
+    monkeypatch.setattr(fingerprint, "take", lambda door: now)
     door = SimpleNamespace(ask=lambda sql, database: written)
-    found: dict[str, Any] = facts.compare(door, copy.deepcopy(BEFORE))
+    found: dict[str, Any] = fingerprint.compare(door, copy.deepcopy(BEFORE))
     return found
 
 

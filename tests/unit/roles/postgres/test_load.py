@@ -41,14 +41,14 @@ DRIVER = """
 import json, sys
 from pathlib import Path
 from tests.unit.roles.programs import part
-account, config, facts, load, sql = map(part, ("account", "config", "facts", "load", "sql"))
+account, config, fingerprint, load, sql = map(part, ("account", "config", "fingerprint", "load", "sql"))
 what, folder, version = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 setup = config.Setup("db", version, folder / "data", folder, "none", folder, 5999, "main")
 account.become("postgres")
 door = sql.Door(folder, 5999)
-if what == "facts":
-    print(json.dumps(facts.take(door, "planted", as_text=True)))
-    door.ask(facts.WRITTEN, "planted")
+if what == "fingerprint":
+    print(json.dumps(fingerprint.take(door, "planted", as_text=True)))
+    door.ask(fingerprint.WRITTEN, "planted")
 elif what == "load":
     roles = load.roles_of(door, door)
     door.ask("ALTER DATABASE planted RENAME TO before")
@@ -118,12 +118,12 @@ def server() -> Iterator[Planted]:
 @pytest.mark.processes
 @pytest.mark.negative
 def test_nothing_that_an_owner_planted_runs_as_superuser(server: Planted) -> None:
-    before = json.loads(server.program("facts"))
+    before = json.loads(server.program("fingerprint"))
     rights = json.loads(server.sql("planted", RIGHTS))
-    assert server.grabbed() == [], "the facts were read with functions of the owner's"
+    assert server.grabbed() == [], "the fingerprint was read with functions of the owner's"
     server.dump()
     server.program("load")
-    assert json.loads(server.program("facts")) == before
+    assert json.loads(server.program("fingerprint")) == before
     assert server.grabbed() == []
     assert json.loads(server.sql("planted", RIGHTS)) == rights
     assert server.sql("postgres", "SELECT rolname FROM pg_roles WHERE rolname ~ '^homelab'") == ""

@@ -26,7 +26,7 @@ BACKUPS = {"share": "/mnt/backup", "repository": "/mnt/backup/db-wyse/pgbackrest
 
 
 def parse(**changes: Any) -> Any:
-    return config.parse({**LEAST, **changes}, "facts", "play the role")
+    return config.parse({**LEAST, **changes}, "fingerprint", "play the role")
 
 
 def test_host_without_backups() -> None:

@@ -43,7 +43,7 @@ def record(label: str, finished: str, **more: Any) -> Any:
         "timeline": 1,
         "system_id": str(SYSTEM_ID),
         "bytes": 1,
-        "facts": {"server_version": "17.6", "databases": {}},
+        "fingerprint": {"server_version": "17.6", "databases": {}},
     }
     return records.Record(**{**values, **more})
 
@@ -58,6 +58,12 @@ def moment(text: str) -> datetime:
 
 def test_a_record_survives_its_file() -> None:
     assert records.parse_record(records.render(EARLY), "x") == EARLY
+
+
+def test_a_record_of_the_first_version_is_understood() -> None:
+    written = json.loads(records.render(EARLY))
+    written["facts"] = written.pop("fingerprint")
+    assert records.parse_record(json.dumps(written), "x") == EARLY
 
 
 @pytest.mark.parametrize(
@@ -105,7 +111,9 @@ def test_a_broken_record_that_a_newer_one_replaces_holds_nobody_up(tmp_path: Pat
 
 
 @pytest.mark.negative
-@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"facts": {}}', '{"facts": "' + "x" * (records.MOST_BYTES + 2)])
+@pytest.mark.parametrize(
+    "text", ["{", "[" * 100_000, '{"fingerprint": {}}', '{"fingerprint": "' + "x" * (records.MOST_BYTES + 2)]
+)
 def test_a_broken_record_that_is_the_newest_is_named(tmp_path: Path, text: str) -> None:
     save(tmp_path, f"{FULL}.json", records.render(EARLY))
     save(tmp_path, f"{INCR}.json", text)

@@ -16,7 +16,7 @@ moment = part("timestamps")
 config = part("config")
 share = part("share")
 control = part("pg_control")
-facts = part("facts")
+fingerprint = part("fingerprint")
 sql = part("sql")
 Trouble = part("errors").Trouble
 
@@ -148,7 +148,7 @@ def test_control_data_are_read() -> None:
     assert found.least["max_connections"] == 150
 
 
-def told_facts(rows: int = 3, checksum: str = "7", **databases: Any) -> dict[str, Any]:
+def told_fingerprint(rows: int = 3, checksum: str = "7", **databases: Any) -> dict[str, Any]:
     table = {"public.t": {"rows": rows, "checksum": checksum}}
     return {
         "server_version": "17.6",
@@ -162,11 +162,11 @@ EMPTY: dict[str, Any] = {"extensions": {}, "tables": {}}
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (told_facts(), []),
-        ({**told_facts(), "server_version": "17.7"}, []),
-        (told_facts(rows=2), ["database spans, table public.t: 2 rows instead of 3"]),
-        (told_facts(checksum="8"), ["database spans, table public.t: the rows differ"]),
-        (told_facts(more=EMPTY), ["database more: was not there"]),
+        (told_fingerprint(), []),
+        ({**told_fingerprint(), "server_version": "17.7"}, []),
+        (told_fingerprint(rows=2), ["database spans, table public.t: 2 rows instead of 3"]),
+        (told_fingerprint(checksum="8"), ["database spans, table public.t: the rows differ"]),
+        (told_fingerprint(more=EMPTY), ["database more: was not there"]),
         ({"databases": {}}, ["database spans: is missing"]),
         (
             {"databases": {"spans": EMPTY}},
@@ -175,20 +175,20 @@ EMPTY: dict[str, Any] = {"extensions": {}, "tables": {}}
     ],
 )
 def test_differences_are_told(found: dict[str, Any], said: list[str]) -> None:
-    assert facts.differences(told_facts(), found) == said
+    assert fingerprint.differences(told_fingerprint(), found) == said
 
 
 def test_sums() -> None:
-    assert facts.sums(told_facts(more=EMPTY)) == {"tables": 1, "rows": 3}
+    assert fingerprint.sums(told_fingerprint(more=EMPTY)) == {"tables": 1, "rows": 3}
 
 
 def test_names_cannot_break_out_of_a_statement() -> None:
-    assert facts.Table('a"b', "c d", 0, True).sql == '"a""b"."c d"'
+    assert fingerprint.Table('a"b', "c d", 0, True).sql == '"a""b"."c d"'
     assert sql.target("it's = \\x").startswith("dbname='it\\'s = \\\\x' ")
 
 
 def test_a_checksum_is_binary_where_every_column_can_be() -> None:
-    table = facts.Table("public", "t", 0, True)
-    assert "record_send" in facts.checksum_query(table, as_text=False)
-    assert "record_out" in facts.checksum_query(table, as_text=True)
-    assert "record_out" in facts.checksum_query(facts.Table("public", "t", 0, False), as_text=False)
+    table = fingerprint.Table("public", "t", 0, True)
+    assert "record_send" in fingerprint.checksum_query(table, as_text=False)
+    assert "record_out" in fingerprint.checksum_query(table, as_text=True)
+    assert "record_out" in fingerprint.checksum_query(fingerprint.Table("public", "t", 0, False), as_text=False)

@@ -1,4 +1,4 @@
-"""Facts: what is in every table, as a number of rows and a sum over them that does not depend on their order."""
+"""Fingerprint: what is in every table, as a number of rows and a sum over them that does not depend on their order."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def checksum_query(table: Table, as_text: bool) -> str:
 
 
 def take(door: Door, only: str | None = None, as_text: bool = False) -> dict[str, Any]:
-    """The facts of all databases (or of one) as they are now."""
+    """The fingerprint of all databases (or of one) as they are now."""
     with ExitStack() as stack:
         sessions = _open(door, stack, only)
         for session in sessions:
@@ -99,7 +99,7 @@ def take(door: Door, only: str | None = None, as_text: bool = False) -> dict[str
 
 
 def take_at_point(door: Door, point: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The facts at a restore point that is made for it; returns them, and the point's `lsn`, `moment`, `timeline`.
+    """The fingerprint at a restore point that is made for it; returns it, and the point's `lsn`, `moment`, `timeline`.
 
     All tables of all databases are locked against writing for the instant in which the point is written and
     the snapshots are taken, so that the snapshots show exactly what a replay to the point brings.
@@ -176,17 +176,17 @@ def _read(sessions: Sequence[Session], as_text: bool) -> dict[str, Any]:
             patience = SCAN_SECONDS + table.bytes / SCAN_BYTES
             found[table.shown] = session.ask(checksum_query(table, as_text), patience, _ticking(done, total))
             done += table.bytes
-            report.progress("facts", done, total, "bytes")
+            report.progress("fingerprint", done, total, "bytes")
         databases[session.database] = {"extensions": session.ask(EXTENSIONS), "tables": found}
     return {"server_version": sessions[0].ask(VERSION) if sessions else None, "databases": databases}
 
 
 def _ticking(done: int, total: int) -> Callable[[], None]:
-    return lambda: report.progress("facts", done, total, "bytes")
+    return lambda: report.progress("fingerprint", done, total, "bytes")
 
 
 def compare(door: Door, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """How the cluster differs from earlier facts. Tables that were written to since it started are named apart:
+    """How the cluster differs from an earlier fingerprint. Tables that were written to since its start are named apart:
     they may differ."""
     now = take(door)
     written = _written(door, [*now["databases"]])
@@ -230,7 +230,7 @@ def _pairs(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[tupl
             yield database, table, before["tables"].get(table), after["tables"].get(table)
 
 
-def sums(facts: Mapping[str, Any]) -> dict[str, int]:
+def sums(fingerprint: Mapping[str, Any]) -> dict[str, int]:
     """The number of tables and of rows."""
-    tables = [table for database in facts["databases"].values() for table in database["tables"].values()]
+    tables = [table for database in fingerprint["databases"].values() for table in database["tables"].values()]
     return {"tables": len(tables), "rows": sum(table["rows"] for table in tables)}
