@@ -35,7 +35,7 @@ def test_what_was_lost_is_put_back(machine: Container) -> None:
     machine.sh("systemctl stop example.service && rm /srv/example/counter")
     last = json.loads(machine.sh("homelab-example_service restore").splitlines()[-1])
     assert last["kind"] == "result"
-    assert machine.sh("sha256sum /srv/example/counter").split()[0] == last["facts"]
+    assert machine.sh("sha256sum /srv/example/counter").split()[0] == last["fingerprint"]
     machine.sh("systemctl start example.service")
 
 

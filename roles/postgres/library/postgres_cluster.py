@@ -82,7 +82,7 @@ ACCOUNT = "postgres"
 READ_AGAIN_SECONDS = 10
 
 STATE = f"""
-SELECT json_build_object('users', ({users.SEEN}), 'databases', ({databases.SEEN}),
+SELECT json_build_object('users', ({users.CURRENT}), 'databases', ({databases.CURRENT}),
     'loaded', extract(epoch FROM pg_conf_load_time()))
 """
 PENDING = "SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings WHERE pending_restart"
@@ -93,22 +93,24 @@ Actions = list[str]
 
 
 class Cluster:
-    """One run of the module: what was told, and what has been done about it."""
+    """One run of the module: what it was given, and what has been done about it."""
 
     def __init__(self, module: Any) -> None:
-        self.module, self.told = module, module.params
+        self.module, self.params = module, module.params
         self.check: bool = module.check_mode
         account = pwd.getpwnam(ACCOUNT)
         self.uid, self.gid = account.pw_uid, account.pw_gid
-        self.programs = Path("/usr/lib/postgresql") / self.told["version"] / "bin"
+        self.programs = Path("/usr/lib/postgresql") / self.params["version"] / "bin"
         self.actions: Actions = []
         self.result: dict[str, Any] = {"waiting": [], "indexes": [], "pending_restart": [], "unlisted": {}, "diff": []}
 
     def settle(self) -> None:
-        fresh = not data.present(self.told["data"], self.told["version"])
-        plan = config.wanted(self.told, machine.examine(self.told["data"], self.told["version"]), self.uid, self.gid)
+        fresh = not data.present(self.params["data"], self.params["version"])
+        plan = config.desired(
+            self.params, machine.examine(self.params["data"], self.params["version"]), self.uid, self.gid
+        )
         self.configure(plan)
-        if self.told["await_restore"]:
+        if self.params["await_restore"]:
             return
         if fresh:
             self.initialise()
@@ -127,7 +129,7 @@ class Cluster:
             return False
 
     def session(self, database: str = "postgres") -> Session:
-        return Session(self.told["socket"], self.told["port"], self.uid, database)
+        return Session(self.params["socket"], self.params["port"], self.uid, database)
 
     def configure(self, plan: list[files.Wanted]) -> None:
         """Write the files that differ, if PostgreSQL accepts them."""
@@ -138,7 +140,7 @@ class Cluster:
         self.result["diff"] += [
             files.diff(file, files.look(file.path)) for file in todo if not file.path.endswith(".key")
         ]
-        config.judge(self.module, plan, self.told["config"], str(self.programs / "postgres"), ACCOUNT)
+        config.judge(self.module, plan, self.params["config"], str(self.programs / "postgres"), ACCOUNT)
         if self.check:
             return
         with config.placed(todo):
@@ -151,21 +153,21 @@ class Cluster:
                 raise config.RefusedError("PostgreSQL refuses the new files:\n" + "\n".join(complaints))
 
     def initialise(self) -> None:
-        self.actions.append(f"initialise {self.told['data']}")
+        self.actions.append(f"initialise {self.params['data']}")
         if not self.check:
             initdb = str(self.programs / "initdb")
-            data.initialise(self.module, self.told["data"], initdb, ACCOUNT)
+            data.initialise(self.module, self.params["data"], initdb, ACCOUNT)
 
     def systemctl(self, verb: str) -> None:
-        self.actions.append(f"{verb} {self.told['service']}")
+        self.actions.append(f"{verb} {self.params['service']}")
         if self.check:
             return
-        code, _, err = self.module.run_command(["systemctl", verb, self.told["service"]])
+        code, _, err = self.module.run_command(["systemctl", verb, self.params["service"]])
         if code or not self.running():
             story = self.module.run_command(
-                ["journalctl", "--no-pager", "--output=cat", "--lines=15", "--unit", self.told["service"]]
+                ["journalctl", "--no-pager", "--output=cat", "--lines=15", "--unit", self.params["service"]]
             )[1]
-            raise UnreachableError(f"{self.told['service']} does not {verb}: {err.strip()}\n{story.strip()}")
+            raise UnreachableError(f"{self.params['service']} does not {verb}: {err.strip()}\n{story.strip()}")
 
     def load(self, plan: list[files.Wanted]) -> None:
         """Let the server read files that are newer than what it has read; restart it if it needs that and may."""
@@ -176,31 +178,31 @@ class Cluster:
                 if not self.check:
                     reload(server)
             pending = server.document(PENDING)
-        if pending and self.told["restart_allowed"]:
+        if pending and self.params["restart_allowed"]:
             self.systemctl("restart")
             pending = []
         self.result["pending_restart"] = pending
 
     def populate(self) -> None:
         """Users, databases, and what is in them."""
-        declared = self.told["users"]
-        there = [database for database in self.told["databases"] if database["state"] == "present"]
+        declared = self.params["users"]
+        there = [database for database in self.params["databases"] if database["state"] == "present"]
         with self.session() as server:
-            seen = server.document(STATE)
-            self.apply(server, users.statements(present(declared), seen["users"]))
-            self.apply(server, databases.statements(self.told["databases"], seen["databases"]))
+            current = server.document(STATE)
+            self.apply(server, users.statements(present(declared), current["users"]))
+            self.apply(server, databases.statements(self.params["databases"], current["databases"]))
             self.furnish(server, OWN_DATABASE)
         for database in there:
-            if self.check and database["name"] not in seen["databases"]:
+            if self.check and database["name"] not in current["databases"]:
                 continue
             with self.session(database["name"]) as server:
                 self.furnish(server, database)
         with self.session() as server:
             # Only now: a user who owned a database that was to go can go, too.
-            self.apply(server, users.statements(absent(declared), seen["users"]))
+            self.apply(server, users.statements(absent(declared), current["users"]))
         self.result["unlisted"] = {
-            "users": users.unlisted(declared, seen["users"]),
-            "databases": databases.unlisted(self.told["databases"], seen["databases"]),
+            "users": users.unlisted(declared, current["users"]),
+            "databases": databases.unlisted(self.params["databases"], current["databases"]),
         }
 
     def furnish(self, server: Session, database: dict[str, Any]) -> None:
@@ -212,38 +214,38 @@ class Cluster:
             answer = server.document(grants.question(granted))
             self.apply(server, grants.statements(name, database["owner"], granted, answer))
             self.result["waiting"] += grants.waiting(name, granted, answer)
-        for index in self.told["indexes"]:
+        for index in self.params["indexes"]:
             if index["database"] != name:
                 continue
-            seen = indexes.look(server, index)
-            if isinstance(seen, str):
-                self.result["waiting"].append(f"{name}: index {index['name']}: {seen}")
-            elif indexes.steps(index, seen):
-                why = indexes.told(index, seen)
-                self.result["indexes"].append({"index": index, "told": f"{name}: {why}: {index['name']}"})
+            current = indexes.look(server, index)
+            if isinstance(current, str):
+                self.result["waiting"].append(f"{name}: index {index['name']}: {current}")
+            elif indexes.steps(index, current):
+                why = indexes.summary(index, current)
+                self.result["indexes"].append({"index": index, "summary": f"{name}: {why}: {index['name']}"})
 
     def apply(self, server: Session, statements: list[users.Statement]) -> None:
         """Send the statements one by one. An error names what it was about and never the statement."""
         for statement in statements:
-            self.actions.append(statement.told)
+            self.actions.append(statement.summary)
             if self.check:
                 continue
             try:
                 server.query(statement.sql)
             except SqlError as error:
-                raise ValueError(f"could not {statement.told}: {error}") from None
+                raise ValueError(f"could not {statement.summary}: {error}") from None
 
     def attention(self) -> list[str]:
         pending, unlisted = self.result["pending_restart"], self.result["unlisted"]
-        told = [f"waits: {text}" for text in self.result["waiting"]]
+        lines = [f"waits: {text}" for text in self.result["waiting"]]
         if pending:
-            told.append(
-                f"a restart of {self.told['service']} would change {', '.join(pending)}; "
+            lines.append(
+                f"a restart of {self.params['service']} would change {', '.join(pending)}; "
                 "postgres_restart_allowed lets the role do it"
             )
         for kind, names in unlisted.items():
-            told += [f"nobody declares the {kind} {', '.join(names)}; nothing was done about them"] if names else []
-        return told
+            lines += [f"nobody declares the {kind} {', '.join(names)}; nothing was done about them"] if names else []
+        return lines
 
 
 def present(items: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -72,8 +72,8 @@ BUILDING = "SELECT FROM pg_stat_progress_create_index WHERE datname = current_da
 
 def main() -> None:
     index = {"type": "dict", "required": True, "options": indexes.INDEX}
-    told = {"socket": {"type": "path", "required": True}, "port": {"type": "int", "default": 5432}, "index": index}
-    module = AnsibleModule(argument_spec=told, supports_check_mode=False)
+    spec = {"socket": {"type": "path", "required": True}, "port": {"type": "int", "default": 5432}, "index": index}
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=False)
     started = time.monotonic()
     try:
         done = settle(module.params["socket"], module.params["port"], module.params["index"])
@@ -86,10 +86,10 @@ def settle(socket: str, port: int, index: dict[str, Any]) -> list[str]:
     uid = pwd.getpwnam(ACCOUNT).pw_uid
     with alone(), Session(socket, port, uid, index["database"]) as server:
         let_finish(server, index)
-        seen = indexes.look(server, index)  # again: somebody else may have built it
-        if isinstance(seen, str):
-            raise ValueError(seen)
-        todo: list[str] = indexes.steps(index, seen)
+        current = indexes.look(server, index)  # again: somebody else may have built it
+        if isinstance(current, str):
+            raise ValueError(current)
+        todo: list[str] = indexes.steps(index, current)
         prepare(server, index)
         path = indexes.search_path(server, index) if index["state"] == "present" else ""
         with progress_told(socket, port, uid, index):
@@ -125,8 +125,8 @@ def prepare(server: Session, index: dict[str, Any]) -> None:
         server.query(f"SET maintenance_work_mem = {literal(index['memory'])}")
     versions = server.query(PGVECTOR)
     for workers, of in server.query(PARALLEL):
-        wanted = workers_for(index["using"], versions[0][0] if versions else None, workers, of)
-        server.query(f"SET max_parallel_maintenance_workers = {wanted}")
+        desired = workers_for(index["using"], versions[0][0] if versions else None, workers, of)
+        server.query(f"SET max_parallel_maintenance_workers = {desired}")
 
 
 def workers_for(method: str, pgvector: str | None, usual: int, most: int) -> int:

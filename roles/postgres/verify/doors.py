@@ -137,7 +137,7 @@ for port in sys.argv[2:]:
              f"-n {name} address add {far}/30 dev {name}p", f"-n {name} link set {name}p up",
              f"-n {name} route add default via {near}")  # fmt: skip
     try:
-        troubles = [said for step in steps if (said := run(["ip", *step.split()]))]
+        troubles = [output for step in steps if (output := run(["ip", *step.split()]))]
         ports = [str(PORT), "22"]
         heard = run(["ip", "netns", "exec", name, "python3", "-c", knock, address, *ports]).splitlines()
         return {**dict(zip(("postgres", "ssh"), heard, strict=False)), "trouble": "; ".join(troubles)}

@@ -23,9 +23,9 @@ SELECT json_object_agg(name, setting) FROM pg_settings WHERE name IN
 DATABASE = r"""
 SELECT json_build_object('database', current_database(),
     'extensions', (SELECT json_agg(extname) FROM pg_extension),
-    'indexes', (SELECT coalesce(json_object_agg(indexrelid::regclass, indisvalid), '{}') FROM pg_index)) AS told,
+    'indexes', (SELECT coalesce(json_object_agg(indexrelid::regclass, indisvalid), '{}') FROM pg_index)) AS answer,
     EXISTS (SELECT FROM pg_extension WHERE extname = 'vector') AS vectors \gset
-\echo :told
+\echo :answer
 \if :vectors
 SELECT json_build_object('database', current_database(), 'nearest', place) FROM
     (VALUES ('east', '[1,0,0]'::vector), ('north', '[0,1,0]'), ('up', '[0,0,1]')) AS known (place, direction)
@@ -132,24 +132,22 @@ def test_pages_carry_checksums(settings: Any) -> None:
 
 
 def test_databases_are_there_with_their_extensions(databases: Any, facts: Any) -> None:
-    seen = {told["database"]: told for told in databases if "extensions" in told}
+    seen = {row["database"]: row for row in databases if "extensions" in row}
     assert seen.keys() == facts["databases"].keys()
-    for name, wanted in facts["databases"].items():
-        assert set(wanted) <= set(seen[name]["extensions"])
+    for name, desired in facts["databases"].items():
+        assert set(desired) <= set(seen[name]["extensions"])
 
 
 def test_nearest_neighbour_is_found(databases: Any, facts: Any) -> None:
-    wanted = {name for name, extensions in facts["databases"].items() if "vector" in extensions}
-    if not wanted:
+    desired = {name for name, extensions in facts["databases"].items() if "vector" in extensions}
+    if not desired:
         pytest.skip("no database wants the extension vector")
-    assert {told["database"]: told["nearest"] for told in databases if "nearest" in told} == dict.fromkeys(
-        wanted, "north"
-    )
+    assert {row["database"]: row["nearest"] for row in databases if "nearest" in row} == dict.fromkeys(desired, "north")
 
 
 @pytest.mark.negative
 def test_no_index_was_left_half_built(databases: Any) -> None:
-    indexes = {name: valid for told in databases for name, valid in told.get("indexes", {}).items()}
+    indexes = {name: valid for row in databases for name, valid in row.get("indexes", {}).items()}
     assert indexes
     assert [name for name, valid in indexes.items() if not valid] == []
 
@@ -166,10 +164,10 @@ def test_logging_out_does_not_take_the_memory_away(answers: Any) -> None:
 
 
 def test_buffers_may_lie_in_huge_pages(answers: Any) -> None:
-    told = answers["huge"].text
-    if told.endswith("container"):
+    output = answers["huge"].text
+    if output.endswith("container"):
         pytest.skip("a container has no kernel of its own to be set")
-    assert "[within_size]" in told
+    assert "[within_size]" in output
 
 
 @pytest.mark.negative
@@ -206,7 +204,7 @@ def test_passwords_are_written_nowhere(inside: Any, answers: Any) -> None:
 @pytest.mark.negative
 def test_keys_are_nobody_elses_business(answers: Any) -> None:
     seen = {line.split()[2]: line.split()[:2] for line in answers["secrets"].text.splitlines()}
-    assert ["600", "postgres:postgres"] in [told for path, told in seen.items() if path.endswith("/server.key")]
+    assert ["600", "postgres:postgres"] in [mode for path, mode in seen.items() if path.endswith("/server.key")]
     assert not [path for path, (mode, _) in seen.items() if int(mode, 8) & 0o027]
 
 
@@ -249,8 +247,8 @@ def test_program_for_backups_is_there(answers: Any) -> None:
 
 
 def test_backups_come_by_themselves_where_there_is_a_share(answers: Any, facts: Any, settings: Any) -> None:
-    wanted = "enabled" if facts["share"] else "disabled"
-    assert answers["timers"].text.split() == [wanted] * 2
+    desired = "enabled" if facts["share"] else "disabled"
+    assert answers["timers"].text.split() == [desired] * 2
     assert settings["archive_mode"] == ("on" if facts["share"] else "off")
 
 

@@ -40,12 +40,12 @@ def find(name: str) -> Account:
 
 def become(name: str) -> None:
     """Work as this account from now on; `as_root` is the way back."""
-    wanted = find(name)
+    desired = find(name)
     os.umask(0o077)
-    groups = {wanted.gid, *(group.gr_gid for group in grp.getgrall() if name in group.gr_mem)}
+    groups = {desired.gid, *(group.gr_gid for group in grp.getgrall() if name in group.gr_mem)}
     os.setgroups(sorted(groups))
-    os.setegid(wanted.gid)
-    os.seteuid(wanted.uid)
+    os.setegid(desired.gid)
+    os.seteuid(desired.uid)
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def check(disk: Path) -> None:
 
 
 @contextmanager
-def told(disk: Path) -> Iterator[None]:
+def explained(disk: Path) -> Iterator[None]:
     """Whatever fails because the disk is full is raised as `Full`."""
     try:
         yield

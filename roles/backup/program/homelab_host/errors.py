@@ -22,12 +22,12 @@ class Stopped(BaseException):
 
 def stop_on_signals() -> None:
     """Turn the first polite signal into `Stopped`. Further ones would only disturb the cleaning up."""
-    wanted = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    desired = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for each in wanted:
+        for each in desired:
             signal.signal(each, lambda number, frame: None)
         raise Stopped(signal.Signals(number).name)
 
-    for each in wanted:
+    for each in desired:
         signal.signal(each, stop)

@@ -113,7 +113,7 @@ def _listen(
         with suppress(BrokenPipeError):
             child.stdin.write(feed.encode())
             child.stdin.close()
-    said = {"out": bytearray(), "err": bytearray()}
+    output = {"out": bytearray(), "err": bytearray()}
     passed_on, heard_at = 0, time.monotonic()
     asked_at = heard_at
     with selectors.DefaultSelector() as selector:
@@ -125,7 +125,7 @@ def _listen(
             if ready:
                 heard_at = time.monotonic()
             elif time.monotonic() - heard_at > patience:
-                raise _silent(argv, patience, said["err"] or said["out"])
+                raise _silent(argv, patience, output["err"] or output["out"])
             elif silent and time.monotonic() - max(heard_at, asked_at) > SILENCE:
                 silent()
                 asked_at = time.monotonic()
@@ -133,14 +133,14 @@ def _listen(
                 data = os.read(key.fd, 1 << 16)
                 if not data:
                     selector.unregister(key.fileobj)
-                said[key.data] += data
+                output[key.data] += data
             if heard:
-                passed_on = _pass_on(said["out"], passed_on, heard)
+                passed_on = _pass_on(output["out"], passed_on, heard)
     try:
         status = child.wait(patience)
     except subprocess.TimeoutExpired:
-        raise _silent(argv, patience, said["err"]) from None
-    return Finished(status, said["out"].decode(errors="replace"), said["err"].decode(errors="replace"))
+        raise _silent(argv, patience, output["err"]) from None
+    return Finished(status, output["out"].decode(errors="replace"), output["err"].decode(errors="replace"))
 
 
 def _pass_on(text: bytearray, begin: int, heard: Callable[[str], None]) -> int:
@@ -151,9 +151,9 @@ def _pass_on(text: bytearray, begin: int, heard: Callable[[str], None]) -> int:
     return max(begin, end_of_lines)
 
 
-def _silent(argv: Sequence[str], patience: float, said: bytearray) -> Trouble:
+def _silent(argv: Sequence[str], patience: float, output: bytearray) -> Trouble:
     name = os.path.basename(argv[0])  # noqa: PTH119 - a word of a command line, not a path
-    text = last_lines(said.decode(errors="replace"))
+    text = last_lines(output.decode(errors="replace"))
     return Trouble(f"{name} has said nothing for {patience:.0f} s and was stopped", None, text)
 
 

@@ -33,13 +33,13 @@ def bounded(work: Callable[[], Any], patience: float = PATIENCE) -> Any:
         _answer(work, writing)
     os.close(writing)
     try:
-        said = _read_all(reading, time.monotonic() + patience)
+        output = _read_all(reading, time.monotonic() + patience)
     finally:
         os.close(reading)
         os.kill(child, signal.SIGKILL)
         # One that hangs in the kernel cannot be waited for; init takes it over from us.
         os.waitpid(child, os.WNOHANG)
-    found = json.loads(said or '{"errno": 5, "text": "no answer"}')
+    found = json.loads(output or '{"errno": 5, "text": "no answer"}')
     if "errno" in found:
         raise OSError(found["errno"], found["text"])
     return found["result"]
@@ -63,15 +63,15 @@ def _answer(work: Callable[[], Any], writing: int) -> None:
 
 
 def _read_all(reading: int, deadline: float) -> bytes:
-    said = b""
+    output = b""
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([reading], [], [], left)[0]:
             raise TimeoutError(110, "no answer")
         data = os.read(reading, 1 << 16)
         if not data:
-            return said
-        said += data
+            return output
+        output += data
 
 
 def require(share: Path | None, evidence: str | None = None) -> None:

@@ -137,8 +137,8 @@ class Session:
                 raise UnreachableError(
                     f"the server hung up on database {self.database}: {_first_line(error)}"
                 ) from None
-            told = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
-            raise SqlError("; ".join(text for text in told if text), error.pgcode) from None
+            texts = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
+            raise SqlError("; ".join(text for text in texts if text), error.pgcode) from None
         return [] if cursor.description is None else cursor.fetchall()
 
     def document(self, sql: str) -> Any:

@@ -49,11 +49,11 @@ class RefusedError(Exception):
     """PostgreSQL does not accept a file; nothing has been changed."""
 
 
-def wanted(params: dict[str, Any], machine: tuning.Machine, uid: int, gid: int) -> list[files.Wanted]:
+def desired(params: dict[str, Any], machine: tuning.Machine, uid: int, gid: int) -> list[files.Wanted]:
     """Every file and directory of the configuration. Raises `ValueError` for what cannot be right."""
     where = params["config"]
     asked = params["tuning"]
-    settings = tuning.tune(machine, profile=asked["profile"], share=asked["memory_share"], wanted=asked["settings"])
+    settings = tuning.tune(machine, profile=asked["profile"], share=asked["memory_share"], desired=asked["settings"])
     head = SETTINGS_HEAD.format(
         memory=machine.memory_mib,
         cores=machine.cores,
@@ -123,9 +123,9 @@ def placed(todo: list[files.Wanted]) -> Iterator[None]:
         yield
     except Exception:
         for file in reversed(files.in_order(todo)):
-            seen = old[file.path]
-            if file.kind == "file" and seen.kind in ("file", "absent"):
-                files.commit(files.Wanted(file.path, *seen))
+            current = old[file.path]
+            if file.kind == "file" and current.kind in ("file", "absent"):
+                files.commit(files.Wanted(file.path, *current))
         raise
 
 

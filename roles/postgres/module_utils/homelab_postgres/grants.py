@@ -59,13 +59,13 @@ def target(on: str) -> Target:
 
 def privileges(grant: dict[str, Any], kind: str) -> set[str]:
     """What is wanted, checked against what there is; `ALL` is everything."""
-    wanted = {word.upper() for word in grant["privileges"]}
-    if wanted == {"ALL"}:
+    desired = {word.upper() for word in grant["privileges"]}
+    if desired == {"ALL"}:
         return POSSIBLE[kind]
-    if strange := wanted - POSSIBLE[kind]:
+    if strange := desired - POSSIBLE[kind]:
         there = ", ".join(sorted(POSSIBLE[kind]))
         raise ValueError(f"grants: no privilege {', '.join(sorted(strange))} on `{grant['on']}`; there are {there}")
-    return wanted
+    return desired
 
 
 def question(grants: list[dict[str, Any]]) -> str:
@@ -108,13 +108,13 @@ def statements(database: str, owner: str, grants: list[dict[str, Any]], answer: 
     todo: list[Statement] = []
     for grant, objects in zip(grants, answer, strict=True):
         on = target(grant["on"])
-        wanted = privileges(grant, on.kind)
+        desired = privileges(grant, on.kind)
         both = on.kind in ("tables", "sequences")
         existing, later = (objects[:-1], objects[-1:]) if both and objects else (objects or [], [])
-        told = f"{database}: {grant['role']} on {grant['on']}"
-        todo += _evened(_place(database, on), grant["role"], wanted, existing, told)
+        what = f"{database}: {grant['role']} on {grant['on']}"
+        todo += _evened(_place(database, on), grant["role"], desired, existing, what)
         prefix = f"ALTER DEFAULT PRIVILEGES FOR ROLE {identifier(owner)} IN SCHEMA {identifier(on.schema)} "
-        todo += _evened(on.kind.upper(), grant["role"], wanted, later, f"{told} made later", prefix)
+        todo += _evened(on.kind.upper(), grant["role"], desired, later, f"{what} made later", prefix)
     return todo
 
 
@@ -138,15 +138,15 @@ def _place(database: str, on: Target) -> str:
 
 
 def _evened(
-    place: str, role: str, wanted: set[str], objects: list[list[str] | None], told: str, prefix: str = ""
+    place: str, role: str, desired: set[str], objects: list[list[str] | None], what: str, prefix: str = ""
 ) -> list[Statement]:
-    lacking = {word for has in objects if has is not None for word in wanted - set(has)}
-    extra = {word for has in objects if has is not None for word in set(has) - wanted}
+    lacking = {word for has in objects if has is not None for word in desired - set(has)}
+    extra = {word for has in objects if has is not None for word in set(has) - desired}
     todo = []
     if lacking:
         words = ", ".join(sorted(lacking))
-        todo.append(Statement(f"{prefix}GRANT {words} ON {place} TO {identifier(role)}", f"{told}: grant {words}"))
+        todo.append(Statement(f"{prefix}GRANT {words} ON {place} TO {identifier(role)}", f"{what}: grant {words}"))
     if extra:
         words = ", ".join(sorted(extra))
-        todo.append(Statement(f"{prefix}REVOKE {words} ON {place} FROM {identifier(role)}", f"{told}: revoke {words}"))
+        todo.append(Statement(f"{prefix}REVOKE {words} ON {place} FROM {identifier(role)}", f"{what}: revoke {words}"))
     return todo

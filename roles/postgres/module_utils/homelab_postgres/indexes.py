@@ -58,7 +58,7 @@ class Situation(NamedTuple):
 
     old: Built | None
     new: Built | None
-    wanted: str
+    desired: str
 
 
 def place(index: dict[str, Any]) -> tuple[str, str]:
@@ -136,7 +136,7 @@ def shape_question(index: dict[str, Any], owner: str, path: str) -> str:
         SELECT pg_get_indexdef('pg_temp.{SHAPE}_index'::regclass)"""
 
 
-def seen_question(index: dict[str, Any]) -> str:
+def current_question(index: dict[str, Any]) -> str:
     schema, _ = place(index)
     names = ", ".join(literal(index["name"] + suffix) for suffix in ("", NEW))
     return f"""
@@ -148,7 +148,7 @@ def seen_question(index: dict[str, Any]) -> str:
 
 def look(session: Session, index: dict[str, Any]) -> Situation | str:
     """How things stand; a text instead for an index that waits: its table, or a column, does not exist yet."""
-    wanted = ""
+    desired = ""
     if index["state"] == "present":
         try:
             owner, kind, path = session.query(place_question(index))[0]
@@ -165,41 +165,41 @@ def look(session: Session, index: dict[str, Any]) -> Situation | str:
             raise ValueError(f"postgres_indexes: {index['name']} on {index['table']}: {error}{help_}") from None
         finally:
             session.query("ROLLBACK")
-        wanted = definition(text)
-    seen = session.document(seen_question(index))
+        desired = definition(text)
+    current = session.document(current_question(index))
     old, new = (
-        Built(found["valid"], definition(found["text"])) if (found := seen.get(index["name"] + suffix)) else None
+        Built(found["valid"], definition(found["text"])) if (found := current.get(index["name"] + suffix)) else None
         for suffix in ("", NEW)
     )
-    return Situation(old, new, wanted)
+    return Situation(old, new, desired)
 
 
-def steps(index: dict[str, Any], seen: Situation) -> list[str]:
+def steps(index: dict[str, Any], current: Situation) -> list[str]:
     """The statements, each of its own, that bring the index to its state; none if it has it."""
     schema, table = (identifier(name) for name in place(index))
     name, new = index["name"], index["name"] + NEW
     drop = {which: f"DROP INDEX CONCURRENTLY {schema}.{identifier(which)}" for which in (name, new)}
     rename = f"ALTER INDEX {schema}.{identifier(new)} RENAME TO {identifier(name)}"
-    good = Built(True, seen.wanted)
-    gone = [drop[which] for which, built in ((name, seen.old), (new, seen.new)) if built]
+    good = Built(True, current.desired)
+    gone = [drop[which] for which, built in ((name, current.old), (new, current.new)) if built]
     if index["state"] == "absent":
         return gone
-    if seen.old == good:
-        return [drop[new]] if seen.new else []
-    if seen.new == good:  # an earlier run was killed between its last steps
-        return [*([drop[name]] if seen.old else []), rename]
+    if current.old == good:
+        return [drop[new]] if current.new else []
+    if current.new == good:  # an earlier run was killed between its last steps
+        return [*([drop[name]] if current.old else []), rename]
     on = f"{schema}.{table}"
-    if seen.old and seen.old.valid:  # serves until its successor is complete
-        return [*([drop[new]] if seen.new else []), creation(index, new, on), drop[name], rename]
+    if current.old and current.old.valid:  # serves until its successor is complete
+        return [*([drop[new]] if current.new else []), creation(index, new, on), drop[name], rename]
     return [*gone, creation(index, name, on)]
 
 
-def told(index: dict[str, Any], seen: Situation) -> str:
+def summary(index: dict[str, Any], current: Situation) -> str:
     """What `steps` are for, for people."""
     if index["state"] == "absent":
         return "drop"
-    if seen.old and seen.old.valid and seen.old.definition != seen.wanted:
+    if current.old and current.old.valid and current.old.definition != current.desired:
         return "build anew, its definition has changed"
-    if seen.old and not seen.old.valid:
+    if current.old and not current.old.valid:
         return "build anew, an earlier build did not come to its end"
-    return "build" if not seen.old or seen.old.definition != seen.wanted else "tidy up"
+    return "build" if not current.old or current.old.definition != current.desired else "tidy up"

@@ -48,12 +48,12 @@ class Setting(NamedTuple):
 
 
 def tune(
-    machine: Machine, *, profile: str = "mixed", share: float = 1.0, wanted: Mapping[str, object] | None = None
+    machine: Machine, *, profile: str = "mixed", share: float = 1.0, desired: Mapping[str, object] | None = None
 ) -> list[Setting]:
     """The settings of a cluster on `machine`, sorted by name.
 
     `share` is the part of the memory that the cluster may count on (0 < share <= 1): less than 1 where
-    applications live on the same machine. `wanted` are the user's own values. Raises `ValueError` for a profile
+    applications live on the same machine. `desired` are the user's own values. Raises `ValueError` for a profile
     that is not known, a share that is no share, and a machine that is too small.
     """
     if profile not in PROFILES:
@@ -70,7 +70,7 @@ def tune(
         *_writing(memory),
         *(_searching(memory, machine.cores) if profile == "search" else _mixed(machine.cores)),
     ]
-    return sorted(_won({setting.name: setting for setting in derived}, wanted or {}).values())
+    return sorted(_won({setting.name: setting for setting in derived}, desired or {}).values())
 
 
 def render(settings: list[Setting]) -> str:
@@ -102,15 +102,19 @@ def hnsw_bytes(rows: int, dimensions: int, kind: str = "vector") -> int:
 
 
 def _memory(memory: int, profile: str) -> list[Setting]:
-    told = f"of the {size(memory)} that it may count on"
+    share = f"of the {size(memory)} that it may count on"
     buffers = memory // BUFFERS
     maintenance = clamp(memory // (MAINTENANCE if profile == "search" else MAINTENANCE * 2), 64, 4 * MIB_PER_GIB)
     builds = "index builds: GIN is sorted and an HNSW graph built in it" if profile == "search" else "index builds"
     huge = buffers >= MIB_PER_GIB
     return [
-        Setting("shared_buffers", size(buffers), f"a quarter {told}; the kernel caches in the rest"),
-        Setting("effective_cache_size", size(memory * CACHE_OF_FOUR // 4), f"three quarters {told}: buffers and cache"),
-        Setting("maintenance_work_mem", size(maintenance), f"one part in {memory // maintenance} {told}, for {builds}"),
+        Setting("shared_buffers", size(buffers), f"a quarter {share}; the kernel caches in the rest"),
+        Setting(
+            "effective_cache_size", size(memory * CACHE_OF_FOUR // 4), f"three quarters {share}: buffers and cache"
+        ),
+        Setting(
+            "maintenance_work_mem", size(maintenance), f"one part in {memory // maintenance} {share}, for {builds}"
+        ),
         Setting(
             "autovacuum_work_mem",
             size(clamp(memory // VACUUM, 64, MIB_PER_GIB)),
@@ -207,10 +211,10 @@ def _searching(memory: int, cores: int) -> list[Setting]:
     ]
 
 
-def _won(derived: Mapping[str, Setting], wanted: Mapping[str, object]) -> dict[str, Setting]:
+def _won(derived: Mapping[str, Setting], desired: Mapping[str, object]) -> dict[str, Setting]:
     """`derived` with the user's values on top; the reason says what the machine would have had."""
     settings = dict(derived)
-    for name, value in wanted.items():
+    for name, value in desired.items():
         instead = f"; by the machine: {derived[name].value}" if name in derived else ""
         settings[name] = Setting(name, _text(value), f"set for this host{instead}")
     return settings

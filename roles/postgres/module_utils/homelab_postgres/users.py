@@ -22,7 +22,7 @@ USER = {
 OWN = "postgres"
 
 # Only memberships that the role gave: PostgreSQL itself gives some to whoever makes users (createrole).
-SEEN = """
+CURRENT = """
 SELECT coalesce(json_object_agg(rolname, json_build_object(
     'password', rolpassword, 'login', rolcanlogin,
     'attributes', json_build_object('superuser', rolsuper, 'createdb', rolcreatedb, 'createrole', rolcreaterole,
@@ -37,39 +37,41 @@ class Statement(NamedTuple):
     """What is sent to the server, and how it is told to people; only the first can hold a secret."""
 
     sql: str
-    told: str
+    summary: str
 
 
-def statements(users: list[dict[str, Any]], seen: dict[str, Any]) -> list[Statement]:
+def statements(users: list[dict[str, Any]], current: dict[str, Any]) -> list[Statement]:
     """What brings the users to their state; all are made before one becomes a member of another."""
     if any(user["name"] == OWN or user["name"].startswith("pg_") for user in users):
         raise ValueError(f"postgres_users: {OWN} and the names that begin with pg_ are PostgreSQL's own")
     todo: list[Statement] = []
     for user in users:
-        todo += _settled(user, seen.get(user["name"]))
+        todo += _settled(user, current.get(user["name"]))
     for user in users:
         if user["state"] == "present":
-            todo += _memberships(user, set((seen.get(user["name"]) or {"member_of": []})["member_of"]))
+            todo += _memberships(user, set((current.get(user["name"]) or {"member_of": []})["member_of"]))
     return todo
 
 
-def unlisted(users: list[dict[str, Any]], seen: dict[str, Any]) -> list[str]:
-    return sorted(seen.keys() - {user["name"] for user in users} - {OWN})
+def unlisted(users: list[dict[str, Any]], current: dict[str, Any]) -> list[str]:
+    return sorted(current.keys() - {user["name"] for user in users} - {OWN})
 
 
-def _settled(user: dict[str, Any], seen: dict[str, Any] | None) -> list[Statement]:
+def _settled(user: dict[str, Any], current: dict[str, Any] | None) -> list[Statement]:
     name, quoted = user["name"], identifier(user["name"])
     if user["state"] == "absent":
-        return [Statement(f"DROP ROLE {quoted}", f"drop user {name}")] if seen else []
-    wanted = {"login": user["login"], **{word: word in user["attributes"] for word in ATTRIBUTES}}
-    has = {"login": seen["login"], **seen["attributes"]} if seen else {}
-    words = [word.upper() if value else f"NO{word.upper()}" for word, value in wanted.items() if has.get(word) != value]
+        return [Statement(f"DROP ROLE {quoted}", f"drop user {name}")] if current else []
+    desired = {"login": user["login"], **{word: word in user["attributes"] for word in ATTRIBUTES}}
+    has = {"login": current["login"], **current["attributes"]} if current else {}
+    words = [
+        word.upper() if value else f"NO{word.upper()}" for word, value in desired.items() if has.get(word) != value
+    ]
     todo = []
-    if seen is None:
+    if current is None:
         todo.append(Statement(f"CREATE ROLE {quoted} {' '.join(words)}", f"create user {name}"))
     elif words:
         todo.append(Statement(f"ALTER ROLE {quoted} {' '.join(words)}", f"make user {name} {' '.join(words).lower()}"))
-    stored = seen["password"] if seen else None
+    stored = current["password"] if current else None
     if user["password"] is None and stored is not None:
         todo.append(Statement(f"ALTER ROLE {quoted} PASSWORD NULL", f"take the password of user {name} away"))
     if user["password"] is not None and not fits(user["password"], stored):
@@ -79,12 +81,12 @@ def _settled(user: dict[str, Any], seen: dict[str, Any] | None) -> list[Statemen
 
 
 def _memberships(user: dict[str, Any], has: set[str]) -> list[Statement]:
-    name, wanted = user["name"], set(user["member_of"])
+    name, desired = user["name"], set(user["member_of"])
     member = identifier(name)
     return [
         Statement(f"GRANT {identifier(group)} TO {member}", f"make user {name} a member of {group}")
-        for group in sorted(wanted - has)
+        for group in sorted(desired - has)
     ] + [
         Statement(f"REVOKE {identifier(group)} FROM {member}", f"end the membership of user {name} in {group}")
-        for group in sorted(has - wanted)
+        for group in sorted(has - desired)
     ]

@@ -31,7 +31,7 @@ SELECT json_build_object('system_id', (SELECT system_identifier::text FROM pg_co
 """
 
 
-def backup(setup: Setup, wanted: str | None) -> dict[str, object]:
+def backup(setup: Setup, desired: str | None) -> dict[str, object]:
     """Make a backup (`None`: of the type that is due) and its record; returns the record without the lists."""
     began = time.monotonic()
     share.require(setup.share)
@@ -45,7 +45,7 @@ def backup(setup: Setup, wanted: str | None) -> dict[str, object]:
         _prepare_second(second, int(cluster["system_id"]))
     for done in repository.prepare(int(cluster["system_id"])):
         report.notice(done)
-    kind = wanted or due(repository.info().backups, started)
+    kind = desired or due(repository.info().backups, started)
     made = _copy(repository, kind, cluster["bytes"])
     point = f"homelab-{made.label}"
     report.step("take the fingerprint at a restore point")

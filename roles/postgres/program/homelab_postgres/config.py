@@ -62,9 +62,9 @@ def parse(found: object, where: str, hint: str) -> Setup:
             if field.name in ("share", "records", "repository", "account", "second", "key"):
                 continue
             raise Trouble(f"{where} does not say `{field.name}`", hint)
-        wanted = {"port": int, "second": bool}.get(field.name, str)
-        if type(value) is not wanted:
-            raise Trouble(f"{where}: `{field.name}` has to be {wanted.__name__}, not {value!r}", hint)
+        desired = {"port": int, "second": bool}.get(field.name, str)
+        if type(value) is not desired:
+            raise Trouble(f"{where}: `{field.name}` has to be {desired.__name__}, not {value!r}", hint)
         values[field.name] = Path(str(value)) if "Path" in str(field.type) else value
         if "Path" in str(field.type) and not Path(str(value)).is_absolute():
             raise Trouble(f"{where}: `{field.name}` has to be an absolute path, not {value!r}", hint)

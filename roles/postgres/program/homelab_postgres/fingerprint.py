@@ -185,17 +185,17 @@ def _ticking(done: int, total: int) -> Callable[[], None]:
     return lambda: report.progress("fingerprint", done, total, "bytes")
 
 
-def compare(door: Door, wanted: Mapping[str, Any]) -> dict[str, Any]:
+def compare(door: Door, desired: Mapping[str, Any]) -> dict[str, Any]:
     """How the cluster differs from an earlier fingerprint. Tables that were written to since its start are named apart:
     they may differ."""
     now = take(door)
     written = _written(door, [*now["databases"]])
     for database, tables in written.items():
         for table in tables:
-            for side in (wanted, now):
+            for side in (desired, now):
                 side["databases"].get(database, {}).get("tables", {}).pop(table, None)
     named = [f"database {database}, table {table}" for database, tables in written.items() for table in tables]
-    return {"differences": differences(wanted, now), "written": named, **sums(now)}
+    return {"differences": differences(desired, now), "written": named, **sums(now)}
 
 
 def _written(door: Door, databases: Sequence[str]) -> dict[str, list[str]]:
@@ -203,10 +203,10 @@ def _written(door: Door, databases: Sequence[str]) -> dict[str, list[str]]:
     return {database: door.ask(WRITTEN, database) for database in databases}
 
 
-def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+def differences(desired: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     """How the databases differ, in words; the version of the server may. Empty if they do not."""
     lines = []
-    for database, table, before, after in _pairs(wanted["databases"], found["databases"]):
+    for database, table, before, after in _pairs(desired["databases"], found["databases"]):
         where = f"database {database}" + (f", table {table}" if table else "")
         if after is None:
             lines.append(f"{where}: is missing")
@@ -219,9 +219,9 @@ def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str
     return lines
 
 
-def _pairs(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[tuple[str, str | None, Any, Any]]:
-    for database in sorted({*wanted, *found}):
-        before, after = wanted.get(database), found.get(database)
+def _pairs(desired: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[tuple[str, str | None, Any, Any]]:
+    for database in sorted({*desired, *found}):
+        before, after = desired.get(database), found.get(database)
         if before is None or after is None:
             yield database, None, before, after
             continue

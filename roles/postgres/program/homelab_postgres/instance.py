@@ -136,7 +136,7 @@ class Instance:
     def alive(self) -> bool:
         return self._server is not None and self._server.poll() is None
 
-    def said(self) -> str:
+    def output(self) -> str:
         """Its log since it was started."""
         with suppress(OSError):
             return self.log.read_text(errors="replace")
@@ -147,10 +147,10 @@ class Instance:
 
     def died(self, what: str) -> Trouble:
         """It ended by itself while we did something: why, with its last words."""
-        evidence = last_lines(self.said())
+        evidence = last_lines(self.output())
         if any(fetch.status > 1 for fetch in self.fetches()[-1:]):
             evidence = last_lines((self.folder / "fetch-errors").read_text()) or evidence
-        if disk_space.FULL in self.said() + evidence:
+        if disk_space.FULL in self.output() + evidence:
             return disk_space.full(self.data.parent, evidence)
         if any(fetch.status > 1 for fetch in self.fetches()[-1:]):
             return Trouble(f"the archive in the repository does not answer, so {what} stopped", None, evidence)

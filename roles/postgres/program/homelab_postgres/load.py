@@ -98,10 +98,10 @@ class Load:
 
     def _listed(self, section: str) -> str:
         words = [self._program, "--create", "--list", f"--section={section}", str(self._dump)]
-        said = run(words, patience=PATIENCE)
-        if said.status != 0:
-            raise Trouble("the dump cannot be read", None, said.last_words)
-        return said.out
+        output = run(words, patience=PATIENCE)
+        if output.status != 0:
+            raise Trouble("the dump cannot be read", None, output.last_words)
+        return output.out
 
     @property
     def _program(self) -> str:
@@ -149,10 +149,10 @@ class Load:
         self._list_file.write_text("".join(f"{line}\n" for line in batch.lines))
         who, options = self._way_in(batch, database)
         words = [*who, "--exit-on-error", "--verbose", f"--use-list={self._list_file}", *options, str(self._dump)]
-        said = run([self._program, *words], patience=PATIENCE)
-        if said.status != 0:
+        output = run([self._program, *words], patience=PATIENCE)
+        if output.status != 0:
             what = f"load {database}" + (f" as {batch.owner}" if batch.owner is not None else "")
-            raise Trouble(f"could not {what}; the database in the cluster is as it was", None, said.last_words)
+            raise Trouble(f"could not {what}; the database in the cluster is as it was", None, output.last_words)
 
     def _way_in(self, batch: Batch, database: str) -> tuple[list[str], list[str]]:
         if batch.stage is Stage.FRAME:

@@ -43,7 +43,7 @@ def parse_control(text: str) -> Control:
 
 
 def read_control(setup: Setup, data: Path) -> Control:
-    said = run([str(setup.programs / "pg_controldata"), "--pgdata", str(data)], patience=60)
-    if said.status != 0:
-        raise Trouble(f"{data} holds no cluster that can be read", None, said.last_words)
-    return parse_control(said.out)
+    output = run([str(setup.programs / "pg_controldata"), "--pgdata", str(data)], patience=60)
+    if output.status != 0:
+        raise Trouble(f"{data} holds no cluster that can be read", None, output.last_words)
+    return parse_control(output.out)

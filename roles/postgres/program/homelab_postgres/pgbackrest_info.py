@@ -116,8 +116,8 @@ def parse_info(text: str, name: str) -> Stanza:
 
 def _explained(statuses: Iterable[Mapping[str, Any]]) -> str:
     """The messages that say why a stanza could not be read; that of the repository says more than "other"."""
-    told = [(status["code"], str(status["message"])) for status in statuses if int(status["code"]) not in READABLE]
-    plain = [message for code, message in told if message != "other"] or [f"status {code}" for code, _ in told]
+    reported = [(status["code"], str(status["message"])) for status in statuses if int(status["code"]) not in READABLE]
+    plain = [message for code, message in reported if message != "other"] or [f"status {code}" for code, _ in reported]
     return "\n".join(dict.fromkeys(plain))
 
 

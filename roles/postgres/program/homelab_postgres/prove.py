@@ -28,7 +28,7 @@ def prove(setup: Setup) -> dict[str, object]:
     source = select(setup, repository, Request())
     scratch = Scratch(repository, source, PROVING)
     try:
-        with disk_space.told(setup.data.parent):
+        with disk_space.explained(setup.data.parent):
             scratch.copy()
             with scratch.instance() as instance:
                 scratch.prove(instance)

@@ -103,8 +103,8 @@ def load_all(folder: Path, judged: Mapping[str, str] | None = None) -> list[Reco
         found = bounded(texts)
     except OSError as error:
         raise Trouble(f"cannot read the records in {folder}: {error.strerror}", "look at the share") from None
-    for label, wanted in (judged or {}).items():
-        if f"{label}.json" in found and digest(found[f"{label}.json"]) != wanted:
+    for label, desired in (judged or {}).items():
+        if f"{label}.json" in found and digest(found[f"{label}.json"]) != desired:
             raise Trouble(
                 f"{folder / label}.json is not the record that was judged: it was changed since",
                 "see who writes to the share; then run the rebuild anew, so that the backup is judged again",

@@ -86,7 +86,7 @@ def replay(instance: Instance, goal: Goal, settings: Mapping[str, str] | None = 
             return state
         report.step("start again with what the cluster was set to later")
         instance.restart()
-    raise Trouble("the settings that the cluster needs change again and again", None, instance.said()[-2000:])
+    raise Trouble("the settings that the cluster needs change again and again", None, instance.output()[-2000:])
 
 
 def _follow(instance: Instance, goal: Goal) -> State | None:
@@ -107,7 +107,7 @@ def _follow(instance: Instance, goal: Goal) -> State | None:
                 _check_raised(instance, goal)
                 return None
             if state.paused:
-                return None if INSUFFICIENT in instance.said() else state
+                return None if INSUFFICIENT in instance.output() else state
             if watch.look(state.lsn) is Verdict.ENDED:
                 # It lacks the next segment; what it has may still be under way.
                 if calm == state.lsn:
@@ -133,7 +133,7 @@ def _connect(instance: Instance, watch: _Watch) -> Session | None:
 def _check_raised(instance: Instance, goal: Goal) -> None:
     """It died. That is as it should be if the WAL said that the cluster needs more than was allowed for."""
     now = read_control(instance.setup, instance.data)
-    if INSUFFICIENT in instance.said() and now.least != instance.control.least:
+    if INSUFFICIENT in instance.output() and now.least != instance.control.least:
         return
     raise instance.died(goal.what)
 
@@ -157,7 +157,7 @@ class _Watch:
         if (lsn, found) != self._seen:
             self._seen, self._since = (lsn, found), time.monotonic()
         elif time.monotonic() - self._since > PATIENCE:
-            evidence = self._instance.said()[-2000:]
+            evidence = self._instance.output()[-2000:]
             raise Trouble(f"{self.goal.what}: nothing has moved for {PATIENCE:.0f} s", None, evidence)
         return self.judge()
 
@@ -173,7 +173,7 @@ class _Watch:
             raise Trouble(
                 f"WAL segment {fetches[-1].name} of the archive is damaged",
                 "restore to a time before it (--to TIME), or with a later backup (--label)",
-                self._instance.said()[-2000:],
+                self._instance.output()[-2000:],
             )
         return verdict
 
@@ -200,7 +200,7 @@ def promote(instance: Instance) -> int:
                 raise
             raise instance.died("promote") from None
     if not timeline:
-        raise Trouble("the restored cluster did not become a primary", None, instance.said()[-2000:])
+        raise Trouble("the restored cluster did not become a primary", None, instance.output()[-2000:])
     return int(timeline, 16)
 
 

@@ -53,9 +53,9 @@ class Repository:
 
     def info(self) -> Stanza:
         """What is in it; a repository that cannot be read is no empty one."""
-        said = self._ask("info", "--output=json", self._number)
+        output = self._ask("info", "--output=json", self._number)
         try:
-            return parse_info(said, self.setup.stanza)
+            return parse_info(output, self.setup.stanza)
         except NotUnderstood as error:
             raise Trouble(
                 "the repository cannot be read; nothing was changed",
@@ -68,9 +68,9 @@ class Repository:
         return [each for folder in folders for each in self._listed(folder)]
 
     def _listed(self, folder: str) -> list[Listed]:
-        said = self._ask("repo-ls", self._number, "--recurse", "--output=json", folder)
+        output = self._ask("repo-ls", self._number, "--recurse", "--output=json", folder)
         try:
-            return parse_listing(said, folder)
+            return parse_listing(output, folder)
         except NotUnderstood as error:
             raise Trouble(f"what lies in {folder} of the repository cannot be read", None, str(error)) from None
 
@@ -109,8 +109,8 @@ class Repository:
 
     def verify(self) -> None:
         """Read and check every file of the repository."""
-        said = self._do(VERIFY, None, "verify", self._number, "--output=text", "--log-level-console=info")
-        if wrong := verify_complaints(said.out):
+        output = self._do(VERIFY, None, "verify", self._number, "--output=text", "--log-level-console=info")
+        if wrong := verify_complaints(output.out):
             raise Trouble(
                 "the repository is damaged: pgBackRest found files that are missing or not what they should be",
                 "look at the NAS and its disks; then make a full backup: homelab-postgres backup --type full",
@@ -159,11 +159,11 @@ class Repository:
         settings = [option for option in options if option.startswith("--")]
         return ["pgbackrest", f"--stanza={self.setup.stanza}", *settings, command, *about]
 
-    def _checked(self, command: str, said: Finished) -> Finished:
-        if said.status == 0:
-            return said
-        why = complaint(said.out + said.err)
-        raise Trouble(f"pgbackrest {command} failed (status {said.status})", _hint(why), why)
+    def _checked(self, command: str, output: Finished) -> Finished:
+        if output.status == 0:
+            return output
+        why = complaint(output.out + output.err)
+        raise Trouble(f"pgbackrest {command} failed (status {output.status})", _hint(why), why)
 
 
 def _hint(text: str) -> str | None:

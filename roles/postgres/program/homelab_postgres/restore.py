@@ -106,7 +106,7 @@ def _bring(setup: Setup, request: Request, halt: Halt) -> dict[str, Any]:
     repository = Repository(setup)
     scratch = Scratch(repository, select(setup, repository, request), RESTORING)
     try:
-        with disk_space.told(setup.data.parent):
+        with disk_space.explained(setup.data.parent):
             scratch.copy()
             with scratch.instance() as instance:
                 proven = scratch.prove(instance)

@@ -72,10 +72,10 @@ class Scratch:
             raise Trouble(f"the archive ends before the restore point {record.point} of the backup {record.label}")
         report.step("compare the fingerprint")
         found = fingerprint.take(instance.door, only)
-        wanted = record.fingerprint
+        desired = record.fingerprint
         if only is not None:
-            wanted = {**wanted, "databases": {only: wanted["databases"][only]}}
-        self._require_equal(fingerprint.differences(wanted, found))
+            desired = {**desired, "databases": {only: desired["databases"][only]}}
+        self._require_equal(fingerprint.differences(desired, found))
         return snapshot(instance)
 
     def _require_equal(self, differences: Sequence[str]) -> None:

@@ -59,11 +59,11 @@ def extract(setup: Setup, database: str, request: Request) -> dict[str, object]:
     scratch = Scratch(repository, source, EXTRACTING)
     dump = setup.beside(f"{EXTRACTING}.dump")
     try:
-        with disk_space.told(setup.data.parent):
-            state, owners, wanted = _dump_as_it_was(scratch, service, request, database, carried, dump)
+        with disk_space.explained(setup.data.parent):
+            state, owners, desired = _dump_as_it_was(scratch, service, request, database, carried, dump)
         scratch.discard()
         found = _load(setup, door, database, carried, dump, owners)
-        if different := fingerprint.differences(wanted, found):
+        if different := fingerprint.differences(desired, found):
             raise Trouble(f"what arrived is not what was restored; {database} is as it was", None, "\n".join(different))
         replaced = _swap(door, database, carried, kept)
     except BaseException:
@@ -109,10 +109,10 @@ def _dump_as_it_was(
         last = source.last_segment(instance.control.segment_size)
         state = replay(instance, to_end(source.backup.start_segment, last, source.timeline, request.to))
         promote(instance)
-        wanted = _take(instance, database)
+        desired = _take(instance, database)
         owners = Owners(owner_of(instance.door, database), roles_of(instance.door, service.door()))
         _dump(scratch.setup, instance.door, database, carried, dump)
-    return state, owners, wanted
+    return state, owners, desired
 
 
 def _take(instance: Instance, database: str) -> dict[str, Any]:
@@ -157,9 +157,9 @@ def _load(setup: Setup, door: Door, database: str, carried: str, dump: Path, own
 
 
 def _checked(words: list[str], what: str) -> None:
-    said = run(words, patience=PATIENCE)
-    if said.status != 0:
-        raise Trouble(f"could not {what}; the database in the cluster is as it was", None, said.last_words)
+    output = run(words, patience=PATIENCE)
+    if output.status != 0:
+        raise Trouble(f"could not {what}; the database in the cluster is as it was", None, output.last_words)
 
 
 def _swap(door: Door, database: str, carried: str, kept: str) -> str | None:

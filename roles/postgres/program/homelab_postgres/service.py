@@ -20,8 +20,8 @@ class Service:
 
     def active(self) -> bool:
         """Whether it runs, or is about to."""
-        said = run(["systemctl", "is-active", self.setup.service], patience=60, root=True)
-        return said.out.strip() in ("active", "activating", "reloading", "deactivating")
+        output = run(["systemctl", "is-active", self.setup.service], patience=60, root=True)
+        return output.out.strip() in ("active", "activating", "reloading", "deactivating")
 
     def door(self) -> Door:
         """The way in; raises `Trouble` if nobody is there."""
@@ -61,9 +61,9 @@ class Service:
             time.sleep(0.5)
 
     def _systemctl(self, verb: str, patience: float) -> None:
-        said = run(["systemctl", verb, self.setup.service], patience=patience, root=True)
-        if said.status != 0:
-            raise Trouble(f"systemctl {verb} {self.setup.service} failed", None, said.last_words or self._journal())
+        output = run(["systemctl", verb, self.setup.service], patience=patience, root=True)
+        if output.status != 0:
+            raise Trouble(f"systemctl {verb} {self.setup.service} failed", None, output.last_words or self._journal())
 
     def _journal(self) -> str:
         words = ["journalctl", f"--unit={self.setup.service}", "--lines=8", "--no-pager", "--output=cat"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,14 @@ def played(tmp_path: Path, **given: Any) -> tuple[Any, Any]:
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(json.dumps({group: {"hosts": {"db-wyse": host}} for group in ("provisioned", "databases")}))
     done = subprocess.run(
-        ["ansible-playbook", "--inventory", inventory, "--tags", "look", paths.content("playbooks") / "site.yml"],
+        [
+            Path(sys.executable).with_name("ansible-playbook"),
+            "--inventory",
+            inventory,
+            "--tags",
+            "look",
+            paths.content("playbooks") / "site.yml",
+        ],
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "ANSIBLE_ROLES_PATH": str(roles), "LANG": "C.UTF-8"},
         capture_output=True,
         text=True,

@@ -101,7 +101,7 @@ def test_absent_index_is_dropped(old: Any) -> None:
     ],
 )
 def test_why_is_told(old: Any, told: str) -> None:
-    assert indexes.told(index(), Situation(old, None, GOOD.definition)) == told
+    assert indexes.summary(index(), Situation(old, None, GOOD.definition)) == told
 
 
 class Server:

@@ -190,6 +190,6 @@ def test_data_that_were_replaced_are_named_as_room(tmp_path: Path) -> None:
     ],
 )
 def test_what_fails_for_want_of_room_says_so(tmp_path: Path, failure: Exception, kind: type[Exception]) -> None:
-    with pytest.raises(Exception, match=r".*") as raised, room.told(tmp_path):
+    with pytest.raises(Exception, match=r".*") as raised, room.explained(tmp_path):
         raise failure
     assert type(raised.value) is kind

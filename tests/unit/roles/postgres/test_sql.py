@@ -53,7 +53,7 @@ def test_user_is_made_with_a_verifier_and_told_without() -> None:
     assert made.sql == 'CREATE ROLE "ada" LOGIN NOSUPERUSER CREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS'
     assert password.sql.startswith('ALTER ROLE "ada" PASSWORD \'SCRAM-SHA-256$4096:')
     assert "pencil" not in password.sql
-    assert (made.told, password.told) == ("create user ada", "set the password of user ada")
+    assert (made.summary, password.summary) == ("create user ada", "set the password of user ada")
 
 
 def test_settled_user_needs_nothing() -> None:

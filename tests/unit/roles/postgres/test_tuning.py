@@ -89,7 +89,7 @@ def test_share_leaves_memory_to_the_applications() -> None:
 
 
 def test_what_the_user_sets_wins_and_the_reason_says_what_it_replaced() -> None:
-    settings = tuning.tune(WYSE, wanted={"shared_buffers": "1GB", "jit": True, "max_connections": 30})
+    settings = tuning.tune(WYSE, desired={"shared_buffers": "1GB", "jit": True, "max_connections": 30})
     found = {setting.name: setting for setting in settings}
     assert found["shared_buffers"] == ("shared_buffers", "1GB", "set for this host; by the machine: 8GB")
     assert found["jit"].value == "on"
@@ -116,7 +116,7 @@ def test_quotes_cannot_leave_their_value() -> None:
         (WYSE, {"share": 0}, "not 0"),
         (WYSE, {"share": 1.5}, "not 1.5"),
         (SMALL, {"share": 0.2}, "393 MiB for PostgreSQL are too little"),
-        (WYSE, {"wanted": {"work_mem": "4MB\nport = 1"}}, "one line"),
+        (WYSE, {"desired": {"work_mem": "4MB\nport = 1"}}, "one line"),
     ],
 )
 def test_nonsense_is_refused(machine: object, options: dict[str, object], words: str) -> None:
