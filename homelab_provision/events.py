@@ -6,6 +6,7 @@ four readers of the same stream.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -36,16 +37,18 @@ def _of_our_time(at: datetime) -> datetime:
     return at
 
 
-def _shallow(value: JsonValue, levels: int = DEEPEST) -> JsonValue:
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    if parts and not levels:
+def _plain(value: JsonValue, levels: int = DEEPEST) -> JsonValue:
+    """What any reader of JSON takes: not too deep, and a number that is none (`Infinity`) as a word."""
+    if isinstance(value, dict | list) and value and not levels:
         raise ValueError(f"more than {DEEPEST} levels deep")
-    for part in parts:
-        _shallow(part, levels - 1)
-    return value
+    if isinstance(value, dict):
+        return {name: _plain(part, levels - 1) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part, levels - 1) for part in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-Facts = dict[str, Annotated[JsonValue, AfterValidator(_shallow)]]
+Facts = dict[str, Annotated[JsonValue, AfterValidator(_plain)]]
 
 
 class Outcome(StrEnum):
@@ -143,7 +146,7 @@ class Said(_Event):
     host: str
     task: str
     text: str
-    data: Annotated[JsonValue, AfterValidator(_shallow)] = None
+    data: Annotated[JsonValue, AfterValidator(_plain)] = None
 
 
 class Notice(_Event):

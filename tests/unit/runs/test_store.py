@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import re
@@ -28,7 +29,7 @@ from homelab_provision.events import (
     RunResult,
     RunStarted,
 )
-from homelab_provision.jobs.report import plan_of, summary, write_report
+from homelab_provision.jobs.report import document, plan_of, summary, write_report
 from homelab_provision.runs import lock, store
 from homelab_provision.runs.store import Damaged, Request, Run
 
@@ -265,6 +266,19 @@ def test_a_journal_with_impossible_numbers_and_times_is_read_and_drawn() -> None
         journal.write("[1]\n5\nnull\n\x00\x00\n\n{}\n")
     assert write_report(run).stat().st_size < 1_000_000
     assert summary(run).seconds < 1e12
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", '[1.5, {"a": Infinity}]'])
+def test_a_proof_with_a_number_that_is_none_is_told_to_any_reader_of_json(value: str) -> None:
+    run = new()
+    with (run.directory / "journal.jsonl").open("a") as journal:
+        journal.write(
+            '{"kind": "phase_started", "phase": "a"}\n{"kind": "phase_finished", "phase": "a", "result": "ok",'
+        )
+        journal.write(f' "seconds": 1, "proof": {{"a": {value}}}}}\n')
+    (phase,) = document(run)["phases"]
+    assert set(json.loads(json.dumps(phase["proof"], allow_nan=False))) == {"a"}
 
 
 @pytest.mark.negative
