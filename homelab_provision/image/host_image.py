@@ -16,7 +16,6 @@ from homelab_provision.events import Emit, Notice, step
 from homelab_provision.image.mirror import find_mirror, is_offered
 from homelab_provision.image.os_image import Image, Recipe, SystemAccount, build_image, find_image
 from homelab_provision.site import Host
-from homelab_provision.site.roles import roles_of
 
 # Where roles' programs lie on a host, and the lists of what their trees have laid there; from the root.
 PROGRAMS, TREES = "usr/local/lib/homelab-provision", "var/lib/homelab-provision/trees"
@@ -29,7 +28,7 @@ def image_of(host: Host, emit: Emit, *, anew: bool = False, max_age: timedelta |
     One that is older than `max_age` is built anew, too; but a host can be rebuilt without any mirror, so when that
     fails, the old one is used, with a warning.
     """
-    recipe = recipe_for(roles_of(host))
+    recipe = recipe_for(host.roles)
     image = None if anew else find_image(recipe, paths.cache())
     if image is None:
         emit(Notice(text=f"building the image of {host.name}: it is kept, the next time it is there"))

@@ -14,7 +14,7 @@ from homelab_provision.runs.phase import Phase
 from homelab_provision.runs.recorder import recorded
 from homelab_provision.runs.store import Request
 from homelab_provision.site import Host
-from homelab_provision.site.roles import programs_of, roles_of
+from homelab_provision.site.roles import programs_of
 
 Results = dict[str, dict[str, Any]]
 
@@ -78,10 +78,10 @@ def _run(
 
 def _programs(host: Host) -> dict[str, str]:
     """The roles of the host whose data can be backed up, each with its program."""
-    programs = {role: program for role, program in programs_of(roles_of(host)).items() if program}
+    programs = {role: program for role, program in programs_of(host.roles).items() if program}
     if not programs:
         raise UsageError(
-            f"no role of `{host.name}` keeps data that is backed up", hint=f"its roles: {', '.join(roles_of(host))}"
+            f"no role of `{host.name}` keeps data that is backed up", hint=f"its roles: {', '.join(host.roles)}"
         )
     if host.backup is None:
         raise UsageError(

@@ -20,7 +20,7 @@ from homelab_provision.phases.session import Session, session
 from homelab_provision.runs.phase import Phase
 from homelab_provision.runs.recorder import recorded
 from homelab_provision.runs.store import Request, Run
-from homelab_provision.site.roles import programs_of, roles_of
+from homelab_provision.site.roles import programs_of
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def verify_hosts(site_dir: Path, hosts: Sequence[str], *, emit: Emit) -> Verifie
                 continue
             report = verify(
                 host.name,
-                roles_of(host),
+                host.roles,
                 ssh_config=opened.ssh.config_file,
                 expected={"host": host.name, "address": host.address, "mirror": mirror.base if mirror else None},
                 artifacts=paths.private(paths.state() / "verify" / host.name),
@@ -121,7 +121,7 @@ def _require_ours(opened: Session, host: str) -> None:
 def _bring_keys(opened: Session) -> None:
     """Give the key that signs records to hosts whose data is backed up: one installed before there was any has none."""
     for host in opened.hosts:
-        if any(programs_of(roles_of(host)).values()):
+        if any(programs_of(host.roles).values()):
             bring_key(opened.ssh, host.name, opened.identities.hosts[host.name].signing.private)
 
 

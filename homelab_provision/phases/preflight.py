@@ -28,7 +28,7 @@ from homelab_provision.phases.plan import Plan
 from homelab_provision.phases.session import Session
 from homelab_provision.runs.store import Request
 from homelab_provision.site import DiskUse, Host, Machine, OperatorKind, Site
-from homelab_provision.site.roles import programs_of, roles_of
+from homelab_provision.site.roles import programs_of
 from homelab_provision.ways import way_called
 
 
@@ -86,7 +86,7 @@ def _backups(
     session: Session, host: Host, request: Request, emit: Emit
 ) -> tuple[tuple[PlannedBackup, ...], tuple[str, ...]]:
     """The backups that the rebuild will restore; none where the data stays on its partition."""
-    programs = programs_of(roles_of(host))
+    programs = programs_of(host.roles)
     if request.keep_data or not programs:
         return (), ()
     backup, door = host.backup, reach.door(session.site)

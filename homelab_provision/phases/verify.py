@@ -12,14 +12,13 @@ from homelab_provision.errors import Unproven
 from homelab_provision.events import Proof, step
 from homelab_provision.image.mirror import find_mirror
 from homelab_provision.phases.context import Rebuild
-from homelab_provision.site.roles import roles_of
 
 
 def run(rebuild: Rebuild) -> Proof:
     """Run the tests; raises `Unproven` with what differs."""
     report = verify(
         rebuild.plan.host,
-        roles_of(rebuild.host),
+        rebuild.host.roles,
         ssh_config=rebuild.ssh.config_file,
         expected={
             "host": rebuild.plan.host,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import AddressValueError, IPv4Address, ip_address
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -31,6 +32,7 @@ OURS = (NETWORK, NEEDS, BACKUP, SECRETS, "provision_mounts")
 # What `site.yml` is told by the toolkit itself, and a playbook may look at.
 TOLD = ("provision_macs", "provision_run", "provision_restore")
 _NO_NEEDS = Needs()
+_NO_ROLES: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 class _Secrets(Frozen):
@@ -89,8 +91,11 @@ class HostSources:
                     yield read_variables(self.root, str(file.relative_to(self.root))), ()
 
 
-def read_hosts(sources: HostSources) -> tuple[dict[str, Host], list[Problem]]:
-    """Every host of the inventory (without what could not be read of it), and everything that is wrong."""
+def read_hosts(
+    sources: HostSources, roles: Mapping[str, tuple[str, ...]] = _NO_ROLES
+) -> tuple[dict[str, Host], list[Problem]]:
+    """Every host of the inventory (without what could not be read of it), and everything that is wrong. `roles` are
+    those of each host that a play is for."""
     hosts: dict[str, Host] = {}
     problems: list[Problem] = []
     for name in sources.inventory.hosts():
@@ -112,6 +117,7 @@ def read_hosts(sources: HostSources) -> tuple[dict[str, Host], list[Problem]]:
             backup=backup,
             secrets=secrets,
             groups=groups,
+            roles=roles.get(name, ()),
             provisioned=PROVISIONED_GROUP in groups,
         )
     return hosts, [*dict.fromkeys(problems), *_address_problems(sources, hosts)]

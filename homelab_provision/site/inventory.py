@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from homelab_provision.doors.ansible import program, surroundings
+from homelab_provision.doors.ansible import surroundings
 from homelab_provision.doors.process import Argument, ProcessError, run
 from homelab_provision.site.problems import Problem
+from homelab_provision.site.roles import Matched, Pattern
 
 HOSTS_FILE = "hosts.yml"
+LISTING = Path(__file__).with_name("listing.py")
 _DEADLINE_SECONDS = 60
 Variables = Mapping[str, Any]
 
@@ -31,6 +34,8 @@ class Inventory:
 
     groups: Mapping[str, Group]
     own: Mapping[str, Variables]
+    matched: tuple[Matched, ...] = ()
+    """Whom the patterns mean that it was asked about."""
     warnings: tuple[str, ...] = ()
     """What Ansible does not like, and does nevertheless."""
 
@@ -74,10 +79,10 @@ class Inventory:
         return depths
 
 
-def read_inventory(root: Path, password: Path | None = None) -> Inventory | Problem:
+def read_inventory(root: Path, password: Path | None = None, patterns: Sequence[Pattern] = ()) -> Inventory | Problem:
     """Ask Ansible. Costs about half a second, nearly all of it Ansible's start. Nothing of the site's is run.
 
-    `password` opens files of variables that are sealed.
+    `password` opens files of variables that are sealed; `patterns` are matched with the hosts on the way.
     """
     # Only YAML is tried, and a file that does not parse is an error instead of an empty inventory.
     strict = {
@@ -85,8 +90,11 @@ def read_inventory(root: Path, password: Path | None = None) -> Inventory | Prob
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
         "ANSIBLE_VARS_ENABLED": "host_group_vars",
         "ANSIBLE_DEPRECATION_WARNINGS": "false",
+        "ANSIBLE_HOST_PATTERN_MISMATCH": "ignore",  # most sites have no hosts for some play
     }
-    argv: list[Argument] = [program("ansible-inventory"), "-i", root.resolve() / HOSTS_FILE, "--list", "--export"]
+    # -P: what lies beside the listing is ours, and is not what Ansible means by `inventory`.
+    argv: list[Argument] = [sys.executable, "-P", LISTING, json.dumps(patterns)]
+    argv += ["-i", root.resolve() / HOSTS_FILE, "--list", "--export"]
     if password:
         argv += ["--vault-password-file", password.absolute()]
     try:
@@ -117,4 +125,6 @@ def parse_export(data: Mapping[str, Any]) -> Inventory:
         for name, group in data.items()
         if name != "_meta"
     }
-    return Inventory(groups, data.get("_meta", {}).get("hostvars", {}))
+    meta = data.get("_meta", {})
+    matched = tuple(hosts if isinstance(hosts, str) else tuple(hosts) for hosts in meta.get("matched", ()))
+    return Inventory(groups, meta.get("hostvars", {}), matched)

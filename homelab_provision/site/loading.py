@@ -15,6 +15,7 @@ from homelab_provision.site.inventory import HOSTS_FILE, Inventory, read_invento
 from homelab_provision.site.machines import MACHINES_FILE, read_machines
 from homelab_provision.site.models import Host, Site
 from homelab_provision.site.problems import Problem, SiteError
+from homelab_provision.site.roles import read_plays, roles_by_host
 from homelab_provision.site.sealed import password_of, read_variables
 
 
@@ -77,12 +78,15 @@ def _hosts(root: Path) -> tuple[Mapping[str, Host] | None, list[Problem], tuple[
     variables = _variables(root)
     broken = [*document.problems, *(problem for file in variables for problem in file.problems)]
     broken += check_form(document, variables)
+    plays, unclear = read_plays()
+    broken += unclear
     if broken:
         inventory: Inventory | Problem = own_reading(document, variables)
     else:
         sealed = any(file.sealed for file in variables)
-        inventory = read_inventory(root, password_of(root) if sealed else None)
+        inventory = read_inventory(root, password_of(root) if sealed else None, [play.hosts for play in plays])
     if isinstance(inventory, Problem):
         return None, [inventory], ()
-    hosts, problems = read_hosts(HostSources(root, document, inventory))
-    return None if broken else hosts, [*broken, *problems], inventory.warnings
+    roles, refused = ({}, []) if broken else roles_by_host(plays, inventory.matched)
+    hosts, problems = read_hosts(HostSources(root, document, inventory), roles)
+    return None if broken else hosts, [*broken, *refused, *problems], inventory.warnings

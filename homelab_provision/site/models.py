@@ -203,6 +203,8 @@ class Host(Frozen):
     secrets: tuple[SecretName, ...] = ()
     """Passwords that the site makes and keeps (`provision_secrets`): `x` is the variable `secret_x` of playbooks."""
     groups: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    """What `site.yml` makes of it, in the order of its plays; each after those that it depends on."""
     provisioned: bool = False
 
 

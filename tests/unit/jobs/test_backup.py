@@ -27,14 +27,14 @@ BACKUP = Backup(server=IPv4Address("192.168.50.20"), export="/srv/backup")
 def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """What runs on the host: db-wyse keeps data, site-wyse keeps none, nas keeps what nothing brings back."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    groups = {"db-wyse": "databases", "site-wyse": "web", "nas": "storage", "lone-wyse": "databases"}
+    roles = {"db-wyse": "postgres", "site-wyse": "shop", "nas": "nfs_server", "lone-wyse": "postgres"}
     hosts = {
-        name: Host(name=name, groups=("provisioned", groups[name]), backup=BACKUP if name != "lone-wyse" else None)
-        for name in groups
+        name: Host(name=name, roles=("base", roles[name]), backup=BACKUP if name != "lone-wyse" else None)
+        for name in roles
     }
     calls: list[tuple[str, ...]] = []
 
-    keys = {name: SimpleNamespace(signing=SimpleNamespace(private=f"key of {name}")) for name in groups}
+    keys = {name: SimpleNamespace(signing=SimpleNamespace(private=f"key of {name}")) for name in roles}
 
     @contextmanager
     def session(site: Path, names: list[str]) -> Iterator[Any]:

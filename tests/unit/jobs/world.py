@@ -23,6 +23,7 @@ from homelab_provision.runs.phase import Phase
 from homelab_provision.runs.store import Request, Run
 from homelab_provision.site import Problem, Site, assignment, loading
 from homelab_provision.site.inventory import Inventory
+from homelab_provision.site.roles import Pattern
 from homelab_provision.ways import Medium
 from tests.unit.site.sites import HOSTS, MACHINES, inventory_of, site_of
 
@@ -145,9 +146,9 @@ def surround(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         ssh = SimpleNamespace(answer=lambda alias: world.rescue, know=lambda alias, address: None)
         yield SimpleNamespace(site=site, ssh=ssh)
 
-    def read_inventory(root: Path, password: object) -> Inventory | Problem:
+    def read_inventory(root: Path, password: object, patterns: Sequence[Pattern]) -> Inventory | Problem:
         world.loaded += 1
-        return inventory_of(HOSTS)
+        return inventory_of(HOSTS, patterns)
 
     append = Run.append
     monkeypatch.setattr(Run, "append", lambda run, event: world.journal(run, event, append))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from homelab_provision.site.document import parse_document
 from homelab_provision.site.hosts import HostSources, read_hosts
 from homelab_provision.site.inventory import Inventory, parse_export
 from homelab_provision.site.loading import assemble
+from homelab_provision.site.roles import Pattern
 
 HOSTS = """\
 all:
@@ -65,9 +67,10 @@ def problems_of(machines: str = MACHINES, hosts: str = HOSTS, root: Path = Path(
     return ""
 
 
-def inventory_of(hosts: str) -> Inventory:
-    """What `ansible-inventory --list --export` prints for an inventory without group_vars and host_vars."""
-    export: dict[str, Any] = {"_meta": {"hostvars": {}}}
+def inventory_of(hosts: str, patterns: Sequence[Pattern] = ()) -> Inventory:
+    """What `ansible-inventory --list --export` prints for an inventory without group_vars and host_vars; for a pattern
+    it knows no host."""
+    export: dict[str, Any] = {"_meta": {"hostvars": {}, "matched": [[] for _ in patterns]}}
 
     def add(name: str, group: dict[str, Any] | None) -> None:
         entry = export.setdefault(name, {})

@@ -18,7 +18,10 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root.mkdir()
     (root / "hosts.yml").write_text(HOSTS)
     (root / "machines.yml").write_text(MACHINES)
-    monkeypatch.setattr("homelab_provision.site.loading.read_inventory", lambda root, password: inventory_of(HOSTS))
+    monkeypatch.setattr(
+        "homelab_provision.site.loading.read_inventory",
+        lambda root, password, patterns: inventory_of(HOSTS, patterns),
+    )
     return root
 
 

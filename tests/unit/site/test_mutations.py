@@ -25,6 +25,7 @@ import pytest
 from homelab_provision import paths
 from homelab_provision.doors.process import Completed, ProcessError
 from homelab_provision.site import load_site
+from homelab_provision.site.inventory import LISTING
 from homelab_provision.site.problems import SiteError
 
 pytestmark = [pytest.mark.long, pytest.mark.negative, pytest.mark.processes]
@@ -159,14 +160,14 @@ CHANGES: list[Callable[[str, random.Random], str]] = [
 
 
 def ansible_in_process(argv: list[Any], *, env: Mapping[str, str], **_: object) -> Completed:
-    """What `ansible-inventory` prints, by the same code, loaded already."""
-    from ansible.cli.inventory import InventoryCLI
+    """What the listing prints, by the same code, loaded already."""
+    from homelab_provision.site.listing import Listing
 
     out, err = io.StringIO(), io.StringIO()
     words = [str(word) for word in argv]
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            cli = InventoryCLI(["ansible-inventory", *words[1:]])
+            cli = Listing(words[words.index(str(LISTING)) :])
             cli.parse()
             cli.run()
         status = 0
@@ -225,7 +226,7 @@ def prepared() -> Iterator[None]:
         os.environ["ANSIBLE_INVENTORY_ENABLED"] = "yaml"
         os.environ["ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED"] = "true"
         os.environ["ANSIBLE_VARS_ENABLED"] = "host_group_vars"
-        import ansible.cli.inventory  # noqa: F401 - for the copies of this process
+        import homelab_provision.site.listing  # noqa: F401 - for the copies of this process
 
         patch.setattr("homelab_provision.site.inventory.run", ansible_in_process)
         yield
