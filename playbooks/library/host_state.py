@@ -76,6 +76,7 @@ options:
   files:
     description:
       - Files, links and directories. All are validated before the first is replaced; directories come first.
+      - A unit that the tree has no more is switched off between the two.
     type: list
     elements: dict
     suboptions: *file

@@ -1,8 +1,8 @@
 """Configuration files, and what their change asks for.
 
-All files are compared and validated before the first one is replaced. What has to happen after a change
-(`then`) is noted in /run before the files move and crossed out when it succeeded, so that a run which is
-killed in between is finished by the next one. Ansible's handlers forget in that case.
+All files are compared and validated before the first one is replaced, and before a unit that goes is switched off.
+What has to happen after a change (`then`) is noted in /run before the files move and crossed out when it succeeded, so
+that a run which is killed in between is finished by the next one. Ansible's handlers forget in that case.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class Wanted(NamedTuple):
     validate: str | None = None
     then: tuple[str, ...] = ()
     in_effect: str | None = None
+    unit: str | None = None  # of systemd, to be switched off before its file goes
 
 
 class UnwritableError(Exception):
@@ -108,7 +109,7 @@ def want(spec: dict[str, Any], seen: Seen, uid: int, gid: int) -> Wanted:
     if len(given) != (1 if spec["state"] == "present" else 0):
         raise UnwritableError(f"{path}: a present file has one of content, merge and link, every other state none")
     if spec["state"] == "absent":
-        return Wanted(path, "absent", then=then)
+        return Wanted(path, "absent", then=then, unit=spec.get("unit"))
     if spec["link"] is not None:
         return Wanted(path, "link", os.fsencode(spec["link"]), then=then)
     try:
@@ -279,6 +280,13 @@ def validate(module: Any, wanted: Wanted) -> None:
         module.fail_json(msg=f"{wanted.path}: `{wanted.validate}` refuses the new text: {(err or out).strip()}")
 
 
+def switch_off(module: Any, unit: str) -> None:
+    """Stop a unit while its file is there: systemd knows it no more afterwards."""
+    code, out, err = module.run_command(["systemctl", "disable", "--now", unit])
+    if code:
+        module.fail_json(msg=f"{unit} is no more, but could not be switched off: {(err or out).strip()}")
+
+
 def ignored(module: Any, wanted: Wanted) -> bool:
     """Whether the host runs on something else than the file says, although the file is right."""
     return wanted.in_effect is not None and module.run_command(shlex.split(wanted.in_effect))[0] != 0
@@ -314,6 +322,9 @@ def settle(module: Any, files: list[dict[str, Any]]) -> dict[str, Any]:
         result = {"changed": bool(changes or owed), "changed_files": [change.path for change in changes], "diff": diffs}
         if module.check_mode:
             return {**result, "ran": []}
+        for change in changes:
+            if change.unit:
+                switch_off(module, change.unit)
         if owed:
             note_pending(owed)
         for change in in_order(changes):

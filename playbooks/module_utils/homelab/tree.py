@@ -1,7 +1,7 @@
 """What the tree of a role has laid on the host before, and has no more.
 
 The paths of the tree are kept on the host, and in an image; what is missing among those of today is removed. A unit
-that goes is switched off first.
+that goes is switched off first, once nothing speaks against the rest of the task.
 """
 
 from __future__ import annotations
@@ -36,10 +36,7 @@ def entries(module: Any, tree: dict[str, Any]) -> list[dict[str, Any]]:
     kept = f"{KEPT}/{tree['role']}.json"
     gone = sorted(set(_paths_in(files.look(kept).body)) - set(tree["paths"]))
     defaults = {name: option.get("default") for name, option in files.FILE.items()}
-    absent = [{**defaults, "path": path, "state": "absent"} for path in gone]
-    if not module.check_mode:
-        for path in gone:
-            _switch_off(module, path)
+    absent = [{**defaults, "path": path, "state": "absent", "unit": _unit(path)} for path in gone]
     return [*absent, {**defaults, "path": kept, "content": manifest(tree["paths"])}]
 
 
@@ -51,10 +48,8 @@ def _paths_in(text: bytes) -> list[str]:
     return [path for path in paths if isinstance(path, str)] if isinstance(paths, list) else []
 
 
-def _switch_off(module: Any, path: str) -> None:
-    """Stop a unit before its file goes: systemd knows it no more afterwards."""
+def _unit(path: str) -> str | None:
+    """The unit that this file is, if it is one that can run: neither a template nor a drop-in, and no link."""
     name = path.removeprefix(UNITS)
-    if path.startswith(UNITS) and "/" not in name and "@." not in name and files.look(path).kind == "file":
-        code, out, err = module.run_command(["systemctl", "disable", "--now", name])
-        if code:
-            module.fail_json(msg=f"{name} is no more, but could not be switched off: {(err or out).strip()}")
+    own = path.startswith(UNITS) and "/" not in name and "@." not in name
+    return name if own and files.look(path).kind == "file" else None

@@ -158,6 +158,44 @@ def test_a_unit_that_goes_is_switched_off_first(
 
 
 @pytest.mark.negative
+def test_a_unit_runs_on_where_another_file_of_the_task_is_refused(
+    host: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play(host, tmp_path, capsys, "units/shop.timer", "etc/shop/a")
+    ran: list[list[str]] = []
+
+    def run(module: Any, words: list[str], *rest: Any, **more: Any) -> tuple[int, str, str]:
+        ran.append(words)
+        return int(words[0] == "shopcheck"), "", "no shop"
+
+    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.run_command", run)
+    conf = {"path": str(host / "etc/shop/a"), "content": "b\n", "validate": "shopcheck %s"}
+    told = {"tree": {"role": "shop", "paths": [conf["path"]]}, "files": [conf]}
+    answer = modules.play(told, tmp_path, capsys)
+    assert "refuses the new text: no shop" in answer["msg"]
+    assert [words[0] for words in ran] == ["shopcheck"]
+    assert (host / "units/shop.timer").exists()
+    assert json.loads((host / "trees/shop.json").read_text()) == [
+        str(host / "etc/shop/a"),
+        str(host / "units/shop.timer"),
+    ]
+    # Mended, the same task switches it off.
+    answer = modules.play({**told, "files": [{**conf, "validate": "true"}]}, tmp_path, capsys)
+    assert ["systemctl", "disable", "--now", "shop.timer"] in ran
+    assert not (host / "units/shop.timer").exists()
+
+
+@pytest.mark.negative
+def test_a_unit_that_does_not_stop_keeps_its_file(
+    host: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play(host, tmp_path, capsys, "units/shop.timer")
+    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.run_command", lambda *words, **more: (1, "", "busy"))
+    assert "shop.timer is no more, but could not be switched off: busy" in play(host, tmp_path, capsys)["msg"]
+    assert (host / "units/shop.timer").exists()
+
+
+@pytest.mark.negative
 def test_without_its_part_on_the_controller_it_says_so(host: Path, tmp_path: Path, capsys: Any) -> None:
     answer = modules.play({"tree": {"role": "shop"}, "files": []}, tmp_path, capsys)
     assert "action_plugins" in answer["msg"]
