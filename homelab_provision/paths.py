@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from homelab_provision.errors import UsageError
 
 NAME = "homelab-provision"
 PACKAGE = Path(__file__).resolve().parent
-# Where the ways into the rescue system are: a file each.
+# Where the ways into the rescue system are, and the operators: a file each.
 WAYS = [PACKAGE / "ways"]
+OPERATORS = [PACKAGE / "operators"]
 
 
 def _xdg(variable: str, default: str) -> Path:
@@ -58,7 +60,16 @@ def lab(namespace: str) -> Path:
 
 def ways() -> tuple[str, ...]:
     """The names of the ways into the rescue system (nothing is imported)."""
-    return tuple(sorted(file.stem for folder in WAYS for file in folder.glob("[!_]*.py")))
+    return _modules(WAYS)
+
+
+def operators() -> tuple[str, ...]:
+    """The names of those who can act on a box (nothing is imported)."""
+    return _modules(OPERATORS)
+
+
+def _modules(folders: Iterable[Path]) -> tuple[str, ...]:
+    return tuple(sorted(file.stem for folder in folders for file in folder.glob("[!_]*.py")))
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -18,8 +18,7 @@ from homelab_provision.events import Emit, Notice, Proof, RunResult, RunStarted
 from homelab_provision.files import scratch
 from homelab_provision.jobs.report import plan_of, write_report
 from homelab_provision.lab import reach
-from homelab_provision.operators import Operator
-from homelab_provision.operators.person import PersonOperator
+from homelab_provision.operators import operator_called
 from homelab_provision.phases import NEED_RESCUE, ORDER, arrive, boot, converge, flash, identify, restore, verify
 from homelab_provision.phases.context import Person, Rebuild
 from homelab_provision.phases.plan import Plan
@@ -30,7 +29,7 @@ from homelab_provision.runs import lock, store
 from homelab_provision.runs.phase import Phase
 from homelab_provision.runs.recorder import at_phase, attempt, telling
 from homelab_provision.runs.store import Request, Run
-from homelab_provision.site import OperatorKind, Site, load_site, record_player
+from homelab_provision.site import Site, load_site, record_player
 from homelab_provision.site.models import nearest
 from homelab_provision.site.vault.store import Vault
 
@@ -118,7 +117,7 @@ def _attempt(
                 opened,
                 run,
                 plan,
-                _operator(run, site, plan, tell),
+                operator_called(plan.operator)(site, run.console_log, tell),
                 tell,
                 person,
                 unattended or asked_before,
@@ -193,11 +192,3 @@ def _phase(emit: Emit, phase: Phase, work: Callable[[], tuple[T, Proof]]) -> T:
         value, left = work()
         leave(left)
     return value
-
-
-def _operator(run: Run, site: Site, plan: Plan, emit: Emit) -> Operator:
-    if plan.operator == OperatorKind.LAB:
-        from homelab_provision.operators.lab import LabOperator
-
-        return LabOperator(reach.lab_of(site, emit), run.console_log)
-    return PersonOperator(emit)

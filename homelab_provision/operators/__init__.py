@@ -1,14 +1,20 @@
-"""Who acts on the box: switches its power, plugs its stick.
+"""Who acts on the box: switches its power, plugs its stick. Each operator is one file in this folder, and its name is
+the file's; the file's function `operator` makes it for a run.
 
 `person` is told what to do; `lab` acts on virtual machines. The stick is the same file for both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from homelab_provision.site import Machine
+from homelab_provision import paths
+from homelab_provision.errors import UsageError
+from homelab_provision.events import Emit
+from homelab_provision.site import Machine, Site
 
 
 class Operator(Protocol):
@@ -32,3 +38,15 @@ class Operator(Protocol):
 
     def console(self, machine: Machine) -> str:
         """The last lines of the machine's console, as far as this operator can see it."""
+
+
+# Made of the site, the file that keeps what a machine's console says in this run, and whom to tell.
+Maker = Callable[[Site, Path, Emit], Operator]
+
+
+def operator_called(name: str) -> Maker:
+    """What makes the operator with this name. Raises `UsageError` for one that there is not."""
+    if name not in paths.operators():
+        raise UsageError(f"there is no operator `{name}`", hint=f"one of: {', '.join(paths.operators())}")
+    maker: Maker = import_module(f"{__name__}.{name}").operator
+    return maker

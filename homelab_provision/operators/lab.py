@@ -9,9 +9,11 @@ from pathlib import Path
 
 from homelab_provision import files
 from homelab_provision.doors.process import tail
+from homelab_provision.events import Emit
+from homelab_provision.lab import reach
 from homelab_provision.lab.lab import Lab
 from homelab_provision.lab.machine import VirtualMachine
-from homelab_provision.site import Machine
+from homelab_provision.site import Machine, Site
 
 # QEMU writes what a machine says with a little delay.
 CONSOLE_SECONDS = 5.0
@@ -54,3 +56,7 @@ class LabOperator:
 
     def _virtual(self, machine: Machine) -> VirtualMachine:
         return self.lab.machine(machine.name)
+
+
+def operator(site: Site, console_log: Path, emit: Emit) -> LabOperator:
+    return LabOperator(reach.lab_of(site, emit), console_log)

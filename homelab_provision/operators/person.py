@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homelab_provision.events import Emit, Notice
-from homelab_provision.site import Machine
+from homelab_provision.site import Machine, Site
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,10 @@ class PersonOperator:
 
     def _tell(self, text: str) -> None:
         self.emit(Notice(text=text))
+
+
+def operator(site: Site, console_log: Path, emit: Emit) -> PersonOperator:
+    return PersonOperator(emit)
 
 
 def _named(machine: Machine) -> str:

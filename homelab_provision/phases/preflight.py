@@ -15,7 +15,7 @@ from homelab_provision import paths
 from homelab_provision.data.backups import PlannedBackup, plan_backups
 from homelab_provision.data.nfs import Export
 from homelab_provision.doors.ssh import Answer
-from homelab_provision.errors import Refused, UsageError
+from homelab_provision.errors import Refused
 from homelab_provision.events import Emit, Notice, Proof, step
 from homelab_provision.identity import retired_on
 from homelab_provision.image.host_image import image_of
@@ -27,7 +27,7 @@ from homelab_provision.phases.context import Person
 from homelab_provision.phases.plan import Plan
 from homelab_provision.phases.session import Session
 from homelab_provision.runs.store import Request
-from homelab_provision.site import DiskUse, Host, Machine, OperatorKind, Site
+from homelab_provision.site import DiskUse, Host, Machine, Site
 from homelab_provision.site.roles import programs_of
 from homelab_provision.ways import way_called
 
@@ -43,7 +43,6 @@ def decide(session: Session, request: Request, person: Person | None, emit: Emit
         machine = _pick(site, host, request.onto, alive, person)
         _refuse_twin(site, host, machine, alive)
         way = request.way or machine.way
-        _require_operator(machine)
         if objection := way_called(way).objection(machine):
             raise Refused(
                 f"{machine.name} cannot get into the rescue system through `{way}`: {objection}",
@@ -135,8 +134,3 @@ def _refuse_twin(site: Site, host: Host, machine: Machine, alive: bool) -> None:
             f"{host.name} is alive: it answers at {host.address}, played by {old.name}",
             hint=f"switch {old.name} off before {machine.name} becomes {host.name}",
         )
-
-
-def _require_operator(machine: Machine) -> None:
-    if machine.operator is OperatorKind.WOL:
-        raise UsageError(f"the operator `wol` of {machine.name} does not exist yet", hint="use `operator: person`")

@@ -15,7 +15,6 @@ from homelab_provision.site.models import (
     Machine,
     Needs,
     Network,
-    OperatorKind,
     Passport,
     Site,
 )
@@ -32,7 +31,6 @@ __all__ = [
     "MachineRow",
     "Needs",
     "Network",
-    "OperatorKind",
     "Passport",
     "Problem",
     "Site",

@@ -59,7 +59,7 @@ def _row(machine: Machine) -> MachineRow:
         memory_mib=machine.passport.memory_mib,
         address=str(machine.address) if machine.address else None,
         way=machine.way,
-        operator=machine.operator.value,
+        operator=machine.operator,
     )
 
 

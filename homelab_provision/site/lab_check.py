@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from homelab_provision.rescue.facts import same_serial
-from homelab_provision.site.models import Firmware, Machine, OperatorKind, Passport
+from homelab_provision.site.models import Firmware, Machine, Passport
 from homelab_provision.site.sizes import format_size
 from homelab_provision.site.virtual import LabMachine
 
@@ -16,7 +16,7 @@ from homelab_provision.site.virtual import LabMachine
 def lab_contradictions(machine: Machine) -> list[str]:
     """What the machine's passport says and its virtual hardware (`lab`) denies, a sentence each."""
     if machine.lab is None:
-        return ["operator `lab`, but no virtual hardware (`lab`)"] if machine.operator is OperatorKind.LAB else []
+        return ["operator `lab`, but no virtual hardware (`lab`)"] if machine.operator == "lab" else []
     return [*_box(machine.passport, machine.lab), *_disks(machine.passport, machine.lab)]
 
 

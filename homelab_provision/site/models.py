@@ -21,6 +21,7 @@ from homelab_provision.site.values import (
     Mac,
     MemoryMib,
     NetworkAddress,
+    OperatorName,
     ProductUuid,
     SecretName,
     Serial,
@@ -52,14 +53,6 @@ class DiskUse(StrEnum):
 class Firmware(StrEnum):
     UEFI = "uefi"
     BIOS = "bios"
-
-
-class OperatorKind(StrEnum):
-    """Who acts on the box."""
-
-    PERSON = "person"
-    WOL = "wol"
-    LAB = "lab"
 
 
 class Disk(Frozen):
@@ -132,7 +125,8 @@ class Machine(Frozen):
     """Where its rescue system answers, if the address is reserved."""
     way: WayName = "usb"
     """How it gets into the rescue system."""
-    operator: OperatorKind = OperatorKind.PERSON
+    operator: OperatorName = "person"
+    """Who acts on the box."""
     lab: LabMachine | None = None
     """Virtual hardware, for a machine of the lab."""
     note: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Interface
@@ -35,11 +36,16 @@ def expected(text: str) -> PydanticCustomError:
     return PydanticCustomError(EXPECTATION, "{expected}", {"expected": text})
 
 
-def _way(text: str) -> str:
-    if text not in paths.ways():
-        # As for a member of an enumeration, so that a near miss is told.
-        raise PydanticCustomError("enum", "not a way", {"expected": ", ".join(f"'{name}'" for name in paths.ways())})
-    return text
+def _one_of(there: Callable[[], tuple[str, ...]]) -> Callable[[str], str]:
+    """Accepts the names of what there is."""
+
+    def check(text: str) -> str:
+        if text not in there():
+            # As for a member of an enumeration, so that a near miss is told.
+            raise PydanticCustomError("enum", "not there", {"expected": ", ".join(f"'{name}'" for name in there())})
+        return text
+
+    return check
 
 
 def mac_key(text: str) -> str:
@@ -200,9 +206,17 @@ MemoryMib = Annotated[int, Field(ge=64, le=64 * 2**20), BeforeValidator(_no_bool
 Cores = Annotated[int, Field(ge=1, le=4096), BeforeValidator(_no_bool)]
 Gigabytes = Annotated[float, Field(gt=0, le=10**6, allow_inf_nan=False), BeforeValidator(_no_bool)]
 WayName = Annotated[
-    str, AfterValidator(_way), WithJsonSchema({"enum": list(paths.ways()), "title": "Way", "type": "string"})
+    str,
+    AfterValidator(_one_of(paths.ways)),
+    WithJsonSchema({"enum": list(paths.ways()), "title": "Way", "type": "string"}),
 ]
 """How a machine gets into the rescue system: the name of a file in `ways/`."""
+OperatorName = Annotated[
+    str,
+    AfterValidator(_one_of(paths.operators)),
+    WithJsonSchema({"enum": list(paths.operators()), "title": "Operator", "type": "string"}),
+]
+"""Who acts on a box: the name of a file in `operators/`."""
 Mac = Annotated[
     str, AfterValidator(_mac), WithJsonSchema({"type": "string", "pattern": "^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$"})
 ]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from homelab_provision.errors import ExitCode, UsageError
-from homelab_provision.site import DiskUse, Firmware, OperatorKind, SiteError
+from homelab_provision.site import DiskUse, Firmware, SiteError
 from tests.unit.site.sites import MACHINES, WYSE_A, WYSE_B, problems_of, site_of
 
 MISTAKES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "mistakes.yml").read_text())
@@ -25,17 +25,17 @@ def test_a_good_site() -> None:
     assert site.spares() == (wyse_b,)
     assert wyse_b.passport.disks[0].size_bytes == 256 * 10**9
     assert (wyse_b.passport.disks[0].use, wyse_b.passport.disks[0].erase) == (DiskUse.SYSTEM, False)
-    assert (wyse_b.passport.firmware, wyse_b.way, wyse_b.operator) == (Firmware.UEFI, "usb", OperatorKind.PERSON)
+    assert (wyse_b.passport.firmware, wyse_b.way, wyse_b.operator) == (Firmware.UEFI, "usb", "person")
 
 
 def test_anchors_save_typing() -> None:
     site = site_of(
-        "machines:\n  wyse-a: &wyse\n    model: wyse5070\n    operator: wol\n"
+        "machines:\n  wyse-a: &wyse\n    model: wyse5070\n    operator: lab\n"
         "    passport: &p {serial: A, macs: ['52:54:00:50:70:0a'], disks: [{serial: SA, size: 1 TB}], cores: 4}\n"
         "  wyse-b:\n    <<: *wyse\n    passport:\n      <<: *p\n      serial: B\n"
         "      macs: ['52:54:00:50:70:0b']\n      disks: [{serial: SB, size: 1 TB}]\n"
     )
-    assert site.machine("wyse-b").operator is OperatorKind.WOL
+    assert site.machine("wyse-b").operator == "lab"
     assert site.machine("wyse-b").passport.cores == 4
 
 
