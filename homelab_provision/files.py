@@ -78,8 +78,11 @@ def exists(path: Path) -> bool:
     return True
 
 
-def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Put `content` in the place of a file, whole or not at all, also through a power cut. A link stays a link."""
+def replace(path: Path, content: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
+    """Put `content` in the place of a file, whole or not at all, also through a power cut. A link stays a link.
+
+    `owner` are the numbers of its user and group; without it, it is ours.
+    """
     path = Path(os.path.realpath(path))
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -87,16 +90,25 @@ def replace(path: Path, content: bytes, mode: int = 0o600) -> None:
             file.write(content)
             file.flush()
             os.fchmod(file.fileno(), mode)
+            if owner:
+                os.fchown(file.fileno(), *owner)
             os.fsync(file.fileno())
         Path(draft).replace(path)
     except BaseException:
         with suppress(OSError):
             Path(draft).unlink()
         raise
-    _settle(path.parent)
+    settle(path.parent)
 
 
-def _settle(folder: Path) -> None:
+def rewrite(path: Path, content: bytes) -> None:
+    """The same for a file that is there and stays whose it is, as open as it is. Only root can give files away."""
+    before = path.stat()
+    owner = (before.st_uid, before.st_gid) if os.geteuid() == 0 else None
+    replace(path, content, stat.S_IMODE(before.st_mode), owner)
+
+
+def settle(folder: Path) -> None:
     """See to it that the names in a directory are on the disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -8,17 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homelab_provision.errors import UsageError
+from homelab_provision.rescue.facts import SECTOR, read, serial, transport
 
-SECTOR = 512  # the unit of sysfs sizes, whatever the disk's own is
-TRANSPORTS = {  # the first that fits the place of a device in sysfs
-    r"/usb\d+/": "usb",
-    r"/mmc_host/": "mmc",
-    r"/nvme": "nvme",
-    r"/ata\d+/": "sata",
-    r"/virtio\d+/": "virtio",
-    r"/virtual/block/loop": "loop",
-    r"/virtual/": "nothing real",
-}
 SYSTEM_MOUNTS = frozenset({"/", "/boot", "/boot/efi", "/efi", "/usr", "/var", "/home"})
 
 
@@ -76,20 +67,21 @@ def describe_target(device: Path, sysfs: Path = Path("/sys"), proc: Path = Path(
         )
     family = (name, *blocks.partitions(name))
     mounted = list(_mounts(proc, blocks))
+    kind = _transport(node, sysfs)
     return TargetFacts(
         path=path,
         name=name,
-        number=_text(node / "dev") or "",
+        number=read(node / "dev") or "",
         whole_disk=not (node / "partition").exists(),
-        transport=_transport(node, sysfs),
-        removable=_text(node / "removable") == "1",
-        read_only=_text(node / "ro") == "1",
-        size_bytes=int(_text(node / "size") or 0) * SECTOR,
-        serial=_serial(node, sysfs),
+        transport=kind,
+        removable=read(node / "removable") == "1",
+        read_only=read(node / "ro") == "1",
+        size_bytes=int(read(node / "size") or 0) * SECTOR,
+        serial=serial(node, kind),
         model=_model(node),
         mounts=tuple(point for point, block in mounted if block in family),
         place=_place(node, sysfs),
-        sequence=_text(node / "diskseq"),
+        sequence=read(node / "diskseq"),
         swaps=tuple(block for block in _swaps(proc) if block in family),
         holders=tuple(holder for block in family for holder in blocks.holders(block)),
         system=any(blocks.disk(name) in blocks.below(block) for point, block in mounted if point in SYSTEM_MOUNTS),
@@ -107,7 +99,7 @@ class _Blocks:
         return node.resolve() if node.exists() else None
 
     def by_number(self, number: str) -> str | None:
-        return next((link.name for link in self._shelf.iterdir() if _text(link / "dev") == number), None)
+        return next((link.name for link in self._shelf.iterdir() if read(link / "dev") == number), None)
 
     def partitions(self, name: str) -> list[str]:
         node = self.node(name)
@@ -149,13 +141,18 @@ def _swaps(proc: Path) -> list[str]:
 
 
 def _unescape(text: str) -> str:
+    """As the modules and programs of roles do it on hosts, which cannot import from us, nor we from there."""
     return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), text)
 
 
 def _transport(node: Path, sysfs: Path) -> str:
-    """How a device hangs on the computer, from its place in the tree of devices."""
-    place = node.relative_to(sysfs.resolve()).as_posix()
-    return next((transport for pattern, transport in TRANSPORTS.items() if re.search(pattern, place)), "an unknown bus")
+    """How a device hangs on the computer, from its place in the tree of devices; also what no rescue has to know."""
+    place = node.relative_to(sysfs.resolve())
+    if (kind := transport(place.as_posix())) != "unknown":
+        return kind
+    if "virtual" not in place.parts:
+        return "an unknown bus"
+    return "loop" if node.name.startswith("loop") else "nothing real"
 
 
 def _usb_device(node: Path, sysfs: Path) -> Path | None:
@@ -169,20 +166,6 @@ def _place(node: Path, sysfs: Path) -> str:
     return f"USB {device.name}" if device else node.relative_to(sysfs.resolve()).parent.as_posix()
 
 
-def _serial(node: Path, sysfs: Path) -> str | None:
-    """The serial number: of the USB device above (what is printed by `lsblk`), else the disk's own."""
-    if device := _usb_device(node, sysfs):
-        return _text(device / "serial")
-    return _text(node / "device" / "serial") or _text(node / "serial")
-
-
 def _model(node: Path) -> str | None:
-    words = [_text(node / "device" / name) for name in ("vendor", "model")]
+    words = [read(node / "device" / name) for name in ("vendor", "model")]
     return " ".join(word for word in words if word) or None
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").strip() or None
-    except OSError:
-        return None

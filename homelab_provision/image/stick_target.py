@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from homelab_provision import files
 from homelab_provision.errors import ProvisionError, Refused, UsageError
 from homelab_provision.events import Emit, Progress, step
 from homelab_provision.image.block_device import TargetFacts, describe_target
@@ -167,7 +168,7 @@ def _write_file(source: Path, target: Path, emit: Emit, force: bool) -> Written:
     try:
         written = _read_back(handle, _copy(source, handle, emit), emit)
         draft.replace(target)
-        _sync_directory(target.parent)
+        files.settle(target.parent)
     finally:
         os.close(handle)
         draft.unlink(missing_ok=True)
@@ -271,11 +272,3 @@ def _read_back(handle: int, wanted: Written, emit: Emit) -> Written:
                 evidence=f"written: {wanted}\nread: {found}",
             )
     return found
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

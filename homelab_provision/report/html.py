@@ -16,7 +16,7 @@ from homelab_provision.report.details import RunDetails, Tested
 from homelab_provision.report.summary import UNFINISHED, last_tries, summarise
 from homelab_provision.report.timeline import Attempt, Phase, read_attempts
 from homelab_provision.report.wording import MARKS, RESULT_MARKS, scalar_text, seconds_text
-from homelab_provision.text import printable
+from homelab_provision.text import last_lines, printable
 
 CONSOLE_LINES = 60
 TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
@@ -63,7 +63,9 @@ def render_report(details: RunDetails, events: Sequence[Event]) -> str:
         longest=_longest(last_tries(attempts)),
         tests=_sorted_tests(details.tests),
         counts=Counter(map(_outcome, details.tests)),
-        consoles={title: _last_lines(text) for title, text in details.consoles.items()},
+        consoles={
+            title: last_lines(printable(text).rstrip(), CONSOLE_LINES) for title, text in details.consoles.items()
+        },
         ended=_ended(attempts),
         marks={outcome.value: mark for outcome, mark in MARKS.items()} | {"passed": "✓", "failed": "✗", "skipped": "○"},
         result_mark=RESULT_MARKS[summary.result],
@@ -105,10 +107,6 @@ def _outcome(test: Tested) -> str:
 def _sorted_tests(tests: Sequence[Tested]) -> list[Tested]:
     order = {"failed": 0, "passed": 1, "skipped": 2}
     return sorted(tests, key=lambda test: order.get(_outcome(test), 0))
-
-
-def _last_lines(text: str) -> str:
-    return "\n".join(printable(text).rstrip().splitlines()[-CONSOLE_LINES:])
 
 
 def _ended(attempts: Sequence[Attempt]) -> datetime | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from homelab_provision import files
 from homelab_provision.errors import ProvisionError
 from homelab_provision.site.document import parse_document, read_document
 from homelab_provision.site.loading import assemble
@@ -37,7 +37,7 @@ def record_player(site: Site, host: str, machine: str) -> None:
     if said != wanted:
         raise _cannot_write(path, host, machine, None)
     if rewritten != text:
-        _replace(path, rewritten.encode())
+        files.rewrite(path, rewritten.encode())
 
 
 def cast_play(machines: Mapping[str, Machine], host: str, player: str) -> dict[str, Machine]:
@@ -59,21 +59,3 @@ def _cannot_write(path: Path, host: str, machine: str, evidence: str | None) -> 
         hint=f"edit it by hand: `{machine}` plays `{host}` now, the machine that did gets `distrusted_as: [{host}]`",
         evidence=evidence,
     )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put `content` in the place of a file, whole or not at all, with the file's own mode and owner."""
-    before = path.stat()
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), before.st_mode & 0o7777)
-            if os.geteuid() == 0:
-                os.fchown(file.fileno(), before.st_uid, before.st_gid)
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

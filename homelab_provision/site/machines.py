@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import Field, JsonValue
-from ruamel.yaml.nodes import MappingNode, Node
+from ruamel.yaml.nodes import MappingNode
 
-from homelab_provision.site.document import Document, at, plain
+from homelab_provision.site.document import Document, at, is_null, plain
 from homelab_provision.site.form import LABEL_EXPECTED, fault_of_name
 from homelab_provision.site.models import IMAGE_MAX_AGE, Frozen, Machine
 from homelab_provision.site.problems import Problem
@@ -54,7 +54,7 @@ def read_machines(document: Document) -> Machines:
     if problems and document.root is None:
         return Machines(problems=tuple(problems))
     names = at(document.root, ("machines",))
-    if not isinstance(document.root, MappingNode) or not (isinstance(names, MappingNode) or _is_empty(names)):
+    if not isinstance(document.root, MappingNode) or not (isinstance(names, MappingNode) or is_null(names)):
         problems.append(
             document.problem(
                 ("machines",), "there are no machines", expected="a mapping `machines:` of names to machines"
@@ -93,7 +93,3 @@ def machines_schema() -> dict[str, JsonValue]:
     del machine["properties"]["name"]  # it is the key above
     machine["required"] = [key for key in machine["required"] if key != "name"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-def _is_empty(node: Node | None) -> bool:
-    return node is not None and plain(node) is None
