@@ -152,7 +152,11 @@ class MachineFacts(_Facts):
     boot_id: str | None = None
 
     def disks_like(self, disk: Disk) -> tuple[SeenDisk, ...]:
-        """The disks that carry the serial of a passport's disk, whatever their size."""
-        return tuple(
-            seen for seen in self.disks if seen.serial and not seen.boot_area and same_serial(seen.serial, disk.serial)
-        )
+        """The disks that carry the serial of a passport's disk (and its world-wide name, if that is written there),
+        whatever their size."""
+        return tuple(seen for seen in self.disks if not seen.boot_area and _is_like(seen, disk))
+
+
+def _is_like(seen: SeenDisk, disk: Disk) -> bool:
+    named = disk.wwn is None or (seen.wwn is not None and same_serial(seen.wwn, disk.wwn))
+    return named and seen.serial is not None and same_serial(seen.serial, disk.serial)

@@ -86,8 +86,8 @@ def _advice(machine: Machine, facts: MachineFacts, mismatches: list[Mismatch], r
         return f"this box is `{really.name}`: go to `{machine.name}`, or say `--onto {really.name}`"
     if really is None:
         return f"is this the right box? `{machine.name}` carries the {machine.passport.known_by}"
-    if hidden := hidden_disks(facts, machine.passport):
-        return hidden
+    if hint := hidden_disks(facts, machine.passport) or namesakes(facts, machine.passport):
+        return hint
     parts = ", ".join(mismatch.what for mismatch in mismatches)
     return f"it is the right box, with other parts; if that is meant, change its passport in machines.yml ({parts})"
 
@@ -106,6 +106,19 @@ def hidden_disks(facts: MachineFacts, passport: Passport) -> str | None:
         f"the box {shows}{seen}: in its firmware, switch the storage from RAID, Intel RST, VMD or Optane to AHCI/NVMe, "
         "and start the rescue again; if it was so already, the disk is missing or dead"
     )
+
+
+def namesakes(facts: MachineFacts, passport: Passport) -> str | None:
+    """What to do about disks with one serial that can be told apart all the same: a hint, if there are any."""
+    for disk in passport.disks:
+        names = {seen.wwn: seen.name for seen in facts.disks_like(disk) if seen.wwn}
+        if len(names) > 1 and len(names) == len(facts.disks_like(disk)):
+            told = " or ".join(f"`wwn: {wwn}` ({name})" for wwn, name in names.items())
+            return (
+                f"disks with one serial (namespaces of one NVMe disk?) differ in their world-wide names: beside the "
+                f"serial {disk.serial} in machines.yml, write that of the one that is meant, {told}"
+            )
+    return None
 
 
 def _firmware(passport: Passport, facts: MachineFacts) -> list[tuple[str, str, str | None]]:
@@ -167,7 +180,8 @@ def _disks(passport: Passport, facts: MachineFacts) -> Iterator[Mismatch]:
         what, seen = f"disk {disk.serial}", facts.disks_like(disk)
         if not seen:
             others = [f"{other.serial or 'no serial'} ({other.name})" for other in facts.disks if not other.boot_area]
-            yield Mismatch(what, f"a disk of {disk.size} with this serial", ", ".join(others) or "no disk at all")
+            known_by = f"this serial and the world-wide name {disk.wwn}" if disk.wwn else "this serial"
+            yield Mismatch(what, f"a disk of {disk.size} with {known_by}", ", ".join(others) or "no disk at all")
         elif len(seen) > 1:
             yield Mismatch(what, "one disk with this serial", "; ".join(map(str, seen)))
         elif not disk.size.matches(seen[0].size_bytes):

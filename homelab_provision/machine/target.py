@@ -8,7 +8,7 @@ from enum import StrEnum
 from homelab_provision.errors import Refused
 from homelab_provision.machine.disk_content import content, is_own_layout, may_go_on
 from homelab_provision.machine.facts import MachineFacts, SeenDisk
-from homelab_provision.machine.match import hidden_disks
+from homelab_provision.machine.match import hidden_disks, namesakes
 from homelab_provision.rescue.facts import same_serial
 from homelab_provision.site.models import Disk, Passport
 from homelab_provision.site.sizes import format_size
@@ -35,12 +35,13 @@ class Allowance(StrEnum):
 class Target:
     """The one disk that may be written. `content` tells, line by line, what will be gone.
 
-    `serial` is letter by letter what the rescue read, so that the writer finds what was seen here.
+    `serial` and `wwn` are letter by letter what the rescue read, so that the writer finds what was seen here.
     """
 
     name: str
     path: str
     serial: str
+    wwn: str | None
     size_bytes: int
     model: str | None
     transport: str
@@ -88,6 +89,7 @@ def choose_target(
         name=seen.name,
         path=seen.path,
         serial=seen.serial or wanted.serial,
+        wwn=seen.wwn,
         size_bytes=seen.size_bytes,
         model=seen.model,
         transport=seen.transport,
@@ -108,7 +110,9 @@ def _go_on_or_erase(seen: SeenDisk, wanted: Disk) -> str:
 def _the_one(passport: Passport, facts: MachineFacts) -> tuple[Disk, SeenDisk]:
     """The only pair of a system disk of the passport and a disk of the box. Raises Refused."""
     pairs = [(disk, seen) for disk in passport.system_disks for seen in facts.disks_like(disk)]
-    wanted = " or ".join(f"{disk.serial} ({disk.size})" for disk in passport.system_disks)
+    wanted = " or ".join(
+        ", ".join(filter(None, (disk.serial, disk.wwn))) + f" ({disk.size})" for disk in passport.system_disks
+    )
     if not pairs:
         raise Refused(
             f"no disk of this box is the system disk of its passport, {wanted or '(it names none)'}; "
@@ -122,7 +126,8 @@ def _the_one(passport: Passport, facts: MachineFacts) -> tuple[Disk, SeenDisk]:
         raise Refused(
             f"{len(pairs)} disks match the passport ({names}), expected one: {wanted}; nothing was written",
             evidence=_all_disks(facts),
-            hint="unplug the one that is not meant (USB bridges repeat serials), or mark it `use: keep`",
+            hint=namesakes(facts, passport)
+            or "unplug the one that is not meant (USB bridges repeat serials), or mark it `use: keep`",
         )
     disk, seen = pairs[0]
     if not disk.size.matches(seen.size_bytes):

@@ -39,7 +39,7 @@ class FlashFailed(ProvisionError):
 
 
 def run(rebuild: Rebuild) -> Proof:
-    """Write, personalise, commit. The writer itself looks at the disk's serial and size before each of them."""
+    """Write, personalise, commit. The writer itself looks at the disk's serial, name and size before each of them."""
     target = _target(rebuild)
     image = load_image(rebuild.plan.image)
     layout = _layout(rebuild, target, image)
@@ -87,7 +87,7 @@ def _kept(rebuild: Rebuild, target: Target) -> KeptData:
         plan = rebuild.run.need_object(PLAN_FILE)
         try:
             part = plan["layout"]["partitions"][-1]
-            if plan["keep_data"] and same_serial(plan["serial"], target.serial):
+            if plan["keep_data"] and same_serial(plan["serial"], target.serial) and plan.get("wwn") == target.wwn:
                 return KeptData(part["start"], part["sectors"], part["uuid"])
         except (LookupError, TypeError) as error:
             raise Damaged(
@@ -108,6 +108,7 @@ def _place(rebuild: Rebuild, target: Target, image: Image, layout: Layout) -> No
     plan = {
         "disk": target.path,
         "serial": target.serial,
+        "wwn": target.wwn,
         "size_bytes": target.size_bytes,
         "run": rebuild.run.id,
         "host": rebuild.plan.host,

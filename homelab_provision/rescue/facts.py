@@ -128,6 +128,11 @@ def serial(block: Path, kind: str) -> str | None:
     return page[4:].decode("ascii", errors="replace").strip("\0 ") or None
 
 
+def world_wide_name(block: Path) -> str | None:
+    """What tells a disk from all others, where it says so. The namespaces of one NVMe disk differ in nothing else."""
+    return read(block / "device/wwid") or read(block / "wwid")
+
+
 def disk(block: Path, marks: Marks | None) -> dict[str, Any]:
     """One disk with its partitions and every signature on it (`marks`; `None`: look for this disk alone)."""
     name, kind = block.name, transport(str(block.resolve()))
@@ -150,7 +155,7 @@ def disk(block: Path, marks: Marks | None) -> dict[str, Any]:
         "transport": kind,
         "model": read(block / "device/model") or read(block / "device/name"),
         "serial": serial(block, kind),
-        "wwn": read(block / "device/wwid") or read(block / "wwid"),
+        "wwn": world_wide_name(block),
         "size_bytes": size,
         "sector_bytes": sector,
         "removable": read(block / "removable") == "1",

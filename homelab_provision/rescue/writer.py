@@ -12,9 +12,9 @@ Every line of standard output is a JSON object: {"stage", "done", "total"} in by
 at the end, {"error": …} if it gives up (exit status 1). Nothing is asked and nothing is decided here: the plan
 says what to do, and whatever differs from it is an error.
 
-plan.json: {"disk": path, "serial", "size_bytes", "run", "host", "keep_data": bool, "layout": `Layout.as_plan()`,
-"digest_algorithm", "extents": [{"partition": name, "offset", "length", "digest"}, …] in the order of the payload,
-"boot_label"}.
+plan.json: {"disk": path, "serial", "wwn", "size_bytes", "run", "host", "keep_data": bool,
+"layout": `Layout.as_plan()`, "digest_algorithm", "extents": [{"partition": name, "offset", "length", "digest"}, …] in
+the order of the payload, "boot_label"}.
 """
 
 from __future__ import annotations
@@ -95,13 +95,13 @@ def check_disk(plan: Plan, handle: int | None = None) -> None:
     each write."""
     block = Path("/sys/block") / Path(plan["disk"]).name
     kind = facts.transport(str(block.resolve()))
-    serial = facts.serial(block, kind)
+    serial, wwn = facts.serial(block, kind), facts.world_wide_name(block)
     size = int(facts.read(block / "size") or 0) * SECTOR
-    same = facts.same_serial(serial or "", plan["serial"] or "") and size == plan["size_bytes"]
+    same = facts.same_serial(serial or "", plan["serial"] or "") and (wwn, size) == (plan["wwn"], plan["size_bytes"])
     if not serial or not same or kind == "usb":
         raise GiveUp(
-            f"{plan['disk']} is {kind}, serial {serial}, {size} bytes; "
-            f"the plan wants serial {plan['serial']}, {plan['size_bytes']} bytes"
+            f"{plan['disk']} is {kind}, serial {serial}, world-wide name {wwn}, {size} bytes; "
+            f"the plan wants serial {plan['serial']}, world-wide name {plan['wwn']}, {plan['size_bytes']} bytes"
         )
     if (sector := facts.sector_bytes(block)) != SECTOR:
         raise GiveUp(f"{plan['disk']} has sectors of {sector} bytes; the image is made for {SECTOR}")

@@ -26,6 +26,7 @@ from homelab_provision.site.values import (
     SecretName,
     Serial,
     WayName,
+    WorldWideName,
     WrittenAge,
     WrittenSize,
     expected,
@@ -59,6 +60,8 @@ class Disk(Frozen):
     """One disk of a machine, recognised by its serial and size, never by its name."""
 
     serial: Serial
+    wwn: WorldWideName | None = None
+    """What tells it from others with its serial, as the namespaces of one NVMe disk are: its world-wide name."""
     size: WrittenSize
     use: DiskUse = DiskUse.SYSTEM
     """`system`: may be flashed. `keep`: is never written."""

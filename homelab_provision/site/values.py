@@ -18,6 +18,7 @@ from homelab_provision.site.placeholders import is_placeholder, is_placeholder_u
 from homelab_provision.site.sizes import parse_size
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_WWN = re.compile(r"(eui|naa|uuid|nvme|t10|name)\..*[^0.-].*")  # sysfs-block, `wwid`; one of zeros is none
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _SIZE = re.compile(r"\d+(?:\.(\d+))?\s*([A-Za-z]*)")
 _AGE = re.compile(r"(\d+)\s*([dh])")
@@ -77,6 +78,13 @@ def _box_serial(text: str) -> str:
             "`uuid` tell the box as well, and without any its MAC addresses and the serials of its disks do)"
         )
     return _serial(text)
+
+
+def _world_wide_name(text: str) -> str:
+    name = serial_key(text)
+    if not _WWN.fullmatch(name):
+        raise expected("a world-wide name as the rescue shows it, as in eui.0025385b71b03f1e")
+    return name
 
 
 def _product_uuid(text: str) -> str:
@@ -221,6 +229,7 @@ Mac = Annotated[
     str, AfterValidator(_mac), WithJsonSchema({"type": "string", "pattern": "^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$"})
 ]
 Serial = Annotated[str, AfterValidator(_serial)]
+WorldWideName = Annotated[str, AfterValidator(_world_wide_name)]
 BoxSerial = Annotated[str, AfterValidator(_box_serial)]
 ProductUuid = Annotated[str, AfterValidator(_product_uuid)]
 WrittenSize = Annotated[

@@ -106,6 +106,7 @@ def plan_for(disk: Disk, layout: Layout, image: Sequence[Piece], **changes: Any)
     return {
         "disk": str(disk.device),
         "serial": SERIAL,
+        "wwn": None,
         "size_bytes": disk.size,
         "run": "20261123T070000Z-db-wyse-4f1c",
         "host": "db-wyse",

@@ -78,7 +78,9 @@ def test_extents_may_carry_any_digest_that_python_knows(
 
 @pytest.mark.negative
 @pytest.mark.parametrize(
-    "changes", [{"serial": "another"}, {"serial": None}, {"size_bytes": SIZE - 512}], ids=lambda change: str(change)
+    "changes",
+    [{"serial": "another"}, {"serial": None}, {"wwn": "eui.0025385b71b03f1e"}, {"size_bytes": SIZE - 512}],
+    ids=lambda change: str(change),
 )
 def test_another_disk_under_the_same_name_is_not_written(
     writer: ModuleType, make_disk: MakeDisk, tmp_path: Path, changes: dict[str, Any]
