@@ -26,6 +26,7 @@ from homelab_provision.runs.store import Damaged
 from homelab_provision.site import same_serial
 
 WRITER = PACKAGE / "rescue" / "writer.py"
+BESIDE = (FACTS_SCRIPT, WRITER.with_name("stream.py"))  # what it imports
 PLAN_FILE = "flash.json"
 PLACE = "/run/rescue"
 BOOT_LABEL = "homelab"
@@ -104,7 +105,7 @@ def _kept(rebuild: Rebuild, target: Target) -> KeptData:
 
 
 def _place(rebuild: Rebuild, target: Target, image: Image, layout: Layout) -> None:
-    """Put the writer and its plan beside each other into the rescue's memory; the run keeps a copy of the plan."""
+    """Put the writer, what it imports and its plan into the rescue's memory; the run keeps a copy of the plan."""
     plan = {
         "disk": target.path,
         "serial": target.serial,
@@ -120,7 +121,7 @@ def _place(rebuild: Rebuild, target: Target, image: Image, layout: Layout) -> No
     }
     text = json.dumps(plan)
     rebuild.run.write(PLAN_FILE, text)
-    parcel = {PLAN_FILE: File(text)} | {script.name: File(script.read_text()) for script in (WRITER, FACTS_SCRIPT)}
+    parcel = {PLAN_FILE: File(text)} | {script.name: File(script.read_text()) for script in (WRITER, *BESIDE)}
     rebuild.ssh.run(RESCUE, "tar", "-x", "-C", PLACE, input=archive(parcel), deadline=60)
 
 

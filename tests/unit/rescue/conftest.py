@@ -18,8 +18,9 @@ from tests.unit.rescue.disks import SERIAL, Disk, MakeDisk
 
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The writer, with the facts beside it as in the rescue."""
-    monkeypatch.setitem(sys.modules, "facts", rescue_facts)
+    """The writer, with what it imports beside it as in the rescue."""
+    for name in ("facts", "stream"):
+        monkeypatch.setitem(sys.modules, name, importlib.import_module(f"homelab_provision.rescue.{name}"))
     return importlib.import_module("homelab_provision.rescue.writer")
 
 

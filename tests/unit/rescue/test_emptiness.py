@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import random
 import struct
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -285,21 +284,19 @@ def test_whatever_is_not_shown_to_be_empty_needs_the_users_word(image: Path, mak
 
 
 @pytest.mark.negative
-def test_partitions_that_only_the_kernel_knows_are_no_dead_end(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "facts", rescue_facts)
-    writer = importlib.import_module("homelab_provision.rescue.writer")
+def test_partitions_that_only_the_kernel_knows_are_no_dead_end(image: Path, module: ModuleType) -> None:
     part = {"number": 1, "start": 2048, "sectors": 8192}
     with attached(image) as device:
-        with writer.opened(str(device), os.O_RDWR) as handle:
-            writer.blkpg(handle, writer.BLKPG_ADD, part)
+        with module.opened(str(device), os.O_RDWR) as handle:
+            module.blkpg(handle, module.BLKPG_ADD, part)
         try:
             with pytest.raises(Refused) as refused:
                 judge(device)
             assert f"{device.name}p1  a partition with unknown content" in (refused.value.evidence or "")
             assert judge(device, SERIAL).allowed_by == Allowance.OPTION
         finally:
-            with writer.opened(str(device), os.O_RDWR) as handle:
-                writer.blkpg(handle, writer.BLKPG_DEL, part)
+            with module.opened(str(device), os.O_RDWR) as handle:
+                module.blkpg(handle, module.BLKPG_DEL, part)
 
 
 @pytest.mark.negative

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from homelab_provision.doors.process import run
-from homelab_provision.paths import PACKAGE
+from homelab_provision.phases import flash
 from homelab_provision.rescue import facts as rescue_facts
 from tests.unit.rescue.disks import (
     MIB,
@@ -280,9 +280,9 @@ def features(file_system: Path) -> str:
 
 
 def as_in_the_rescue(folder: Path, plan: dict[str, Any], payload: Path) -> subprocess.CompletedProcess[str]:
-    """Two scripts and a plan beside each other, and nothing else of ours to import."""
-    for name in ("writer.py", "facts.py"):
-        shutil.copy(PACKAGE / "rescue" / name, folder / name)
+    """Our scripts and a plan beside each other, and nothing else of ours to import."""
+    for script in (flash.WRITER, *flash.BESIDE):
+        shutil.copy(script, folder / script.name)
     (folder / "flash.json").write_text(json.dumps(plan))
     argv = [sys.executable, "-E", "-s", str(folder / "writer.py"), "write", str(folder / "flash.json")]
     with payload.open("rb") as stream:
