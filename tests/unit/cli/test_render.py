@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision.cli.render import CleanConsole, LiveRenderer, PlainRenderer, Renderer, print_error, renderer
+from homelab_provision.cli.live import LiveRenderer
+from homelab_provision.cli.plain import PlainRenderer
+from homelab_provision.cli.render import print_error, renderer
 from homelab_provision.cli.running import Gauge, RunningPhase
+from homelab_provision.cli.terminal import CleanConsole, Renderer
 from homelab_provision.errors import ProvisionError, Refused, UsageError
 from homelab_provision.events import (
     Event,

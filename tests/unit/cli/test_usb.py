@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from homelab_provision.cli.render import Renderer
+from homelab_provision.cli.terminal import Renderer
 from homelab_provision.cli.usb import usb
 from homelab_provision.errors import Refused, UsageError
 from homelab_provision.image.block_device import TargetFacts
