@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,87 +13,15 @@ import pytest
 
 from homelab_provision import cli
 from homelab_provision.errors import Interrupted, Locked, ProvisionError, Refused, Unproven
-from homelab_provision.events import Event, Outcome, RunResult
+from homelab_provision.events import Event
 from homelab_provision.jobs import rebuild as job
 from homelab_provision.phases.plan import Plan
 from homelab_provision.runs import store
 from homelab_provision.runs.store import Request, Run
-from homelab_provision.site import Site
-from homelab_provision.ways import Medium
-from tests.unit.report.journal import Journal
-from tests.unit.site.sites import HOSTS, MACHINES, site_of
+from tests.unit.cli.command import KEYS, PLAN, Provision, proven_journal, provision, rebuild_that, site
+from tests.unit.site.sites import MACHINES
 
-KEYS = ["run", "host", "machine", "site", "result", "seconds", "phases"]
-PHASE_KEYS = ["name", "result", "seconds", "proof"]
-PLAN = Plan(
-    host="db-wyse",
-    machine="wyse-b",
-    address="192.168.50.10",
-    way="usb",
-    operator="person",
-    disk_serials=("SYS-B",),
-    erase=frozenset(),
-    keep_data=False,
-    image=Path("/image"),
-    image_digest="d" * 64,
-    medium=Medium(rescue_id="r", path=Path("/stick")),
-    nonce="n",
-)
-
-
-@dataclass(frozen=True)
-class Shown:
-    code: int
-    out: str
-    err: str
-
-
-Provision = Callable[..., Shown]
-
-
-@pytest.fixture
-def provision(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Provision:
-    """Run the command in this process, through its real entry point."""
-
-    def run(*words: str) -> Shown:
-        monkeypatch.setattr(sys, "argv", ["provision", *words])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        shown = capsys.readouterr()
-        return Shown(int(left.value.code or 0), shown.out, shown.err)
-
-    return run
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A site that is understood without asking Ansible, and that the commands find."""
-    root = tmp_path / "home"
-    root.mkdir()
-    (root / "machines.yml").write_text(MACHINES)
-
-    def load_site(given: Path) -> Site:
-        return site_of((given / "machines.yml").read_text(), HOSTS, given)
-
-    for module in ("homelab_provision.jobs.rebuild", "homelab_provision.site", "homelab_provision.phases.session"):
-        monkeypatch.setattr(f"{module}.load_site", load_site)
-    monkeypatch.setenv("PROVISION_SITE", str(root))
-    return root
-
-
-def rebuild_that(monkeypatch: pytest.MonkeyPatch, error: ProvisionError | None) -> list[dict[str, Any]]:
-    """Replace the job by one that ends at once; returns how it was called."""
-    calls: list[dict[str, Any]] = []
-
-    def rebuild(asked: Request | Run, **options: Any) -> Run:
-        run = store.start(asked) if isinstance(asked, Request) else asked
-        calls.append({"run": run, **options})
-        if error:
-            raise error
-        return run
-
-    monkeypatch.setattr(job, "rebuild", rebuild)
-    return calls
+__all__ = ["provision", "site"]  # fixtures
 
 
 # ---- exit codes ----------------------------------------------------------------------------------------------
@@ -301,85 +228,6 @@ def test_json_of_a_rebuild_is_one_document_alone_on_standard_output(
     shown = provision("rebuild", "db-wyse", "--yes", "--json")
     assert list(json.loads(shown.out)) == KEYS
     assert "report: " in shown.err
-
-
-# ---- runs ----------------------------------------------------------------------------------------------------
-
-
-def proven_journal() -> Journal:
-    journal = Journal()
-    journal.run()
-    journal.phase("preflight", 2.0, machine="wyse-b")
-    journal.phase("boot", 30.5, boot_id="b")
-    journal.end(RunResult.PROVEN, 32.5)
-    return journal
-
-
-def record(root: Path, journal: Journal) -> Run:
-    run = store.start(Request(command="rebuild", site=root, host="db-wyse", onto="wyse-x"))
-    for event in journal.events:
-        run.append(event)
-    return run
-
-
-def test_runs_show_prints_exactly_the_promised_object(provision: Provision, site: Path) -> None:
-    run = record(site, proven_journal())
-    run.write("plan.json", PLAN.model_dump_json())
-    shown = provision("runs", "show", "latest", "--json")
-    assert shown.code == 0
-    one = json.loads(shown.out)
-    assert list(one) == KEYS
-    assert [list(phase) for phase in one["phases"]] == [PHASE_KEYS, PHASE_KEYS]
-    assert one == {
-        "run": run.id,
-        "host": "db-wyse",
-        "machine": "wyse-b",
-        "site": "home",
-        "result": "proven",
-        "seconds": 32.5,
-        "phases": [
-            {"name": "preflight", "result": "ok", "seconds": 2.0, "proof": {"machine": "wyse-b"}},
-            {"name": "boot", "result": "ok", "seconds": 30.5, "proof": {"boot_id": "b"}},
-        ],
-    }
-
-
-def test_runs_list_prints_the_same_objects_oldest_first(provision: Provision, site: Path) -> None:
-    assert json.loads(provision("runs", "list", "--json").out) == []
-    record(site, proven_journal())
-    (listed,) = json.loads(provision("runs", "list", "--json").out)
-    assert listed == json.loads(provision("runs", "show", "--json").out)
-
-
-@pytest.mark.parametrize(("result", "error"), [(RunResult.REFUSED, "not empty"), (RunResult.UNPROVEN, "2 failed")])
-def test_a_run_that_is_not_proven_says_why(provision: Provision, site: Path, result: RunResult, error: str) -> None:
-    journal = Journal()
-    journal.run()
-    journal.phase("identify", 1.0, result=Outcome.FAILED, error=error)
-    journal.end(result, 1.0, error)
-    record(site, journal)
-    one = json.loads(provision("runs", "show", "--json").out)
-    assert (one["result"], one["note"], one["phases"][0]["result"]) == (result, error, "failed")
-    assert list(one) == [*KEYS, "note"]
-
-
-def test_runs_for_people_are_tables_on_standard_output(provision: Provision, site: Path) -> None:
-    run = record(site, proven_journal())
-    listed = provision("runs", "list")
-    assert run.id in listed.out
-    assert "proven" in listed.out
-    shown = provision("runs", "show", run.id[:4])
-    assert "boot_id=b" in shown.out
-    assert (listed.err, shown.err) == ("", "")
-
-
-@pytest.mark.usefixtures("site")
-def test_machines_and_config_are_data_on_standard_output(provision: Provision) -> None:
-    listed = provision("machines", "list", "--json")
-    assert [(one["name"], one["plays"]) for one in json.loads(listed.out)] == [("wyse-a", "db-wyse"), ("wyse-b", None)]
-    shown = provision("config", "show", "--json")
-    assert "db-wyse" in json.loads(shown.out)["hosts"]
-    assert (listed.err, shown.err) == ("", "")
 
 
 # ---- the entry point -----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from homelab_provision.identity import Identities
 from homelab_provision.runs import lock
 from homelab_provision.site import Host
 from homelab_provision.site.vault.store import PASSWORD_VARIABLE, Vault
-from tests.unit.cli.test_commands import Provision, provision, rebuild_that, site
+from tests.unit.cli.command import Provision, provision, rebuild_that, site
 
 __all__ = ["provision", "site"]  # fixtures
 HOST = Host(name="db-wyse", address="192.168.50.10", provisioned=True, groups=("provisioned",))
