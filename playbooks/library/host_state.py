@@ -150,7 +150,9 @@ def main() -> None:
     told: dict[str, Any] = {}
     changed, diff = False, []
     if module.params["tree"]:
-        module.params["files"] = (module.params["files"] or []) + tree.entries(module, module.params["tree"])
+        given = [entry for name in ("early", "files") for entry in module.params[name] or []]
+        own = tree.entries(module, module.params["tree"], {entry["path"] for entry in given})
+        module.params["files"] = (module.params["files"] or []) + own
     for name, part in PARTS.items():
         wanted = module.params[name]
         if wanted is None:

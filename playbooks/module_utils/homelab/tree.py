@@ -7,6 +7,7 @@ that goes is switched off first, once nothing speaks against the rest of the tas
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from typing import Any
 
 from ansible.module_utils.homelab import files
@@ -26,15 +27,18 @@ def manifest(paths: list[str]) -> str:
     return json.dumps(sorted(paths), indent=1) + "\n"
 
 
-def entries(module: Any, tree: dict[str, Any]) -> list[dict[str, Any]]:
-    """Entries of files: those that the tree had and has no more are absent, and what it has now is kept."""
+def entries(module: Any, tree: dict[str, Any], given: Set[str]) -> list[dict[str, Any]]:
+    """Entries of files: those that the tree had and has no more are absent, and what it has now is kept.
+
+    `given` are the paths of which the task itself says what stands there: a file that became a template stays.
+    """
     if tree["paths"] is None:
         module.fail_json(
             msg="`tree` is filled in by the action plugin of this name, which is not there: "
             "`action_plugins` of the configuration has to name playbooks/action_plugins"
         )
     kept = f"{KEPT}/{tree['role']}.json"
-    gone = sorted(set(_paths_in(files.look(kept).body)) - set(tree["paths"]))
+    gone = sorted(set(_paths_in(files.look(kept).body)) - set(tree["paths"]) - given)
     defaults = {name: option.get("default") for name, option in files.FILE.items()}
     absent = [{**defaults, "path": path, "state": "absent", "unit": _unit(path)} for path in gone]
     return [*absent, {**defaults, "path": kept, "content": manifest(tree["paths"])}]

@@ -123,6 +123,23 @@ def test_what_the_tree_has_no_more_is_removed(host: Path, tmp_path: Path, capsys
     assert not play(host, tmp_path, capsys, "etc/shop/a")["changed"]
 
 
+def test_a_file_that_becomes_a_template_stays(
+    host: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play(host, tmp_path, capsys, "units/shop.service")
+    ran: list[list[str]] = []
+
+    def run(module: Any, words: list[str], *rest: Any, **more: Any) -> tuple[int, str, str]:
+        ran.append(words)
+        return 0, "", ""
+
+    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.run_command", run)
+    written = {"path": str(host / "units/shop.service"), "content": "written for this host\n"}
+    modules.play({"tree": {"role": "shop", "paths": []}, "files": [written]}, tmp_path, capsys)
+    assert (host / "units/shop.service").read_text() == "written for this host\n"
+    assert ran == []
+
+
 def test_a_file_of_the_tree_that_somebody_removed_comes_back(host: Path, tmp_path: Path, capsys: Any) -> None:
     play(host, tmp_path, capsys, "etc/shop/a")
     (host / "etc/shop/a").unlink()
