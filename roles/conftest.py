@@ -85,8 +85,9 @@ def ask(host: Any, questions: Mapping[str, str]) -> dict[str, Answer]:
     script += ["wait"]
     script += [f"echo; echo {mark} {name} $(cat {name}.status); cat {name}" for name in questions]
     script += ["rm -r $PWD"]
-    said = host.run("\n".join(script)).stdout
-    found = re.findall(rf"^{mark} (\S+) (\d+)\n(.*?)(?=\n{mark} |\Z)", said, re.DOTALL | re.MULTILINE)
+    # A host may say what is no text; only its own answer suffers then.
+    output = host.run("\n".join(script)).stdout_bytes.decode(errors="replace")
+    found = re.findall(rf"^{mark} (\S+) (\d+)\n(.*?)(?=\n{mark} |\Z)", output, re.DOTALL | re.MULTILINE)
     return {name: Answer(int(status), text.strip()) for name, status, text in found}
 
 
@@ -107,12 +108,12 @@ class Outside:
         argv = [*self._ssh, "-v", "-o", f"ConnectTimeout={SILENCE}", *options, self._alias, command]
         # Into a file: a program that ssh leaves behind (its way into a lab, where hang-ups are ignored) would keep a
         # pipe open, and us waiting.
-        with tempfile.TemporaryFile("w+", errors="replace") as said:
+        with tempfile.TemporaryFile("w+", errors="replace") as output:
             tried = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=PATIENCE, check=False
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=PATIENCE, check=False
             )
-            said.seek(0)
-            return Answer(tried.returncode, said.read())
+            output.seek(0)
+            return Answer(tried.returncode, output.read())
 
     def greeting(self, port: int) -> str | None:
         """The name of the software that greets at a TCP port, if it greets as an SSH server; `None` for silence."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from homelab_provision import paths
 from homelab_provision.data.backups import Record
 from homelab_provision.identity.signing import Signer, objection
 
@@ -44,6 +47,21 @@ def test_record_lists_every_file_with_its_size(machine: Any, backed_up: Any) -> 
         assert part in needed
     assert record["fingerprint"]["databases"]["spans"]["tables"]["public.spans"]["rows"] == 22_000
     assert machine.sh("stat -c '%U %a' /nas/postgres/*.json | sort -u") == "postgres 640"
+
+
+def test_the_tests_of_the_role_see_that_nobody_else_reads_the_backups(machine: Any, backed_up: Any) -> None:
+    spec = importlib.util.spec_from_file_location("asked", paths.content("roles") / "postgres/verify/test_postgres.py")
+    assert spec
+    assert spec.loader
+    role = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(role)
+    heads = machine.sh(role.QUESTIONS["repository"])
+    names = {Path(line.split()[1]).name for line in heads.splitlines()}
+    assert {"backup.info", "archive.info", "backup.manifest"} <= names
+    assert role.unsealed(heads) == []
+    machine.sh("install -D -o postgres -m 640 /etc/debian_version /nas/pgbackrest/archive/main/17-1/00plain")
+    assert role.unsealed(machine.sh(role.QUESTIONS["repository"])) != []
+    machine.sh("rm /nas/pgbackrest/archive/main/17-1/00plain")
 
 
 def against(machine: Any, name: str) -> str | None:

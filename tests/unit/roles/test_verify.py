@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+import testinfra
 
 from homelab_provision import paths
 from homelab_provision.doors.verify import Verdict, VerifyReport, folders_of, parse, plain_name, pytest_argv, verify
@@ -121,6 +123,19 @@ def test_tests_run_in_a_pytest_of_their_own(tmp_path: Path, roles: Path) -> None
     told_facts = tmp_path / "verify" / "expected.json"
     assert json.loads(told_facts.read_text()) == facts
     assert told_facts.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.processes
+@pytest.mark.negative
+def test_an_answer_that_is_no_text_costs_no_other() -> None:
+    spec = importlib.util.spec_from_file_location("shared_by_roles", paths.content("roles") / "conftest.py")
+    assert spec
+    assert spec.loader
+    shared = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(shared)
+    questions = {"noise": "printf '\\301\\n'; false", "plain": "echo yes"}
+    answers = shared.ask(testinfra.get_host("local://"), questions)
+    assert answers == {"noise": (1, "\N{REPLACEMENT CHARACTER}"), "plain": (0, "yes")}
 
 
 @pytest.mark.processes
