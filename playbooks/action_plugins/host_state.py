@@ -67,11 +67,11 @@ def found(role: Path, places: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def joined(texts: Mapping[str, str], given: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
     """Entries for the files of the tree, and those that the task gives."""
-    said = {entry["path"]: entry for entry in given or ()}
+    output = {entry["path"]: entry for entry in given or ()}
     own = [dict(entry) for entry in given or () if entry["path"] not in texts or any(name in entry for name in OWN)]
     taken = {entry["path"] for entry in own}
     return own + [
-        {"path": path, "content": text, "mode": mode_of(path), **said.get(path, {})}
+        {"path": path, "content": text, "mode": mode_of(path), **output.get(path, {})}
         for path, text in texts.items()
         if path not in taken
     ]

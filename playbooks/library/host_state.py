@@ -147,21 +147,21 @@ def arguments() -> dict[str, Any]:
 
 def main() -> None:
     module = UnloggedModule(argument_spec=arguments(), supports_check_mode=True)
-    told: dict[str, Any] = {}
+    answer: dict[str, Any] = {}
     changed, diff = False, []
     if module.params["tree"]:
         given = [entry for name in ("early", "files") for entry in module.params[name] or []]
         own = tree.entries(module, module.params["tree"], {entry["path"] for entry in given})
         module.params["files"] = (module.params["files"] or []) + own
     for name, part in PARTS.items():
-        wanted = module.params[name]
-        if wanted is None:
+        desired = module.params[name]
+        if desired is None:
             continue
-        result = part.settle(module, wanted)
+        result = part.settle(module, desired)
         changed = result.pop("changed") or changed
         diff += result.pop("diff", [])
-        told[name] = result
-    module.exit_json(changed=changed, diff=diff, **told)
+        answer[name] = result
+    module.exit_json(changed=changed, diff=diff, **answer)
 
 
 if __name__ == "__main__":

@@ -81,24 +81,24 @@ def lock_commands(entry: Entry, lingers: bool) -> list[list[str]]:
     return todo
 
 
-def commands(user: dict[str, Any], seen: Account | None) -> list[list[str]]:
+def commands(user: dict[str, Any], current: Account | None) -> list[list[str]]:
     """The programs to run so that the account is as wanted; none if it is."""
     name = user["name"]
     if user["state"] == "absent":
-        return [["userdel", name]] if seen else []
+        return [["userdel", name]] if current else []
     groups = frozenset(user["groups"]) | (frozenset([SUDO]) if user["sudo"] else frozenset())
     attributes = ["--comment", user["comment"], "--shell", user["shell"]]
-    if seen is None:
+    if current is None:
         joined = ["--groups", ",".join(sorted(groups))] if groups else []
         return [["useradd", "--create-home", "--user-group", *attributes, *joined, "--", name]]
     todo = []
-    if seen.locked:
+    if current.locked:
         todo.append(["usermod", "--expiredate", "", "--", name])
-    if (seen.comment, seen.shell) != (user["comment"], user["shell"]):
+    if (current.comment, current.shell) != (user["comment"], user["shell"]):
         todo.append(["usermod", *attributes, "--", name])
-    if lacking := sorted(groups - seen.groups):
+    if lacking := sorted(groups - current.groups):
         todo.append(["usermod", "--append", "--groups", ",".join(lacking), "--", name])
-    if SUDO in seen.groups - groups:
+    if SUDO in current.groups - groups:
         todo.append(["gpasswd", "--delete", name, SUDO])
     return todo
 
@@ -168,14 +168,14 @@ def settle(module: Any, users: list[dict[str, Any]]) -> dict[str, Any]:
     if any(user["name"] == "root" for user in users):
         module.fail_json(msg="root is no account of this list: its key comes with the installation")
     todo = [command for user in users for command in commands(user, look(user["name"]))]
-    wanted, present = key_files(users), present_keys(KEYS)
+    desired, present = key_files(users), present_keys(KEYS)
     listed = {user["name"] for user in users}
     strangers = [entry for entry in look_at_all() if entry.name not in listed]
     todo += [command for entry in strangers for command in lock_commands(entry, (LINGER / entry.name).exists())]
     persons = [entry for entry in strangers if entry.uid in PERSONS and Path(entry.home).is_relative_to(HOMES)]
     at_work = {entry.name: running(entry.uid) for entry in persons}
-    written = {name: text for name, text in wanted.items() if present.get(name) != text}
-    removed = sorted(present.keys() - wanted.keys())
+    written = {name: text for name, text in desired.items() if present.get(name) != text}
+    removed = sorted(present.keys() - desired.keys())
     if not module.check_mode:
         # Access is taken away before anything else can fail.
         for name in removed:

@@ -48,7 +48,7 @@ class Seen(NamedTuple):
     gid: int = 0
 
 
-class Wanted(NamedTuple):
+class Desired(NamedTuple):
     """What shall stand there; a link has no mode and no owner of its own."""
 
     path: str
@@ -102,56 +102,56 @@ def merged(present: bytes, keys: dict[str, Any]) -> bytes:
     return (json.dumps({**document, **keys}, indent=2) + "\n").encode()
 
 
-def want(spec: dict[str, Any], seen: Seen, uid: int, gid: int) -> Wanted:
+def want(spec: dict[str, Any], current: Seen, uid: int, gid: int) -> Desired:
     """What one entry of the list asks for."""
     path, then = spec["path"], tuple(spec["then"])
     given = [name for name in ("content", "merge", "link") if spec[name] is not None]
     if len(given) != (1 if spec["state"] == "present" else 0):
         raise UnwritableError(f"{path}: a present file has one of content, merge and link, every other state none")
     if spec["state"] == "absent":
-        return Wanted(path, "absent", then=then, unit=spec.get("unit"))
+        return Desired(path, "absent", then=then, unit=spec.get("unit"))
     if spec["link"] is not None:
-        return Wanted(path, "link", os.fsencode(spec["link"]), then=then)
+        return Desired(path, "link", os.fsencode(spec["link"]), then=then)
     try:
         mode = int(spec["mode"], 8)
     except ValueError:
         raise UnwritableError(f"{path}: {spec['mode']!r} is no octal mode") from None
     if spec["state"] == "directory":
-        return Wanted(path, "directory", b"", mode, uid, gid, None, then)
+        return Desired(path, "directory", b"", mode, uid, gid, None, then)
     try:
-        body = spec["content"].encode() if spec["content"] is not None else merged(seen.body, spec["merge"])
+        body = spec["content"].encode() if spec["content"] is not None else merged(current.body, spec["merge"])
     except UnwritableError as error:
         raise UnwritableError(f"{path} {error}") from None
-    return Wanted(path, "file", body, mode, uid, gid, spec["validate"], then, spec["in_effect"])
+    return Desired(path, "file", body, mode, uid, gid, spec["validate"], then, spec["in_effect"])
 
 
-def differs(wanted: Wanted, seen: Seen) -> bool:
+def differs(desired: Desired, current: Seen) -> bool:
     """Whether something has to be done."""
-    if wanted.kind != seen.kind:
+    if desired.kind != current.kind:
         return True
-    if wanted.kind in ("file", "link") and wanted.body != seen.body:
+    if desired.kind in ("file", "link") and desired.body != current.body:
         return True
-    return wanted.kind in ("file", "directory") and wanted[3:6] != seen[2:5]
+    return desired.kind in ("file", "directory") and desired[3:6] != current[2:5]
 
 
-def diff(wanted: Wanted, seen: Seen) -> dict[str, str]:
+def diff(desired: Desired, current: Seen) -> dict[str, str]:
     """The change as Ansible's `--diff` shows it: the text, or the attributes where only those differ."""
 
     def side(kind: str, body: bytes, attributes: tuple[int, ...]) -> str:
-        if seen.kind == wanted.kind and seen.body == wanted.body:
+        if current.kind == desired.kind and current.body == desired.body:
             return "mode {:04o}, uid {}, gid {}\n".format(*attributes)
         text = body.decode(errors="replace")
         return text if kind == "file" else f"{kind} {text}".rstrip() + "\n"
 
     return {
-        "before_header": wanted.path,
-        "after_header": wanted.path,
-        "before": "" if seen.kind == "absent" else side(seen.kind, seen.body, seen[2:5]),
-        "after": "" if wanted.kind == "absent" else side(wanted.kind, wanted.body, wanted[3:6]),
+        "before_header": desired.path,
+        "after_header": desired.path,
+        "before": "" if current.kind == "absent" else side(current.kind, current.body, current[2:5]),
+        "after": "" if desired.kind == "absent" else side(desired.kind, desired.body, desired[3:6]),
     }
 
 
-def in_order(changes: list[Wanted]) -> list[Wanted]:
+def in_order(changes: list[Desired]) -> list[Desired]:
     """Directories first (parents before children): the files may lie in them."""
     return sorted(changes, key=lambda change: change.kind != "directory")
 
@@ -169,77 +169,77 @@ def batched(commands: list[str]) -> list[str]:
     return [" ".join([command, *units]) for command, units in together.items()]
 
 
-def asked(change: Wanted) -> list[str]:
+def asked(change: Desired) -> list[str]:
     """The commands that a change asks for. systemd reads a changed unit when it is told to."""
     reload = change.path.startswith("/etc/systemd/system/") and change.kind != "directory"
     return ["systemctl daemon-reload"] * reload + list(change.then)
 
 
-def refuse(wanted: Wanted, seen: Seen) -> None:
+def refuse(desired: Desired, current: Seen) -> None:
     """What is never replaced silently: a directory that holds something, a device, a link into nowhere."""
-    if seen.kind == "directory" and wanted.kind not in ("directory", "absent"):
-        raise UnwritableError(f"{wanted.path} is a directory")
-    if seen.kind == "link" and wanted.kind == "directory":
+    if current.kind == "directory" and desired.kind not in ("directory", "absent"):
+        raise UnwritableError(f"{desired.path} is a directory")
+    if current.kind == "link" and desired.kind == "directory":
         raise UnwritableError(
-            f"{wanted.path} is a link to {os.fsdecode(seen.body)}, and a directory is wanted there; nothing was "
+            f"{desired.path} is a link to {os.fsdecode(current.body)}, and a directory is wanted there; nothing was "
             "followed or changed; look who laid it there, and put the directory back"
         )
-    if seen.kind == "file" and wanted.kind == "directory":
-        raise UnwritableError(f"{wanted.path} is a file, and a directory is wanted there")
-    if seen.kind == "other":
-        raise UnwritableError(f"{wanted.path} is neither a file nor a link nor a directory")
-    if wanted.kind == "link" and not (Path(wanted.path).parent / os.fsdecode(wanted.body)).exists():
-        raise UnwritableError(f"{wanted.path} shall link to {os.fsdecode(wanted.body)}, which does not exist")
+    if current.kind == "file" and desired.kind == "directory":
+        raise UnwritableError(f"{desired.path} is a file, and a directory is wanted there")
+    if current.kind == "other":
+        raise UnwritableError(f"{desired.path} is neither a file nor a link nor a directory")
+    if desired.kind == "link" and not (Path(desired.path).parent / os.fsdecode(desired.body)).exists():
+        raise UnwritableError(f"{desired.path} shall link to {os.fsdecode(desired.body)}, which does not exist")
 
 
-def commit(wanted: Wanted) -> None:
+def commit(desired: Desired) -> None:
     """Bring one path to its state; a file or link is replaced in one step. No link of somebody else is followed."""
-    with safe_paths.parent_of(wanted.path, make=wanted.kind != "absent") as (folder, name):
-        if wanted.kind == "absent":
+    with safe_paths.parent_of(desired.path, make=desired.kind != "absent") as (folder, name):
+        if desired.kind == "absent":
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
             (os.rmdir if stat.S_ISDIR(found.st_mode) else os.unlink)(name, dir_fd=folder)
-        elif wanted.kind == "directory":
-            _settle_directory(folder, name, wanted)
+        elif desired.kind == "directory":
+            _settle_directory(folder, name, desired)
         else:
-            _put(folder, name, wanted)
+            _put(folder, name, desired)
 
 
-def _settle_directory(folder: int, name: str, wanted: Wanted) -> None:
+def _settle_directory(folder: int, name: str, desired: Desired) -> None:
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, 0o700, dir_fd=folder)
     handle = os.open(name, safe_paths.DIRECTORY, dir_fd=folder)
     try:
-        os.fchown(handle, wanted.uid, wanted.gid)
-        os.fchmod(handle, wanted.mode)
+        os.fchown(handle, desired.uid, desired.gid)
+        os.fchmod(handle, desired.mode)
     finally:
         os.close(handle)
 
 
-def _put(folder: int, name: str, wanted: Wanted) -> None:
+def _put(folder: int, name: str, desired: Desired) -> None:
     new = f"{name}.homelab-provision-new"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(new, dir_fd=folder)
-    if wanted.kind == "link":
-        os.symlink(os.fsdecode(wanted.body), new, dir_fd=folder)
+    if desired.kind == "link":
+        os.symlink(os.fsdecode(desired.body), new, dir_fd=folder)
     else:
-        _write(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder), wanted)
+        _write(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder), desired)
     try:
         os.replace(new, name, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError as error:
         os.unlink(new, dir_fd=folder)
-        if error.errno != errno.EBUSY or wanted.kind != "file":
+        if error.errno != errno.EBUSY or desired.kind != "file":
             raise
         # A container's /etc/hosts is a mount of its own: it can be written, not replaced.
         with os.fdopen(os.open(name, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW, dir_fd=folder), "wb") as file:
-            file.write(wanted.body)
+            file.write(desired.body)
 
 
-def _write(handle: int, wanted: Wanted) -> None:
+def _write(handle: int, desired: Desired) -> None:
     with os.fdopen(handle, "wb") as file:
-        file.write(wanted.body)
+        file.write(desired.body)
         file.flush()
-        os.fchown(handle, wanted.uid, wanted.gid)
-        os.fchmod(handle, wanted.mode)
+        os.fchown(handle, desired.uid, desired.gid)
+        os.fchmod(handle, desired.mode)
         os.fsync(handle)
 
 
@@ -265,19 +265,19 @@ def owner_ids(spec: dict[str, Any]) -> tuple[int, int]:
         raise UnwritableError(f"{spec['path']}: {error.args[0]}") from None
 
 
-def validate(module: Any, wanted: Wanted) -> None:
+def validate(module: Any, desired: Desired) -> None:
     """Let the file's own program judge the new text before it goes anywhere."""
-    if wanted.validate is None:
+    if desired.validate is None:
         return
     draft = Path(module.tmpdir) / "draft"
-    draft.write_bytes(wanted.body)
-    words = [word.replace("%s", str(draft)) for word in shlex.split(wanted.validate)]
+    draft.write_bytes(desired.body)
+    words = [word.replace("%s", str(draft)) for word in shlex.split(desired.validate)]
     if module.check_mode and shutil.which(words[0]) is None:
         return  # its package would be installed first
     code, out, err = module.run_command(words)
     draft.unlink()
     if code:
-        module.fail_json(msg=f"{wanted.path}: `{wanted.validate}` refuses the new text: {(err or out).strip()}")
+        module.fail_json(msg=f"{desired.path}: `{desired.validate}` refuses the new text: {(err or out).strip()}")
 
 
 def switch_off(module: Any, unit: str) -> None:
@@ -287,9 +287,9 @@ def switch_off(module: Any, unit: str) -> None:
         module.fail_json(msg=f"{unit} is no more, but could not be switched off: {(err or out).strip()}")
 
 
-def ignored(module: Any, wanted: Wanted) -> bool:
+def ignored(module: Any, desired: Desired) -> bool:
     """Whether the host runs on something else than the file says, although the file is right."""
-    return wanted.in_effect is not None and module.run_command(shlex.split(wanted.in_effect))[0] != 0
+    return desired.in_effect is not None and module.run_command(shlex.split(desired.in_effect))[0] != 0
 
 
 def pay(module: Any, owed: list[str]) -> list[str]:
@@ -309,15 +309,15 @@ def settle(module: Any, files: list[dict[str, Any]]) -> dict[str, Any]:
     changes, diffs, unheeded = [], [], []
     try:
         for spec in files:
-            seen = look(spec["path"])
-            wanted = want(spec, seen, *owner_ids(spec))
-            if differs(wanted, seen):
-                refuse(wanted, seen)
-                validate(module, wanted)
-                changes.append(wanted)
-                diffs.append(diff(wanted, seen))
-            elif ignored(module, wanted):
-                unheeded.append(wanted)
+            current = look(spec["path"])
+            desired = want(spec, current, *owner_ids(spec))
+            if differs(desired, current):
+                refuse(desired, current)
+                validate(module, desired)
+                changes.append(desired)
+                diffs.append(diff(desired, current))
+            elif ignored(module, desired):
+                unheeded.append(desired)
         owed = batched(read_pending() + [command for change in changes + unheeded for command in asked(change)])
         result = {"changed": bool(changes or owed), "changed_files": [change.path for change in changes], "diff": diffs}
         if module.check_mode:

@@ -24,11 +24,11 @@ def settle(module: Any, names: list[str]) -> dict[str, Any]:
     """Install what is missing."""
     # dpkg-query fails when it does not know one of the names; what it does know it prints all the same.
     _, shown, _ = module.run_command(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *names])
-    wanted = missing(names, shown)
+    desired = missing(names, shown)
     for step in (
-        (["update"], ["install", "--no-install-recommends", *wanted]) if wanted and not module.check_mode else ()
+        (["update"], ["install", "--no-install-recommends", *desired]) if desired and not module.check_mode else ()
     ):
         code, out, err = module.run_command([*APT, *step], environ_update=QUIET)
         if code:
-            module.fail_json(msg=f"apt-get {step[0]} failed: {(err or out).strip()}", missing=wanted)
-    return {"changed": bool(wanted), "missing": wanted}
+            module.fail_json(msg=f"apt-get {step[0]} failed: {(err or out).strip()}", missing=desired)
+    return {"changed": bool(desired), "missing": desired}

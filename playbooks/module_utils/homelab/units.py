@@ -40,15 +40,15 @@ def conditioned(shown: Shown) -> bool:
 def actions(units: list[dict[str, Any]], shown: list[Shown]) -> list[list[str]]:
     """The calls of systemctl that bring the units to their state; none if they have it."""
     todo: dict[str, list[str]] = {verb: [] for verb in VERBS}
-    for unit, seen in zip(units, shown, strict=True):
+    for unit, current in zip(units, shown, strict=True):
         # Static, generated and indirect units have no switch: what pulls them in decides.
-        if unit["enabled"] is True and seen["UnitFileState"] in ("disabled", ""):
+        if unit["enabled"] is True and current["UnitFileState"] in ("disabled", ""):
             todo["enable"].append(unit["name"])
-        if unit["enabled"] is False and seen["UnitFileState"] in ("enabled", "enabled-runtime"):
+        if unit["enabled"] is False and current["UnitFileState"] in ("enabled", "enabled-runtime"):
             todo["disable"].append(unit["name"])
-        if unit["active"] is True and not runs(seen) and not conditioned(seen):
+        if unit["active"] is True and not runs(current) and not conditioned(current):
             todo["start"].append(unit["name"])
-        if unit["active"] is False and runs(seen):
+        if unit["active"] is False and runs(current):
             todo["stop"].append(unit["name"])
     return [[*VERBS[verb], *names] for verb, names in todo.items() if names]
 
@@ -56,9 +56,9 @@ def actions(units: list[dict[str, Any]], shown: list[Shown]) -> list[list[str]]:
 def unknown(units: list[dict[str, Any]], shown: list[Shown]) -> list[str]:
     """Units that shall be there and are not (or are masked)."""
     return [
-        f"{unit['name']} is {seen['LoadState']}"
-        for unit, seen in zip(units, shown, strict=True)
-        if seen["LoadState"] != "loaded" and (unit["enabled"] or unit["active"])
+        f"{unit['name']} is {current['LoadState']}"
+        for unit, current in zip(units, shown, strict=True)
+        if current["LoadState"] != "loaded" and (unit["enabled"] or unit["active"])
     ]
 
 
@@ -77,5 +77,5 @@ def settle(module: Any, units: list[dict[str, Any]]) -> dict[str, Any]:
         if code:
             _, story, _ = module.run_command(["systemctl", "status", "--no-pager", "--lines=15", *action[1:]])
             module.fail_json(msg=f"systemctl {' '.join(action)} failed: {err.strip()}\n{story}")
-    skipped = [unit["name"] for unit, seen in zip(units, shown, strict=True) if conditioned(seen)]
+    skipped = [unit["name"] for unit, current in zip(units, shown, strict=True) if conditioned(current)]
     return {"changed": bool(todo or strange), "actions": todo, "conditions": skipped}

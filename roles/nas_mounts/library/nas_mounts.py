@@ -66,7 +66,7 @@ class Plan(NamedTuple):
     """What differs, by path, in the order in which it is carried out."""
 
     unguarded: list[str]
-    files: dict[str, list[files.Wanted]]
+    files: dict[str, list[files.Desired]]
     removed: list[str]
     changed: list[str]
     asleep: list[str]
@@ -196,10 +196,10 @@ def main() -> None:
     except (NasError, OSError) as error:
         module.fail_json(msg=str(error))
     diff = [{"prepared": "".join(f"{action}\n" for action in todo.actions)}] if todo.actions else []
-    told = {"changed": bool(todo.actions), "actions": todo.actions, "silent": silent, "diff": diff}
+    answer = {"changed": bool(todo.actions), "actions": todo.actions, "silent": silent, "diff": diff}
     if problems:
-        module.fail_json(msg="; ".join(problems), **told)
-    module.exit_json(**told)
+        module.fail_json(msg="; ".join(problems), **answer)
+    module.exit_json(**answer)
 
 
 if __name__ == "__main__":

@@ -85,8 +85,10 @@ def test_an_access_ends_in_time_whether_the_nas_is_there_or_not(answers: Any, pa
 
 @pytest.mark.negative
 def test_nobody_writes_beneath_a_share(answers: Any, paths: list[str]) -> None:
-    said = answers["beneath"].text.splitlines()
-    assert sorted(said) == sorted(f"tried {path}" for path in paths), "beside the paths one can write, beneath them not"
+    output = answers["beneath"].text.splitlines()
+    assert sorted(output) == sorted(f"tried {path}" for path in paths), (
+        "beside the paths one can write, beneath them not"
+    )
 
 
 @pytest.mark.negative
@@ -95,8 +97,8 @@ def test_credentials_are_roots_alone(answers: Any, paths: list[str]) -> None:
     lines = answers["secrets"].text.splitlines()
     assert [line for line in lines if line.startswith(("readable", "unreadable"))] == []
     assert {line.rsplit(" ", 1)[0] for line in lines} <= {"700 root", "600 root"}
-    wanted = re.findall(r"credentials=([^,\s]+)", answers["units"].text)
-    assert len(wanted) == len(set(wanted)) == max(len(lines) - 1, 0)
+    desired = re.findall(r"credentials=([^,\s]+)", answers["units"].text)
+    assert len(desired) == len(set(desired)) == max(len(lines) - 1, 0)
 
 
 @pytest.mark.negative

@@ -126,8 +126,8 @@ def each_of(shares: Sequence[Share], do: Callable[[Share], object]) -> None:
 def load(settings: Path) -> list[Share]:
     """The shares as the role has written them down. Raises `Trouble`."""
     try:
-        told = json.loads(settings.read_text())
-        shares = [Share(Path(one["path"]), size(one.get("size", "")), int(one.get("snapshots", 0))) for one in told]
+        written = json.loads(settings.read_text())
+        shares = [Share(Path(one["path"]), size(one.get("size", "")), int(one.get("snapshots", 0))) for one in written]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise Trouble(f"{settings} cannot be understood ({error}); `provision apply` writes it anew") from None
     numbers: dict[int, Share] = {}
@@ -205,8 +205,8 @@ def take(share: Share) -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
     words = ["rsync", "--archive", "--hard-links", "--delete", "--numeric-ids", "--chown=root:root", "--chmod=go-rwx",
              *(f"--link-dest={each}" for each in before[-1:])]  # fmt: skip
-    told = within(share.path, "ro", *words, "--dry-run", "--stats", f"{HERE}/", f"{draft}/")
-    new = int(re.sub(r"[^0-9]", "", re.findall(r"Total transferred file size: ([0-9.,]+)", told)[0]))
+    output = within(share.path, "ro", *words, "--dry-run", "--stats", f"{HERE}/", f"{draft}/")
+    new = int(re.sub(r"[^0-9]", "", re.findall(r"Total transferred file size: ([0-9.,]+)", output)[0]))
     room = os.statvfs(SNAPSHOTS)
     free, spare = room.f_bavail * room.f_frsize, int(room.f_blocks * room.f_frsize * SPARE)
     if free - new < spare:
@@ -242,13 +242,13 @@ def put_back(share: Share, name: str) -> None:
     """Make a share what it was in a copy: what came later is gone from it, and stays in the copies. Owner and modes
     become those that the share's clients write with."""
     there = share.finished()
-    wanted = there[-1:] if name == "latest" else [each for each in there if each.name == name]
-    if not wanted:
+    desired = there[-1:] if name == "latest" else [each for each in there if each.name == name]
+    if not desired:
         raise Trouble(f"{share.path} has no copy {name}; it has {', '.join(each.name for each in there) or 'none'}")
     within(share.path, "rw", "rsync", "--archive", "--hard-links", "--delete", "--numeric-ids",
-           f"--chown={OWNER}:{OWNER}", "--chmod=Dg=rx,Fg=r", f"{wanted[0]}/", f"{HERE}/")  # fmt: skip
+           f"--chown={OWNER}:{OWNER}", "--chmod=Dg=rx,Fg=r", f"{desired[0]}/", f"{HERE}/")  # fmt: skip
     os.sync()
-    print(f"{share.path} is what it was in {wanted[0]}")
+    print(f"{share.path} is what it was in {desired[0]}")
 
 
 def _between(path: Path) -> Iterator[Path]:

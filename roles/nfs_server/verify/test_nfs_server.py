@@ -84,8 +84,8 @@ def test_the_account_of_the_shares_opens_nothing(answers: Any) -> None:
 
 
 def test_copies_are_made_where_they_are_wanted(answers: Any) -> None:
-    wanted = any(share.get("snapshots") for share in json.loads(answers["shares"].text))
-    assert answers["timer"].text == ("active" if wanted else "inactive")
+    desired = any(share.get("snapshots") for share in json.loads(answers["shares"].text))
+    assert answers["timer"].text == ("active" if desired else "inactive")
 
 
 @pytest.mark.negative
@@ -96,12 +96,12 @@ def test_nobody_but_root_reads_or_changes_a_copy(answers: Any) -> None:
 @pytest.mark.negative
 @pytest.mark.machine("its disk has no project quotas")
 def test_each_share_is_held_to_its_size(answers: Any) -> None:
-    wanted = {share["path"]: share["size"] for share in json.loads(answers["shares"].text) if share.get("size")}
-    if not wanted:
+    desired = {share["path"]: share["size"] for share in json.loads(answers["shares"].text) if share.get("size")}
+    if not desired:
         pytest.skip("no share has a limit")
     projects = {words[2]: words[0] for words in map(str.split, answers["projects"].text.splitlines())}
     limits = {line.split(",")[0].lstrip("#"): line.split(",") for line in answers["limits"].text.splitlines()}
-    assert [path for path in wanted if projects.get(path) not in limits] == []
+    assert [path for path in desired if projects.get(path) not in limits] == []
 
 
 @pytest.mark.negative

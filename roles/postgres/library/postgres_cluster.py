@@ -131,7 +131,7 @@ class Cluster:
     def session(self, database: str = "postgres") -> Session:
         return Session(self.params["socket"], self.params["port"], self.uid, database)
 
-    def configure(self, plan: list[files.Wanted]) -> None:
+    def configure(self, plan: list[files.Desired]) -> None:
         """Write the files that differ, if PostgreSQL accepts them."""
         todo = config.changes(plan)
         if not todo:
@@ -169,7 +169,7 @@ class Cluster:
             )[1]
             raise UnreachableError(f"{self.params['service']} does not {verb}: {err.strip()}\n{story.strip()}")
 
-    def load(self, plan: list[files.Wanted]) -> None:
+    def load(self, plan: list[files.Desired]) -> None:
         """Let the server read files that are newer than what it has read; restart it if it needs that and may."""
         with self.session() as server:
             if config.newest(plan) > server.document("SELECT extract(epoch FROM pg_conf_load_time())"):

@@ -220,7 +220,7 @@ def test_without_its_part_on_the_controller_it_says_so(host: Path, tmp_path: Pat
 
 def test_systemd_is_told_of_its_units(host: Path) -> None:
     def asked(path: str, kind: str = "file", then: tuple[str, ...] = ()) -> list[str]:
-        return list(files.asked(files.Wanted(path, kind, then=then)))
+        return list(files.asked(files.Desired(path, kind, then=then)))
 
     assert asked("/etc/systemd/system/shop.service", then=("x",)) == ["systemctl daemon-reload", "x"]
     assert asked("/etc/systemd/system/shop.service.d/own.conf", "absent") == ["systemctl daemon-reload"]

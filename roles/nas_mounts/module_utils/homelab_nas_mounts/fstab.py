@@ -20,9 +20,9 @@ def target(line: str) -> str | None:
 
 def refuse_foreign(text: str, paths: Iterable[str]) -> None:
     """Raise `NasError` when a line claims one of the paths."""
-    wanted = set(paths)
+    desired = set(paths)
     for number, line in enumerate(text.splitlines(), 1):
-        if target(line) in wanted:
+        if target(line) in desired:
             raise NasError(
                 f"/etc/fstab, line {number}, already mounts {target(line)}: `{line.strip()}`. "
                 "Remove that line, or take the path from nas_mounts"

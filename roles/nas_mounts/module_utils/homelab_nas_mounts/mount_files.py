@@ -47,24 +47,24 @@ def present() -> dict[str, tuple[str, int]]:
     return dict(found for unit in sorted(UNITS.glob("*.mount")) if (found := mounted_by(_text(unit))))
 
 
-def missing(entry: Entry) -> list[files.Wanted]:
+def missing(entry: Entry) -> list[files.Desired]:
     """The files of a share that are not as wanted, directories first. Raises `NasError` for somebody else's units."""
     place = places(entry.path)
     for unit in (place.mount, place.automount):
         if os.path.lexists(unit) and not _text(unit).startswith(MARK):
             raise NasError(f"{unit} was not written by nas_mounts; remove it, or take {entry.path} from nas_mounts")
-    wanted = [
-        files.Wanted(str(place.mount), "file", mount_unit(entry).encode(), 0o644),
-        files.Wanted(str(place.automount), "file", automount_unit(entry).encode(), 0o644),
-        files.Wanted(str(place.link.parent), "directory", mode=0o755),
-        files.Wanted(str(place.link), "link", os.fsencode(place.automount)),
+    desired = [
+        files.Desired(str(place.mount), "file", mount_unit(entry).encode(), 0o644),
+        files.Desired(str(place.automount), "file", automount_unit(entry).encode(), 0o644),
+        files.Desired(str(place.link.parent), "directory", mode=0o755),
+        files.Desired(str(place.link), "link", os.fsencode(place.automount)),
     ]
     if entry.credentials is not None:
-        wanted += [
-            files.Wanted(str(place.credentials.parent), "directory", mode=0o700),
-            files.Wanted(str(place.credentials), "file", entry.credentials.encode(), 0o600),
+        desired += [
+            files.Desired(str(place.credentials.parent), "directory", mode=0o700),
+            files.Desired(str(place.credentials), "file", entry.credentials.encode(), 0o600),
         ]
-    ordered: list[Any] = files.in_order([one for one in wanted if files.differs(one, files.look(one.path))])
+    ordered: list[Any] = files.in_order([one for one in desired if files.differs(one, files.look(one.path))])
     return ordered
 
 

@@ -34,7 +34,7 @@ def look(module: Any, paths: Iterable[str]) -> Shown:
     _, text, _ = module.run_command(["systemctl", "show", f"--property={PROPERTIES}", "--", *names], check_rc=True)
     blocks = text.strip().split("\n\n")
     return {
-        name: dict(line.split("=", 1) for line in told.splitlines()) for name, told in zip(names, blocks, strict=True)
+        name: dict(line.split("=", 1) for line in block.splitlines()) for name, block in zip(names, blocks, strict=True)
     }
 
 

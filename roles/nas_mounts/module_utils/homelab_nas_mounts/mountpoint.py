@@ -89,8 +89,8 @@ def is_guarded(path: str) -> bool:
             raise
         try:
             if inside := _names(handle):
-                told = ", ".join(inside[:3])
-                raise NasError(f"{path} has files of its own, which a mount would hide ({told}); move them away")
+                named = ", ".join(inside[:3])
+                raise NasError(f"{path} has files of its own, which a mount would hide ({named}); move them away")
             return bool(_flags(handle) & IMMUTABLE) and stat.S_IMODE(os.fstat(handle).st_mode) == 0
         finally:
             os.close(handle)
@@ -138,12 +138,12 @@ def _names(handle: int) -> list[str]:
 
 def _flags(handle: int) -> int:
     try:
-        told = fcntl.ioctl(handle, GET_FLAGS, bytes(8))
+        flags = fcntl.ioctl(handle, GET_FLAGS, bytes(8))
     except OSError as error:
         if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP):
             return 0
         raise
-    return int(struct.unpack("l", told)[0])
+    return int(struct.unpack("l", flags)[0])
 
 
 def _set_flags(handle: int, flags: int, path: str) -> None:

@@ -81,20 +81,20 @@ class Entry(NamedTuple):
         return PORTS[self.kind]
 
 
-def read(told: list[dict[str, Any]], ids: Callable[[str], tuple[int, int]]) -> list[Entry]:
+def read(params: list[dict[str, Any]], ids: Callable[[str], tuple[int, int]]) -> list[Entry]:
     """The shares that shall be mounted; `ids` tells the numbers of an account and its group."""
-    for one in told:
+    for one in params:
         _check_path(one["path"])
-    _check_together([one["path"] for one in told])
-    return [_entry(one, ids) for one in told if one["state"] == "present"]
+    _check_together([one["path"] for one in params])
+    return [_entry(one, ids) for one in params if one["state"] == "present"]
 
 
 def _entry(one: dict[str, Any], ids: Callable[[str], tuple[int, int]]) -> Entry:
     kind = {"nfs": "nfs4", "smb": "cifs"}[one["protocol"]]
     server = server_of(one["source"] or "", kind)
     if server is None:
-        wanted = {"nfs4": "`server:/directory`", "cifs": "`//server/share`"}[kind]
-        raise NasError(f"{one['path']}: `source` is {one['source']!r}; {one['protocol']} wants {wanted}")
+        desired = {"nfs4": "`server:/directory`", "cifs": "`//server/share`"}[kind]
+        raise NasError(f"{one['path']}: `source` is {one['source']!r}; {one['protocol']} wants {desired}")
     if re.search(r"[\0\r\n]|[\s\\]$", one["source"]):
         raise NasError(
             f"{one['path']}: `source` is {one['source']!r}; it has to be one line without a blank at its end"
@@ -174,12 +174,12 @@ def server_of(source: str, kind: str) -> str | None:
 
 def unit_name(path: str) -> str:
     """The name that systemd gives to a mount, without its suffix (`systemd-escape --path`)."""
-    told = path.strip("/")
+    plain = path.strip("/")
 
     def escape(match: re.Match[str]) -> str:
         return "".join(f"\\x{byte:02x}" for byte in match[0].encode())
 
-    name = re.sub(r"[^A-Za-z0-9:_./]", escape, told)
+    name = re.sub(r"[^A-Za-z0-9:_./]", escape, plain)
     return re.sub(r"^\.", r"\\x2e", name).replace("/", "-")
 
 
@@ -207,8 +207,8 @@ def automount_unit(entry: Entry) -> str:
 
 def mounted_by(unit: str) -> tuple[str, tuple[str, int]] | None:
     """The path that a unit of ours mounts, with the server and the port it comes from; `None` for any other unit."""
-    told = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line)
-    if not unit.startswith(MARK) or told.get("Type") not in PORTS:
+    settings = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line)
+    if not unit.startswith(MARK) or settings.get("Type") not in PORTS:
         return None
-    server = server_of(told["What"].replace("%%", "%"), told["Type"]) or ""
-    return told["Where"].replace("%%", "%"), (server, PORTS[told["Type"]])
+    server = server_of(settings["What"].replace("%%", "%"), settings["Type"]) or ""
+    return settings["Where"].replace("%%", "%"), (server, PORTS[settings["Type"]])

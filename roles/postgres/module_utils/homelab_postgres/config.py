@@ -49,7 +49,7 @@ class RefusedError(Exception):
     """PostgreSQL does not accept a file; nothing has been changed."""
 
 
-def desired(params: dict[str, Any], machine: tuning.Machine, uid: int, gid: int) -> list[files.Wanted]:
+def desired(params: dict[str, Any], machine: tuning.Machine, uid: int, gid: int) -> list[files.Desired]:
     """Every file and directory of the configuration. Raises `ValueError` for what cannot be right."""
     where = params["config"]
     asked = params["tuning"]
@@ -72,15 +72,15 @@ def desired(params: dict[str, Any], machine: tuning.Machine, uid: int, gid: int)
     certificate, key = key_pair(params["tls"]["certificate"], params["tls"]["key"])
     return [
         *(
-            files.Wanted(folder, "directory", b"", 0o755, ROOT, ROOT)
+            files.Desired(folder, "directory", b"", 0o755, ROOT, ROOT)
             for folder in (str(Path(where).parent), where, f"{where}/conf.d")
         ),
-        *(files.Wanted(f"{where}/{name}", "file", text.encode(), 0o640, ROOT, gid) for name, text in texts.items()),
-        files.Wanted(PROCESSES, "file", processes.encode(), 0o644, ROOT, ROOT)
+        *(files.Desired(f"{where}/{name}", "file", text.encode(), 0o640, ROOT, gid) for name, text in texts.items()),
+        files.Desired(PROCESSES, "file", processes.encode(), 0o644, ROOT, ROOT)
         if params["backup"]
-        else files.Wanted(PROCESSES, "absent"),
-        files.Wanted(f"{where}/server.crt", "file", certificate, 0o644, ROOT, ROOT),
-        files.Wanted(f"{where}/server.key", "file", key, 0o600, uid, gid),
+        else files.Desired(PROCESSES, "absent"),
+        files.Desired(f"{where}/server.crt", "file", certificate, 0o644, ROOT, ROOT),
+        files.Desired(f"{where}/server.key", "file", key, 0o600, uid, gid),
     ]
 
 
@@ -93,11 +93,11 @@ def key_pair(certificate: str, key: str) -> tuple[bytes, bytes]:
     return Path(certificate).read_bytes(), Path(key).read_bytes()
 
 
-def changes(plan: list[files.Wanted]) -> list[files.Wanted]:
+def changes(plan: list[files.Desired]) -> list[files.Desired]:
     return [file for file in plan if files.differs(file, files.look(file.path))]
 
 
-def judge(module: Any, plan: list[files.Wanted], where: str, postgres: str, account: str) -> None:
+def judge(module: Any, plan: list[files.Desired], where: str, postgres: str, account: str) -> None:
     """Let PostgreSQL read the new files from another place. Raises `RefusedError` with its own words."""
     with tempfile.TemporaryDirectory(prefix="postgres-", dir="/run") as folder:
         Path(folder).chmod(0o755)
@@ -114,7 +114,7 @@ def judge(module: Any, plan: list[files.Wanted], where: str, postgres: str, acco
 
 
 @contextlib.contextmanager
-def placed(todo: list[files.Wanted]) -> Iterator[None]:
+def placed(todo: list[files.Desired]) -> Iterator[None]:
     """Put the files where they belong; if the block raises, put the old ones back."""
     old = {file.path: files.look(file.path) for file in todo}
     for file in files.in_order(todo):
@@ -125,11 +125,11 @@ def placed(todo: list[files.Wanted]) -> Iterator[None]:
         for file in reversed(files.in_order(todo)):
             current = old[file.path]
             if file.kind == "file" and current.kind in ("file", "absent"):
-                files.commit(files.Wanted(file.path, *current))
+                files.commit(files.Desired(file.path, *current))
         raise
 
 
-def newest(plan: list[files.Wanted]) -> float:
+def newest(plan: list[files.Desired]) -> float:
     """When the last of the files was written; a server that has read its configuration before has to read it again."""
     there = (Path(file.path) for file in plan if file.kind == "file")
     return max((path.stat().st_mtime for path in there if path.exists()), default=0)

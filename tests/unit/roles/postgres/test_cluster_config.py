@@ -112,8 +112,8 @@ def test_files_of_somebody_else_are_not_touched(tmp_path: Path) -> None:
         data.present(str(place), "17")
 
 
-def wanted(path: Path, text: str) -> Any:
-    return files.Wanted(str(path), "file", text.encode(), 0o600, os.getuid(), os.getgid())
+def desired(path: Path, text: str) -> Any:
+    return files.Desired(str(path), "file", text.encode(), 0o600, os.getuid(), os.getgid())
 
 
 def test_refused_files_are_put_back(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_refused_files_are_put_back(tmp_path: Path) -> None:
     seen = []
 
     def refuse() -> None:
-        with config.placed([wanted(old, "changed"), wanted(new, "not here before")]):
+        with config.placed([desired(old, "changed"), desired(new, "not here before")]):
             seen.extend([old.read_text(), new.read_text()])
             raise config.RefusedError
 
@@ -134,7 +134,7 @@ def test_refused_files_are_put_back(tmp_path: Path) -> None:
 
 
 def test_accepted_files_stay(tmp_path: Path) -> None:
-    with config.placed([wanted(tmp_path / "one.conf", "text")]):
+    with config.placed([desired(tmp_path / "one.conf", "text")]):
         pass
     assert (tmp_path / "one.conf").read_text() == "text"
 
