@@ -90,24 +90,24 @@ class _Listener:
 
     def line(self, text: str) -> None:
         try:
-            said = json.loads(text)
+            output = json.loads(text)
         except ValueError:
             return
-        if not isinstance(said, dict):
+        if not isinstance(output, dict):
             return
-        match said.get("kind"):
+        match output.get("kind"):
             case "progress":
-                name = self._step[0] if self._step else said["name"]
-                self._emit(Progress(name=name, done=said["done"], total=said.get("total"), unit=said["unit"]))
+                name = self._step[0] if self._step else output["name"]
+                self._emit(Progress(name=name, done=output["done"], total=output.get("total"), unit=output["unit"]))
             case "step":
                 self.close(Outcome.OK)
-                self._step = (said["name"], time.monotonic())
-                self._emit(StepStarted(name=said["name"]))
+                self._step = (output["name"], time.monotonic())
+                self._emit(StepStarted(name=output["name"]))
             case "notice" | "warning":
-                level = "warning" if said["kind"] == "warning" else "info"
-                self._emit(Notice(level=level, text=said.get("text") or said["message"]))
+                level = "warning" if output["kind"] == "warning" else "info"
+                self._emit(Notice(level=level, text=output.get("text") or output["message"]))
             case "result" | "error":
-                self.last = said
+                self.last = output
 
     def close(self, outcome: Outcome) -> None:
         """End the step at work, if there is one."""

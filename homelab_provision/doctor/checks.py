@@ -184,11 +184,11 @@ def docker_daemon() -> Answer:
     done = run(["docker", "version", "--format", "{{.Server.Version}}"], deadline=2, check=False)
     if done.returncode == 0:
         return Answer(Verdict.OK, f"answers, version {done.stdout.strip()}")
-    said = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+    output = (done.stderr.strip().splitlines() or ["no answer"])[-1]
     mend = (
-        'sudo adduser "$USER" docker   # then log in again' if "permission" in said else "sudo systemctl start docker"
+        'sudo adduser "$USER" docker   # then log in again' if "permission" in output else "sudo systemctl start docker"
     )
-    return Answer(Verdict.WARN, f"roles cannot be tested in containers: {said}", mend)
+    return Answer(Verdict.WARN, f"roles cannot be tested in containers: {output}", mend)
 
 
 def space(directory: Path) -> Answer:

@@ -113,9 +113,9 @@ def look_for_tool(tool: Tool) -> Answer:
     return judge_tool(tool, path, done.stdout + done.stderr)
 
 
-def judge_tool(tool: Tool, path: str, said: str) -> Answer:
+def judge_tool(tool: Tool, path: str, output: str) -> Answer:
     """Judge a program by what it says about itself."""
-    found = re.search(tool.pattern, said)
+    found = re.search(tool.pattern, output)
     if found is None:
         return _missing(f"{path} is another program of that name", tool.package, tool.missing)
     if tool.oldest and _version(found[1]) < tool.oldest:

@@ -62,12 +62,12 @@ def probe(kernel: Path, accel: Accel, deadline: float = PROBE_SECONDS) -> Probe:
     """Boot `kernel` under `accel`; it has `deadline` seconds to come up. Raises `ProcessError` if QEMU is missing."""
     try:
         done = run(probe_argv(kernel, accel), deadline=deadline, check=False)
-        said = done.stdout + done.stderr
+        output = done.stdout + done.stderr
     except ProcessError as error:
         if error.returncode is not None:
             raise
-        said = f"{error.stdout}{error.stderr}\ngave up after {deadline:.0f} s"
-    return Probe(_CAME_UP in said, tail(said, 5))
+        output = f"{error.stdout}{error.stderr}\ngave up after {deadline:.0f} s"
+    return Probe(_CAME_UP in output, tail(output, 5))
 
 
 def probe_argv(kernel: Path, accel: Accel) -> Argv:

@@ -42,10 +42,10 @@ def relay(keyboard: int, screen: int, line: int) -> None:
     while True:
         ready, _, _ = select.select([keyboard, line], [], [])
         if line in ready:
-            said = os.read(line, 65536)
-            if not said:
+            output = os.read(line, 65536)
+            if not output:
                 return
-            _write(screen, said)
+            _write(screen, output)
         if keyboard in ready:
             typed = os.read(keyboard, 1024)
             before, escaped, _ = typed.partition(ESCAPE)

@@ -197,15 +197,15 @@ def _writer(
 def _listener(rebuild: Rebuild, last: dict[str, Any]) -> Callable[[str], None]:
     def hear(line: str) -> None:
         try:
-            said = json.loads(line)
+            output = json.loads(line)
         except ValueError:
             return
-        if not isinstance(said, dict):
+        if not isinstance(output, dict):
             return
-        last.update(said)
-        if "total" in said:
-            rebuild.emit(Progress(name="write the image", done=said["done"], total=said["total"]))
-        elif "warning" in said:
-            rebuild.emit(Notice(level="warning", text=said["warning"]))
+        last.update(output)
+        if "total" in output:
+            rebuild.emit(Progress(name="write the image", done=output["done"], total=output["total"]))
+        elif "warning" in output:
+            rebuild.emit(Notice(level="warning", text=output["warning"]))
 
     return hear

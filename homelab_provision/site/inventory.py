@@ -104,17 +104,17 @@ def read_inventory(root: Path, password: Path | None = None, patterns: Sequence[
     except ProcessError as error:
         if error.returncode in (None, 127):
             raise
-        said = [line for line in error.stderr.splitlines() if line.strip() and not line.startswith("Traceback")]
+        output = [line for line in error.stderr.splitlines() if line.strip() and not line.startswith("Traceback")]
         # What we check ourselves never comes so far; where the rest stands, Ansible does not always know.
         found = re.search(rf"Origin: {re.escape(str(root.resolve()))}/(\S+?):(\d+):\d+", error.stderr)
         file, line = (found[1], int(found[2])) if found else (HOSTS_FILE, 1)
-        return Problem(file, line, "", "Ansible cannot read the inventory", excerpt="\n".join(said[-12:]))
+        return Problem(file, line, "", "Ansible cannot read the inventory", excerpt="\n".join(output[-12:]))
     return replace(parse_export(json.loads(done.stdout)), warnings=warnings_in(done.stderr))
 
 
-def warnings_in(said: str) -> tuple[str, ...]:
+def warnings_in(output: str) -> tuple[str, ...]:
     """The warnings among what Ansible says on standard error; it breaks their lines to fit a terminal."""
-    parts = re.split(r"^\[(WARNING|ERROR|DEPRECATION WARNING)\]: ", said, flags=re.MULTILINE)
+    parts = re.split(r"^\[(WARNING|ERROR|DEPRECATION WARNING)\]: ", output, flags=re.MULTILINE)
     pairs = zip(parts[1::2], parts[2::2], strict=True)
     return tuple(dict.fromkeys(" ".join(text.split()) for kind, text in pairs if kind == "WARNING"))
 
