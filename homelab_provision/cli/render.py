@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TextIO
 
 from rich.text import Text
@@ -35,21 +34,14 @@ def renderer(
 
 
 def print_error(
-    error: ProvisionError,
-    *,
-    log: Path | None = None,
-    stream: TextIO | None = None,
-    environ: Mapping[str, str] = os.environ,
+    error: ProvisionError, *, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ
 ) -> None:
-    """What failed, the last lines of evidence, a blank line, how to mend it, and where to read more."""
+    """What failed, the last lines of evidence, a blank line, and how to mend it."""
     console = console_of(stream, environ)
     say(console, Text.assemble(("error", "bold red"), ": ", clipped(printable(error.message), LONGEST_TEXT)))
     if error.evidence:
         for line in printable(error.evidence).strip("\n").splitlines()[-EVIDENCE_LINES:]:
             say(console, Text.assemble(("  | ", "dim"), line))
-    if error.hint or log:
-        say(console, Text())
     if error.hint:
+        say(console, Text())
         say(console, Text.assemble(("hint", "bold cyan"), ": ", clipped(printable(error.hint))))
-    if log:
-        say(console, Text.assemble(("log", "bold"), f": {log}"))

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from homelab_provision.errors import ProvisionError
-from homelab_provision.image.layout import ESP, ROOT
+from homelab_provision.image.layout import ROOT
 
 MANIFEST, PAYLOAD = "manifest.json", "payload.zst"
 FORMAT = 1
@@ -85,10 +85,6 @@ class Image(_Frozen):
 
     def partition(self, name: str) -> ImagePartition:
         return next(p for p in self.partitions if p.name == name)
-
-    @property
-    def esp_fs_bytes(self) -> int:
-        return self.partition(ESP).size_bytes
 
     @property
     def root_fs_bytes(self) -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import grp
 import pwd
-import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -106,14 +105,6 @@ class Lab:
     def exec_argv(self, *argv: str) -> Argv:
         """`argv` to be run inside the lab's network, as root; empty for the prefix alone."""
         return self._who.inside(self.network.namespace, *argv)
-
-    def proxy_argv(self) -> Argv:
-        """How ssh gets into the lab's network; `%h` and `%p` are for ssh to fill in."""
-        return self.exec_argv("nc", "%h", "%p")
-
-    def proxy_command(self) -> str:
-        """`proxy_argv` as the value of `ProxyCommand` in an ssh_config."""
-        return shlex.join(self.proxy_argv())
 
     def _status(self, machine: VirtualMachine) -> MachineStatus:
         pid, mac = machine.pid, machine.hardware.mac

@@ -105,15 +105,6 @@ class VirtualMachine:
         """Press the reset button."""
         self._tell("system_reset")
 
-    def wait_off(self, deadline: float) -> bool:
-        """Whether it switched itself off within `deadline` seconds."""
-        until = time.monotonic() + deadline
-        while self.is_on():
-            if time.monotonic() > until:
-                return False
-            time.sleep(_POLL_SECONDS)
-        return True
-
     # What is plugged in
 
     def stick(self) -> Path | None:

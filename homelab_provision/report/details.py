@@ -26,8 +26,7 @@ class Tested(Protocol):
 class RunDetails:
     """What is known of a run besides its events. Texts must be free of secrets; the report adds none and hides none.
 
-    `plan` are labelled facts (disk, what is erased, backup); `consoles` and `files` map a title to the last
-    lines of a console, and to a path relative to the report.
+    `plan` are labelled facts (disk, what is erased, backup); `consoles` maps a title to the last lines of a console.
     """
 
     run: str
@@ -41,4 +40,3 @@ class RunDetails:
     consoles: Mapping[str, str] = field(default_factory=dict)
     evidence: str | None = None
     hint: str | None = None
-    files: Mapping[str, str] = field(default_factory=dict)

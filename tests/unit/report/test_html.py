@@ -70,10 +70,10 @@ def unproven_journal() -> Journal:
 
 
 def test_the_page_stands_alone_nests_and_is_labelled() -> None:
-    rendered = render_report(details(files={"journal": "journal.jsonl"}), unproven_journal().events)
+    rendered = render_report(details(), unproven_journal().events)
     page = Page(rendered)
 
-    assert page.links == ["journal.jsonl"]
+    assert page.links == []
     assert not re.search(r"https?://|@import|url\(|<script", rendered)
     assert page.labelled_by <= page.ids
     assert page.headings[0] == 1

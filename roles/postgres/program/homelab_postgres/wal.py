@@ -15,10 +15,6 @@ def parse_lsn(text: str) -> int:
     return (int(high, 16) << 32) + int(low, 16)
 
 
-def format_lsn(position: int) -> str:
-    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
-
-
 def segment_name(timeline: int, number: int, size: int) -> str:
     """The file of a segment: timeline, and its number split as PostgreSQL does (source: xlog_internal.h)."""
     per_id = 0x100000000 // size
@@ -28,11 +24,6 @@ def segment_name(timeline: int, number: int, size: int) -> str:
 def segment_number(name: str, size: int) -> int:
     per_id = 0x100000000 // size
     return int(name[8:16], 16) * per_id + int(name[16:24], 16)
-
-
-def segment_at(position: int, size: int) -> int:
-    """The number of the segment that holds this byte."""
-    return position // size
 
 
 def segment_before(position: int, size: int) -> int:
