@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -32,58 +33,28 @@ class Written:
 def check_machines(document: Document) -> Iterator[Problem]:
     """Mistakes that machines.yml shows by itself."""
     machines = _machines(document)
-    yield from _unique(
-        document,
-        _at(document, machines, "plays"),
-        str.strip,
-        "a host on two machines: {text} is also played by `{first}` (line {line})",
-        "one machine for a host; a spare plays nothing",
-    )
-    macs = _below(document, machines, "passport", "macs")
-    yield from _unique(
-        document,
-        macs,
-        mac_key,
-        "one MAC address twice: {text} is also that of `{first}` (line {line})",
-        "an address that no other network card has",
-    )
-    yield from _unique(
-        document,
-        _at(document, machines, "passport", "serial"),
-        serial_key,
-        "one serial twice: {text} is also that of `{first}` (line {line})",
-        "a serial that no other machine has",
-    )
-    yield from _unique(
-        document,
-        _at(document, machines, "passport", "board_serial"),
-        serial_key,
-        "one board serial twice: {text} is also that of `{first}` (line {line})",
-        "a serial that no other machine's board has",
-    )
-    yield from _unique(
-        document,
-        _at(document, machines, "passport", "uuid"),
-        serial_key,
-        "one UUID twice: {text} is also that of `{first}` (line {line})",
-        "a UUID that no other machine has",
-    )
+    at_one, below = partial(_at, document, machines), partial(_below, document, machines)
     # Every virtual eMMC says the same serial: it is wired into QEMU.
-    disks = [disk for disk in _disk_serials(document, machines) if disk.text != MMC_SERIAL]
-    yield from _unique(
-        document,
-        disks,
-        serial_key,
-        "one disk serial twice: {text} is also that of a disk of `{first}` (line {line})",
-        "a serial that no other disk has",
-    )
-    yield from _unique(
-        document,
-        _at(document, machines, "address"),
-        str.strip,
-        "two machines with one address: {text} is also that of `{first}` (line {line})",
-        "an address that no other machine's rescue system has",
-    )
+    disks = [disk for disk in below("passport", "disks", item="serial") if disk.text != MMC_SERIAL]
+    plays, address = at_one("plays"), at_one("address")
+    macs = below("passport", "macs")
+    serial, board, uuid = (at_one("passport", name) for name in ("serial", "board_serial", "uuid"))
+    for found, key, twice, also, expected in (
+        (plays, str.strip, "a host on two machines", "played by", "one machine for a host; a spare plays nothing"),
+        (macs, mac_key, "one MAC address twice", "that of", "an address that no other network card has"),
+        (serial, serial_key, "one serial twice", "that of", "a serial that no other machine has"),
+        (board, serial_key, "one board serial twice", "that of", "a serial that no other machine's board has"),
+        (uuid, serial_key, "one UUID twice", "that of", "a UUID that no other machine has"),
+        (disks, serial_key, "one disk serial twice", "that of a disk of", "a serial that no other disk has"),
+        (
+            address,
+            str.strip,
+            "two machines with one address",
+            "that of",
+            "an address that no other machine's rescue system has",
+        ),
+    ):
+        yield from _unique(document, found, key, twice, also, expected)
     yield from _no_system_disk(document, machines)
 
 
@@ -111,15 +82,16 @@ def check_players(hosts: Mapping[str, Host], document: Document) -> Iterator[Pro
 
 
 def _unique(
-    document: Document, found: list[Written], key: Callable[[str], str], message: str, expected: str
+    document: Document, found: list[Written], key: Callable[[str], str], twice: str, also: str, expected: str
 ) -> Iterator[Problem]:
+    """What stands there `twice`, and what it is `also` of the machine that had it first."""
     places: dict[str, list[Written]] = defaultdict(list)
     for written in found:
         places[key(written.text)].append(written)
     for first, *others in places.values():
         line = document.place(first.path, at_value=True).line
         for other in others:
-            said = message.format(text=other.text, first=first.machine, line=line)
+            said = f"{twice}: {other.text} is also {also} `{first.machine}` (line {line})"
             yield document.problem(other.path, said, expected=expected, at_value=True)
 
 
@@ -146,25 +118,14 @@ def _at(document: Document, machines: list[str], *below: str) -> list[Written]:
     return [Written(machine, text, path) for machine, path in paths if (text := _text(at(document.root, path)))]
 
 
-def _below(document: Document, machines: list[str], *below: str) -> list[Written]:
-    """The texts of one list of every machine that has it."""
+def _below(document: Document, machines: list[str], *below: str, item: str | None = None) -> list[Written]:
+    """The texts of one list of every machine that has it, or those of one key of its items."""
     found = []
     for machine in machines:
         path: KeyPath = ("machines", machine, *below)
         items = at(document.root, path)
-        for index, item in enumerate(items.value if isinstance(items, SequenceNode) else ()):
-            if text := _text(item):
-                found.append(Written(machine, text, (*path, index)))
-    return found
-
-
-def _disk_serials(document: Document, machines: list[str]) -> list[Written]:
-    found = []
-    for machine in machines:
-        path: KeyPath = ("machines", machine, "passport", "disks")
-        disks = at(document.root, path)
-        for index in range(len(disks.value) if isinstance(disks, SequenceNode) else 0):
-            here = (*path, index, "serial")
+        for index in range(len(items.value) if isinstance(items, SequenceNode) else 0):
+            here = (*path, index) if item is None else (*path, index, item)
             if text := _text(at(document.root, here)):
                 found.append(Written(machine, text, here))
     return found

@@ -36,50 +36,31 @@ def faults(values: Mapping[str, str]) -> Iterator[str]:
 
 
 def _faults_of_pair(mine: str, private: str, its: str, other: str) -> Iterator[str]:
-    keys = {mine: _private(private), its: _public(other) if its.endswith("_public") else _certificate(other)}
+    keys = {mine: _public_half(mine, private), its: _public_half(its, other)}
     damaged = [name for name, key in keys.items() if key is None]
     yield from (f"`{name}` is damaged" for name in damaged)
     if not damaged and keys[mine] != keys[its]:
         yield f"`{its}` belongs to another key than `{mine}`"
 
 
-def _private(text: str) -> bytes | None:
-    """The public half of a private key, in a form that can be compared; `None`: it is damaged."""
+def _public_half(name: str, text: str) -> bytes | None:
+    """The public half of a key, or the key of a certificate, in a form that can be compared; `None`: it is damaged."""
+    from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
     raw = text.encode()
-    load = serialization.load_ssh_private_key if b"OPENSSH" in raw else serialization.load_pem_private_key
+    key: Any
     try:
-        return _comparable(load(raw, password=None).public_key())
+        if name.endswith("_certificate"):
+            certificate = x509.load_pem_x509_certificate(raw)
+            list(certificate.extensions)
+            key = certificate.public_key()
+        elif name.endswith("_public"):
+            key = serialization.load_ssh_public_key(raw)
+        else:
+            load = serialization.load_ssh_private_key if b"OPENSSH" in raw else serialization.load_pem_private_key
+            key = load(raw, password=None).public_key()
+        return bytes(key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return None
-
-
-def _public(text: str) -> bytes | None:
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization
-
-    try:
-        return _comparable(serialization.load_ssh_public_key(text.encode()))
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return None
-
-
-def _certificate(text: str) -> bytes | None:
-    from cryptography import x509
-    from cryptography.exceptions import UnsupportedAlgorithm
-
-    try:
-        certificate = x509.load_pem_x509_certificate(text.encode())
-        list(certificate.extensions)
-        return _comparable(certificate.public_key())
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return None
-
-
-def _comparable(key: Any) -> bytes:
-    from cryptography.hazmat.primitives import serialization
-
-    shown: bytes = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return shown

@@ -195,8 +195,6 @@ def _password_file(site: Path, name: str, create: bool) -> Path:
 
 def _keyring_script(name: str) -> Path:
     # Ansible runs an executable password file; the script asks the keyring each time, so nothing is stored.
-    from homelab_provision import paths
-
     script = paths.private(paths.state()) / f"vault-password-{name}"
     text = f"#!/bin/sh\nexec secret-tool lookup homelab-provision {shlex.quote(name)}\n"
     files.replace(script, text.encode(), mode=0o700)
