@@ -88,14 +88,9 @@ def renewed(authority: Certificate, hosts: Iterable[Named]) -> Certificate:
 
 def _authority(name: x509.Name, key: EllipticCurvePrivateKey, hosts: Iterable[Named]) -> Certificate:
     from cryptography import x509
-    from cryptography.x509.oid import ExtendedKeyUsageOID
 
-    permitted = [kind(value) for kind, value in _permitted(hosts)]
-    builder = _builder(name, name, key, 2 * VALID)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(_usage(sign=True), critical=True)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-    return _sealed(builder.add_extension(x509.NameConstraints(permitted, None), critical=True), key, key)
+    permitted = x509.NameConstraints([kind(value) for kind, value in _permitted(hosts)], None)
+    return _signed(name, key, 2 * VALID, name, key, permitted, is_authority=True)
 
 
 def _permitted(hosts: Iterable[Named]) -> Collection[tuple[type[Any], Any]]:
@@ -121,18 +116,13 @@ def issue(authority: Certificate, host: str, address: str | None) -> Certificate
     """A new key and its certificate for a host, good for its name and its address."""
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-    from cryptography.x509.oid import ExtendedKeyUsageOID
 
-    key = generate_private_key(SECP256R1())
-    builder = _builder(_name(host), _read(authority).subject, key, VALID)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = builder.add_extension(_usage(sign=False), critical=True)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
     names: list[x509.GeneralName] = [x509.DNSName(host)]
     if address:
         names.append(x509.IPAddress(ipaddress.ip_address(address)))
-    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return _sealed(builder, key, _key(authority))
+    key, good_for = generate_private_key(SECP256R1()), x509.SubjectAlternativeName(names)
+    issuer = _read(authority).subject
+    return _signed(_name(host), key, VALID, issuer, _key(authority), good_for, is_authority=False)
 
 
 def fits(certificate: Certificate, authority: Certificate, host: str, address: str | None) -> bool:
@@ -173,26 +163,20 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _usage(*, sign: bool) -> x509.KeyUsage:
+def _signed(
+    subject: x509.Name,
+    key: EllipticCurvePrivateKey,
+    valid: timedelta,
+    issuer: x509.Name,
+    signer: EllipticCurvePrivateKey,
+    names: x509.NameConstraints | x509.SubjectAlternativeName,
+    *,
+    is_authority: bool,
+) -> Certificate:
+    """A certificate for the key of `subject`: an authority's, which may sign for `names`, or one good for them."""
     from cryptography import x509
-
-    return x509.KeyUsage(
-        digital_signature=not sign,
-        key_cert_sign=sign,
-        crl_sign=sign,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: EllipticCurvePrivateKey, valid: timedelta
-) -> x509.CertificateBuilder:
-    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.x509.oid import ExtendedKeyUsageOID
 
     now = datetime.now(UTC)
     builder = x509.CertificateBuilder(
@@ -203,18 +187,29 @@ def _builder(
         not_valid_before=now - CLOCK_SKEW,
         not_valid_after=now + valid,
     )
-    return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-
-
-def _sealed(
-    builder: x509.CertificateBuilder, key: EllipticCurvePrivateKey, signer: EllipticCurvePrivateKey
-) -> Certificate:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-
-    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
-    signed = builder.add_extension(issuer, critical=False).sign(signer, hashes.SHA256())
+    usage = x509.KeyUsage(
+        digital_signature=not is_authority,
+        key_cert_sign=is_authority,
+        crl_sign=is_authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    extensions: list[tuple[x509.ExtensionType, bool]] = [  # each, and whether it is critical
+        (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
+        (x509.BasicConstraints(ca=is_authority, path_length=0 if is_authority else None), True),
+        (usage, True),
+        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+        (names, is_authority),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False),
+    ]
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return Certificate(signed.public_bytes(serialization.Encoding.PEM).decode(), private.decode())
+    certificate = builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    return Certificate(certificate.decode(), private.decode())
