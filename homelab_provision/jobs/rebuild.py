@@ -9,8 +9,6 @@ phase that is not proven.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import TypeVar
 
 from homelab_provision.doors.ssh import RESCUE, Answer
 from homelab_provision.errors import ProvisionError, UsageError
@@ -23,7 +21,7 @@ from homelab_provision.phases import NEED_RESCUE, ORDER, arrive, boot, converge,
 from homelab_provision.phases.context import Person, Rebuild
 from homelab_provision.phases.plan import Plan
 from homelab_provision.phases.preflight import decide, proof
-from homelab_provision.phases.session import Session, session
+from homelab_provision.phases.session import session
 from homelab_provision.rescue.facts import same_serial
 from homelab_provision.runs import lock, store
 from homelab_provision.runs.phase import Phase
@@ -32,8 +30,6 @@ from homelab_provision.runs.store import Request, Run
 from homelab_provision.site import Site, load_site, record_player
 from homelab_provision.site.models import nearest
 from homelab_provision.site.vault.store import Vault
-
-T = TypeVar("T")
 
 PHASES: Mapping[Phase, Callable[[Rebuild], Proof]] = {
     Phase.BOOT: boot.run,
@@ -108,7 +104,10 @@ def _attempt(
     ):
         plan = plan_of(run)
         if plan is None or Phase.PREFLIGHT not in run.proven() or first is Phase.PREFLIGHT:
-            plan = _phase(tell, Phase.PREFLIGHT, lambda: _preflight(run, opened, tell, person, unattended))
+            with at_phase(tell, Phase.PREFLIGHT) as leave:
+                plan = decide(opened, run.request, None if unattended else person, tell)
+                run.write(run.plan_file.name, plan.model_dump_json(indent=2) + "\n")
+                leave(proof(plan))
         with lock.locked([f"machine-{plan.machine}"], run.id):
             opened.ssh.know(RESCUE, reach.rescue_address(site, site.machine(plan.machine)))
             asked_before = "identify" in run.proven()
@@ -125,7 +124,8 @@ def _attempt(
                 wanted,
             )
             for phase in _remaining(run, context, first):
-                _phase(tell, phase, partial(_prove, context, phase))
+                with at_phase(tell, phase) as leave:
+                    leave(PHASES[phase](context))
         if record_needed(site, plan):
             record_player(site, plan.host, plan.machine)
             tell(Notice(text=f"machines.yml: {plan.machine} plays {plan.host} now"))
@@ -158,12 +158,6 @@ def record_needed(site: Site, plan: Plan) -> bool:
     return player is None or player.name != plan.machine
 
 
-def _preflight(run: Run, opened: Session, emit: Emit, person: Person, unattended: bool) -> tuple[Plan, Proof]:
-    plan = decide(opened, run.request, None if unattended else person, emit)
-    run.write(run.plan_file.name, plan.model_dump_json(indent=2) + "\n")
-    return plan, proof(plan)
-
-
 def _remaining(run: Run, context: Rebuild, first: Phase | None) -> tuple[Phase, ...]:
     """The phases still to be done. A phase that needs a rescue which is gone takes `boot` with it."""
     proven = run.proven()
@@ -181,14 +175,3 @@ def _remaining(run: Run, context: Rebuild, first: Phase | None) -> tuple[Phase, 
     if begin in NEED_RESCUE and context.ssh.answer(RESCUE) is not Answer.OURS:
         begin = Phase.BOOT
     return ORDER[ORDER.index(begin) :]
-
-
-def _prove(context: Rebuild, phase: Phase) -> tuple[None, Proof]:
-    return None, PHASES[phase](context)
-
-
-def _phase(emit: Emit, phase: Phase, work: Callable[[], tuple[T, Proof]]) -> T:
-    with at_phase(emit, phase) as leave:
-        value, left = work()
-        leave(left)
-    return value
