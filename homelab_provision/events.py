@@ -190,13 +190,12 @@ def discard(event: Event) -> None:
 def step(emit: Emit, name: str) -> Iterator[None]:
     """Emit the start and the end of a named part of the work, with its time."""
     emit(StepStarted(name=name))
-    started = monotonic()
+    started, result = monotonic(), Outcome.FAILED
     try:
         yield
-    except BaseException:
-        emit(StepFinished(name=name, result=Outcome.FAILED, seconds=monotonic() - started))
-        raise
-    emit(StepFinished(name=name, result=Outcome.OK, seconds=monotonic() - started))
+        result = Outcome.OK
+    finally:
+        emit(StepFinished(name=name, result=result, seconds=monotonic() - started))
 
 
 def waiting(emit: Emit, name: str, deadline: float) -> Callable[[float, object], None]:

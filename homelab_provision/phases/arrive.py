@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 
 from homelab_provision.doors.ssh import RESCUE, Answer
 from homelab_provision.errors import ProvisionError
-from homelab_provision.events import Progress, Proof, step
+from homelab_provision.events import Proof, step, waiting
 from homelab_provision.identity import retired_on
 from homelab_provision.identity.seed import RELEASE
 from homelab_provision.phases.context import Rebuild
@@ -59,18 +58,12 @@ def _restart(rebuild: Rebuild, in_rescue: bool) -> None:
 
 def _wait(rebuild: Rebuild) -> None:
     """Wait for the new system; fail at once when an older one answers with the same key."""
-    host, started = rebuild.plan.host, time.monotonic()
-    while True:
-        answer = rebuild.ssh.answer(host)
-        waited = time.monotonic() - started
-        if answer is Answer.OURS:
-            if _is_ours(rebuild):
-                return
-            raise _old_system(rebuild)
-        if waited > DEADLINE:
-            raise _nobody(rebuild, answer)
-        rebuild.emit(Progress(name=f"wait for {host}", done=waited, total=DEADLINE, unit="seconds"))
-        time.sleep(0.3)
+    tell = waiting(rebuild.emit, f"wait for {rebuild.plan.host}", DEADLINE)
+    answer = rebuild.ssh.wait(rebuild.plan.host, deadline=DEADLINE, on_wait=tell)
+    if answer is not Answer.OURS:
+        raise _nobody(rebuild, answer)
+    if not _is_ours(rebuild):
+        raise _old_system(rebuild)
 
 
 def _is_ours(rebuild: Rebuild) -> bool:
