@@ -90,14 +90,11 @@ class Layout:
     def sfdisk_script(self) -> str:
         """What `sfdisk` reads to write this table."""
         head = f"label: gpt\nlabel-id: {self.label_id}\nunit: sectors\nsector-size: {SECTOR}\n"
-        return (
-            head
-            + "".join(
-                f'\n{p.number} : start={p.start}, size={p.sectors}, type={p.type_guid}, uuid={p.uuid}, name="{p.name}"'
-                for p in self.partitions
-            )
-            + "\n"
-        )
+        lines = [
+            f'{p.number} : start={p.start}, size={p.sectors}, type={p.type_guid}, uuid={p.uuid}, name="{p.name}"'
+            for p in self.partitions
+        ]
+        return "\n".join([head, *lines]) + "\n"
 
     def as_plan(self) -> dict[str, Any]:
         """The layout as the flash writer reads it (JSON)."""
@@ -120,7 +117,11 @@ def plan_layout(
 
     Raises `LayoutError` if it does not fit.
     """
-    guid = _guids(identity)
+    seed = uuid.uuid5(uuid.NAMESPACE_OID, identity) if identity is not None else uuid.uuid4()
+
+    def guid(name: str) -> str:
+        return str(uuid.uuid5(seed, name)).upper()
+
     disk_sectors = disk_bytes // SECTOR
     esp_start, esp_sectors = ALIGNMENT, ESP_BYTES // SECTOR
     root_start = esp_start + esp_sectors
@@ -175,20 +176,6 @@ def _check_kept(keep: KeptData, root_start: int, last: int) -> None:
             "for the boot partitions or reaches beyond the disk",
             hint="back the data up and rebuild without --keep-data",
         )
-
-
-def _guids(identity: str | None) -> _Guids:
-    return _Guids(uuid.uuid5(uuid.NAMESPACE_OID, identity) if identity is not None else uuid.uuid4())
-
-
-@dataclass(frozen=True)
-class _Guids:
-    """Partition GUIDs that follow from one seed."""
-
-    seed: uuid.UUID
-
-    def __call__(self, name: str) -> str:
-        return str(uuid.uuid5(self.seed, name)).upper()
 
 
 def _aligned_down(sectors: int) -> int:
