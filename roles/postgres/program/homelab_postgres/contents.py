@@ -7,7 +7,7 @@ is loaded with fewer rights, never with more: that ends in an error at worst.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import groupby
@@ -64,24 +64,18 @@ def batches(listing: Mapping[str, str], owner: str, roles: Mapping[str, bool | N
     `roles` are those of the cluster that was dumped: whether the cluster that is loaded has a superuser of that name,
     None if it has no such role. Raises `Trouble` for an owner that it does not have.
     """
-    entries = [(section, line) for section in SECTIONS for line in listing[section].splitlines() if _is_entry(line)]
-    lines = [line for _, line in entries]
-    made = {found for line in lines if (found := _made(line))}
+    entries = [
+        (section, line)
+        for section in SECTIONS
+        for line in listing[section].splitlines()
+        if line and not line.startswith(";")
+    ]
+    made = {found for _, line in entries if (found := _made(line))}
     placed = [(_stage(section, line), _loader(section, line, owner, roles, made), line) for section, line in entries]
     # Rows depend on no other rows; the fewer who take turns, the more is loaded at once.
     placed.sort(key=lambda each: (each[0], (each[1] or "") if each[0] is Stage.DATA else ""))
-    return [Batch(stage, who, lines) for (stage, who), lines in _runs(placed)]
-
-
-def _runs(
-    placed: Sequence[tuple[Stage, str | None, str]],
-) -> Iterator[tuple[tuple[Stage, str | None], tuple[str, ...]]]:
-    for key, group in groupby(placed, key=lambda each: (each[0], each[1])):
-        yield key, tuple(line for *_, line in group)
-
-
-def _is_entry(line: str) -> bool:
-    return bool(line) and not line.startswith(";")
+    runs = groupby(placed, key=lambda each: each[:2])
+    return [Batch(stage, who, tuple(line for *_, line in run)) for (stage, who), run in runs]
 
 
 def _parts(line: str) -> re.Match[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from homelab_host import report
@@ -174,15 +175,12 @@ def _read(sessions: Sequence[Session], as_text: bool) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for table in todo[session.database]:
             patience = SCAN_SECONDS + table.bytes / SCAN_BYTES
-            found[table.shown] = session.ask(checksum_query(table, as_text), patience, _ticking(done, total))
+            tick = partial(report.progress, "fingerprint", done, total, "bytes")
+            found[table.shown] = session.ask(checksum_query(table, as_text), patience, tick)
             done += table.bytes
             report.progress("fingerprint", done, total, "bytes")
         databases[session.database] = {"extensions": session.ask(EXTENSIONS), "tables": found}
     return {"server_version": sessions[0].ask(VERSION) if sessions else None, "databases": databases}
-
-
-def _ticking(done: int, total: int) -> Callable[[], None]:
-    return lambda: report.progress("fingerprint", done, total, "bytes")
 
 
 def compare(door: Door, desired: Mapping[str, Any]) -> dict[str, Any]:

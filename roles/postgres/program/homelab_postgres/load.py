@@ -53,10 +53,10 @@ class Load:
     """
 
     def __init__(self, setup: Setup, door: Door, dump: Path, folder: Path) -> None:
-        self._programs = setup.programs
+        self._program = str(setup.programs / "pg_restore")
         self._door = door
         self._dump = dump
-        self._folder = folder
+        self._password_file, self._list_file = folder / "loading", folder / "list"
         self._logins: dict[str, str] = {}
 
     def __enter__(self) -> Load:
@@ -67,14 +67,6 @@ class Load:
         self._remove_logins()
         for each in (self._password_file, self._list_file):
             each.unlink(missing_ok=True)
-
-    @property
-    def _password_file(self) -> Path:
-        return self._folder / "loading"
-
-    @property
-    def _list_file(self) -> Path:
-        return self._folder / "list"
 
     def run(self, database: str, owner: str, roles: Mapping[str, bool | None]) -> None:
         """Make the database and load everything into it. Raises `Trouble`; what is half done is for the caller."""
@@ -102,10 +94,6 @@ class Load:
         if output.status != 0:
             raise Trouble("the dump cannot be read", None, output.last_words)
         return output.out
-
-    @property
-    def _program(self) -> str:
-        return str(self._programs / "pg_restore")
 
     def _make_logins(self, owners: set[str]) -> None:
         password = secrets.token_hex(32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,19 +191,15 @@ def verify_complaints(text: str) -> list[str]:
 
 def segments(files: Iterable[Listed]) -> dict[str, Listed]:
     """The WAL segments among the files of the archive, by name."""
-    found: dict[str, Listed] = {}
-    for each in files:
-        segment = re.fullmatch(r"([0-9A-F]{24})-[0-9a-f]{40}(?:\.\w+)?", each.path.rsplit("/", 1)[-1])
-        if segment:
-            found[segment[1]] = each
-    return found
+    return dict(_named(files, r"([0-9A-F]{24})-[0-9a-f]{40}(?:\.\w+)?"))
 
 
 def history_files(files: Iterable[Listed]) -> dict[int, Listed]:
     """The history files among the files of the archive, by timeline."""
-    found: dict[int, Listed] = {}
+    return {int(timeline, 16): each for timeline, each in _named(files, r"([0-9A-F]{8})\.history")}
+
+
+def _named(files: Iterable[Listed], pattern: str) -> Iterator[tuple[str, Listed]]:
     for each in files:
-        history = re.fullmatch(r"([0-9A-F]{8})\.history", each.path.rsplit("/", 1)[-1])
-        if history:
-            found[int(history[1], 16)] = each
-    return found
+        if found := re.fullmatch(pattern, each.path.rsplit("/", 1)[-1]):
+            yield found[1], each

@@ -65,14 +65,14 @@ class Repository:
 
     def listing(self, *folders: str) -> list[Listed]:
         """The files below these folders of the repository."""
-        return [each for folder in folders for each in self._listed(folder)]
-
-    def _listed(self, folder: str) -> list[Listed]:
-        output = self._ask("repo-ls", self._number, "--recurse", "--output=json", folder)
-        try:
-            return parse_listing(output, folder)
-        except NotUnderstood as error:
-            raise Trouble(f"what lies in {folder} of the repository cannot be read", None, str(error)) from None
+        found: list[Listed] = []
+        for folder in folders:
+            output = self._ask("repo-ls", self._number, "--recurse", "--output=json", folder)
+            try:
+                found += parse_listing(output, folder)
+            except NotUnderstood as error:
+                raise Trouble(f"what lies in {folder} of the repository cannot be read", None, str(error)) from None
+        return found
 
     def read(self, path: str) -> str:
         return self._ask("repo-get", self._number, path)

@@ -17,9 +17,9 @@ from . import fingerprint
 from .config import Setup
 from .data_dirs import RESTORING, Swap, make
 from .instance import Instance
-from .replay import SYSTEM_ID, State, archive_the_last, await_archived, promote, replay, snapshot, to_end
+from .replay import SYSTEM_ID, archive_the_last, await_archived, promote, replay, snapshot, to_end
 from .repository import Repository
-from .restore_copy import Scratch
+from .restore_copy import Scratch, outcome
 from .restore_plan import Request, Source, again, select
 from .service import Service
 
@@ -152,20 +152,9 @@ def _complete(scratch: Scratch, source: Source, proven: str, request: Request) -
         found = source.record.fingerprint if snapshot(instance) == proven else _read_fingerprint(instance)
         timeline = promote(instance)
         instance.lasting = True
-    return {**_result(source, state, timeline), **fingerprint.sums(found), "fingerprint": found}
+    return {**outcome(source, state, timeline), **fingerprint.sums(found), "fingerprint": found}
 
 
 def _read_fingerprint(instance: Instance) -> dict[str, Any]:
     report.step("read the fingerprint of what came after the backup")
     return fingerprint.take(instance.door)
-
-
-def _result(source: Source, state: State, timeline: int) -> dict[str, Any]:
-    return {
-        "label": source.record.label,
-        "point_reached": source.record.point,
-        "restored_to": write(state.moment) if state.moment else source.record.finished,
-        "lsn": state.lsn,
-        "timeline": timeline,
-        "bytes": source.backup.bytes,
-    }

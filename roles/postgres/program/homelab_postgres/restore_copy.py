@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from homelab_host import disk_space, report
 from homelab_host.errors import Trouble
+from homelab_host.timestamps import write
 
 from . import data_dirs, fingerprint
 from .instance import Instance
-from .replay import replay, snapshot, to_point
+from .replay import State, replay, snapshot, to_point
 from .repository import Repository
 from .restore_plan import Source
 from .stale_processes import stop_leftovers
@@ -44,7 +46,8 @@ class Scratch:
             # Killed so early that pgBackRest would not take it for its own.
             data_dirs.remove(self.data)
         data_dirs.make(self.data)
-        first, last = (segment_number(each, SEGMENT_SIZE) for each in (backup.start_segment, self._last()))
+        ends = (backup.start_segment, self.source.last_segment(SEGMENT_SIZE))
+        first, last = (segment_number(each, SEGMENT_SIZE) for each in ends)
         _require_room(self.data, backup.bytes, (last - first + 1) * SEGMENT_SIZE)
         report.step(f"copy the backup {backup.label}")
 
@@ -58,9 +61,6 @@ class Scratch:
         """Remove the copy."""
         stop_leftovers(self.data)
         data_dirs.remove(self.data)
-
-    def _last(self) -> str:
-        return self.source.last_segment(SEGMENT_SIZE)
 
     def prove(self, instance: Instance, only: str | None = None) -> str:
         """Replay to the restore point and compare the fingerprint; returns the snapshot that it was read in."""
@@ -85,6 +85,18 @@ class Scratch:
                 "try an older backup with --label, and look at the NAS and its disks",
                 "\n".join(differences[:20]),
             )
+
+
+def outcome(source: Source, state: State, timeline: int) -> dict[str, Any]:
+    """What a restore has brought back, for its result."""
+    return {
+        "label": source.record.label,
+        "point_reached": source.record.point,
+        "restored_to": write(state.moment) if state.moment else source.record.finished,
+        "lsn": state.lsn,
+        "timeline": timeline,
+        "bytes": source.backup.bytes,
+    }
 
 
 def _require_room(data: Path, size: int, wal: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from homelab_host import disk_space, report, share
 from homelab_host.errors import Trouble
 from homelab_host.process import run
-from homelab_host.timestamps import now, write
+from homelab_host.timestamps import now
 
 from . import data_dirs, fingerprint
 from .client import identifier, literal
@@ -25,7 +25,7 @@ from .instance import Instance, made_folder
 from .load import PATIENCE, Load, owner_of, roles_of
 from .replay import State, archive_the_last, promote, replay, to_end
 from .repository import Repository
-from .restore_copy import Scratch
+from .restore_copy import Scratch, outcome
 from .restore_plan import Request, again, select
 from .service import Service
 from .sql import Door, SqlError, target
@@ -73,13 +73,8 @@ def extract(setup: Setup, database: str, request: Request) -> dict[str, object]:
         scratch.discard()
         data_dirs.remove(dump)
     return {
-        "label": source.record.label,
-        "point_reached": source.record.point,
+        **outcome(source, state, source.timeline),
         "database": database,
-        "restored_to": write(state.moment) if state.moment else source.record.finished,
-        "lsn": state.lsn,
-        "timeline": source.timeline,
-        "bytes": source.backup.bytes,
         "seconds": round(time.monotonic() - began, 1),
         **fingerprint.sums(found),
         "fingerprint": found,
@@ -133,7 +128,9 @@ def _dump(setup: Setup, door: Door, database: str, carried: str, dump: Path) -> 
     door.ask(f"ALTER DATABASE {identifier(database)} RENAME TO {identifier(carried)}")
     jobs = f"--jobs={os.cpu_count() or 1}"
     words = [*door.words(), "--format=directory", "--compress=zstd:1", "--create", "--verbose", jobs, f"--file={dump}"]
-    _checked([str(setup.programs / "pg_dump"), *words, target(carried)], f"dump {database}")
+    output = run([str(setup.programs / "pg_dump"), *words, target(carried)], patience=PATIENCE)
+    if output.status != 0:
+        raise Trouble(f"could not dump {database}; the database in the cluster is as it was", None, output.last_words)
 
 
 def _load(setup: Setup, door: Door, database: str, carried: str, dump: Path, owners: Owners) -> dict[str, Any]:
@@ -156,12 +153,6 @@ def _load(setup: Setup, door: Door, database: str, carried: str, dump: Path, own
     return {**there, "databases": {database: there["databases"][carried]}}
 
 
-def _checked(words: list[str], what: str) -> None:
-    output = run(words, patience=PATIENCE)
-    if output.status != 0:
-        raise Trouble(f"could not {what}; the database in the cluster is as it was", None, output.last_words)
-
-
 def _swap(door: Door, database: str, carried: str, kept: str) -> str | None:
     """Give it its name, in one transaction. What it replaces is kept, closed; what that had replaced goes."""
     report.step("put the restored database in place")
@@ -169,7 +160,7 @@ def _swap(door: Door, database: str, carried: str, kept: str) -> str | None:
     rename = [f"ALTER DATABASE {identifier(carried)} RENAME TO {identifier(database)}"]
     if exists:
         rename.insert(0, f"ALTER DATABASE {identifier(database)} RENAME TO {identifier(kept)}")
-        _close(door, database)
+        door.ask(f"ALTER DATABASE {identifier(database)} ALLOW_CONNECTIONS false")
     try:
         _rename(door, database, rename)
     except BaseException:
@@ -183,10 +174,6 @@ def _swap(door: Door, database: str, carried: str, kept: str) -> str | None:
     for each in older if exists else ():
         door.ask(DROP.format(identifier(each)))
     return kept if exists else None
-
-
-def _close(door: Door, database: str) -> None:
-    door.ask(f"ALTER DATABASE {identifier(database)} ALLOW_CONNECTIONS false")
 
 
 def _rename(door: Door, database: str, rename: list[str]) -> None:
