@@ -243,19 +243,19 @@ def _write(handle: int, desired: Desired) -> None:
         os.fsync(handle)
 
 
-def read_pending() -> list[str]:
-    """Commands that an earlier, killed run still owes."""
+def read_owed(note: Path) -> list[str]:
+    """What an earlier run, which was killed perhaps, still owes, as it has noted."""
     try:
-        return [str(command) for command in json.loads(PENDING.read_text())]
+        return [str(one) for one in json.loads(note.read_text())]
     except (FileNotFoundError, ValueError):
         return []
 
 
-def note_pending(commands: list[str]) -> None:
-    PENDING.parent.mkdir(mode=0o755, exist_ok=True)
-    new = PENDING.with_suffix(".new")
-    new.write_text(json.dumps(commands))
-    new.replace(PENDING)
+def note_owed(note: Path, owed: list[str]) -> None:
+    note.parent.mkdir(mode=0o755, exist_ok=True)
+    new = note.with_suffix(".new")
+    new.write_text(json.dumps(owed))
+    new.replace(note)
 
 
 def owner_ids(spec: dict[str, Any]) -> tuple[int, int]:
@@ -300,7 +300,7 @@ def pay(module: Any, owed: list[str]) -> list[str]:
         if code:
             module.fail_json(msg=f"`{owed[0]}` failed with status {code}: {(err or out).strip()}", owed=owed)
         ran.append(owed.pop(0))
-        note_pending(owed)
+        note_owed(PENDING, owed)
     return ran
 
 
@@ -318,7 +318,7 @@ def settle(module: Any, files: list[dict[str, Any]]) -> dict[str, Any]:
                 diffs.append(diff(desired, current))
             elif ignored(module, desired):
                 unheeded.append(desired)
-        owed = batched(read_pending() + [command for change in changes + unheeded for command in asked(change)])
+        owed = batched(read_owed(PENDING) + [command for change in changes + unheeded for command in asked(change)])
         result = {"changed": bool(changes or owed), "changed_files": [change.path for change in changes], "diff": diffs}
         if module.check_mode:
             return {**result, "ran": []}
@@ -326,7 +326,7 @@ def settle(module: Any, files: list[dict[str, Any]]) -> dict[str, Any]:
             if change.unit:
                 switch_off(module, change.unit)
         if owed:
-            note_pending(owed)
+            note_owed(PENDING, owed)
         for change in in_order(changes):
             commit(change)
     except (UnwritableError, OSError) as error:

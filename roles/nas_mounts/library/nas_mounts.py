@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ansible.module_utils.homelab import files
 from ansible.module_utils.homelab.unlogged import UnloggedModule
-from ansible.module_utils.homelab_nas_mounts import fstab, mount_files, mount_units, mountpoint, spec
+from ansible.module_utils.homelab_nas_mounts import mount_files, mount_units, mountpoint, spec
 from ansible.module_utils.homelab_nas_mounts.spec import Entry, NasError, unit_name
 
 DOCUMENTATION = r"""
@@ -102,7 +102,7 @@ def ids(account: str) -> tuple[int, int]:
 def plan(module: Any, entries: list[Entry], present: Collection[str]) -> Plan:
     """Compare the list with the host. Raises `NasError` for what must not be touched."""
     paths = [entry.path for entry in entries]
-    fstab.refuse_foreign(FSTAB.read_text() if FSTAB.exists() else "", paths)
+    mountpoint.refuse_line_of_fstab(FSTAB.read_text() if FSTAB.exists() else "", paths)
     mounts = mountpoint.mounts_now()
     for path in paths:
         mountpoint.refuse_remote_parent(path, mounts)
@@ -110,7 +110,8 @@ def plan(module: Any, entries: list[Entry], present: Collection[str]) -> Plan:
             raise NasError(f"{path} is mounted already ({mounts[path][-1]}), but not by nas_mounts; unmount it first")
     lacking = {entry.path: found for entry in entries if (found := mount_files.missing(entry))}
     removed = [path for path in present if path not in paths]
-    changed = [path for path in paths if path in present and (path in lacking or path in mount_files.read_owed())]
+    due = {*lacking, *files.read_owed(mount_files.OWED)}
+    changed = [path for path in paths if path in present and path in due]
     shown = mount_units.look(module, paths)
     return Plan(
         unguarded=[path for path in paths if not mountpoint.is_guarded(path)],
@@ -128,7 +129,7 @@ def carry_out(module: Any, todo: Plan, answers: dict[str, bool]) -> list[str]:
     for path in todo.unguarded:
         mountpoint.guard(path)
     # Noted before anything says that the change is made: a run that is killed is finished by the next one.
-    mount_files.note_owed(todo.changed)
+    files.note_owed(mount_files.OWED, todo.changed)
     for one in (one for lacking in todo.files.values() for one in lacking):
         files.commit(one)
     problems = retire(module, todo, answers)
@@ -166,7 +167,7 @@ def renew(module: Any, todo: Plan, answers: dict[str, bool]) -> list[str]:
             continue
         module.run_command(["systemctl", "restart", f"{unit_name(path)}.automount"], check_rc=True)
         owed.remove(path)
-        mount_files.note_owed(owed)
+        files.note_owed(mount_files.OWED, owed)
     return problems
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +23,7 @@ from ansible.module_utils.homelab_nas_mounts.spec import (
 
 UNITS = Path("/etc/systemd/system")
 WANTS = "remote-fs.target.wants"
+# Paths whose change has not taken effect yet: their share was in use, or the run was killed.
 OWED = Path("/run/homelab-provision/nas_mounts.json")
 
 
@@ -86,18 +86,3 @@ def remove(path: Path) -> None:
 def _text(path: Path) -> str:
     """What a unit says; nothing for one that is masked by a link to /dev/null or is a directory."""
     return path.read_text(errors="replace") if path.is_file() else ""
-
-
-def read_owed() -> set[str]:
-    """Paths whose change has not taken effect yet: their share was in use, or the run was killed."""
-    try:
-        return {str(path) for path in json.loads(OWED.read_text())}
-    except (FileNotFoundError, ValueError):
-        return set()
-
-
-def note_owed(paths: Iterable[str]) -> None:
-    OWED.parent.mkdir(mode=0o755, exist_ok=True)
-    new = OWED.with_suffix(".new")
-    new.write_text(json.dumps(sorted(paths)))
-    new.replace(OWED)

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.homelab import units
 from ansible.module_utils.homelab_nas_mounts import mountpoint
 from ansible.module_utils.homelab_nas_mounts.spec import unit_name
 
@@ -32,10 +33,7 @@ def look(module: Any, paths: Iterable[str]) -> Shown:
         return {}
     # A unit that is asked for by name is loaded; so nothing here says whether it was there before.
     _, text, _ = module.run_command(["systemctl", "show", f"--property={PROPERTIES}", "--", *names], check_rc=True)
-    blocks = text.strip().split("\n\n")
-    return {
-        name: dict(line.split("=", 1) for line in block.splitlines()) for name, block in zip(names, blocks, strict=True)
-    }
+    return dict(zip(names, units.blocks(text), strict=True))
 
 
 def unheeded(shown: Shown) -> bool:

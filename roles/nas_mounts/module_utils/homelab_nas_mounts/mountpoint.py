@@ -14,7 +14,7 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ansible.module_utils.homelab import safe_paths
@@ -27,8 +27,6 @@ AT_FDCWD = -100
 
 MOUNTS = Path("/proc/self/mountinfo")
 REMOTE = {"autofs", "nfs", "nfs4", "cifs", "smb3", "fuse.sshfs"}
-
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def mounted(text: str) -> dict[str, list[str]]:
@@ -43,6 +41,20 @@ def mounted(text: str) -> dict[str, list[str]]:
 def mounts_now() -> dict[str, list[str]]:
     """What is mounted where at this moment. The kernel tells; no file system is touched."""
     return mounted(MOUNTS.read_text())
+
+
+def refuse_line_of_fstab(text: str, paths: Collection[str]) -> None:
+    """A line for one of the paths is somebody else's: shares are not listed there (spec.py says why)."""
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        if len(words) < 3 or words[0].startswith("#"):
+            continue
+        path = unescaped(words[1]).rstrip("/") or "/"
+        if path in paths:
+            raise NasError(
+                f"/etc/fstab, line {number}, already mounts {path}: `{line.strip()}`. "
+                "Remove that line, or take the path from nas_mounts"
+            )
 
 
 def refuse_remote_parent(path: str, mounts: dict[str, list[str]]) -> None:
@@ -65,7 +77,7 @@ def parent_of(path: str) -> Iterator[int]:
     if tree < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(parent))
     try:
-        handle = os.open(".", DIRECTORY, dir_fd=tree)
+        handle = os.open(".", safe_paths.DIRECTORY, dir_fd=tree)
     finally:
         os.close(tree)
     try:
@@ -80,7 +92,7 @@ def is_guarded(path: str) -> bool:
         return False
     with parent_of(path) as parent:
         try:
-            handle = os.open(Path(path).name, DIRECTORY, dir_fd=parent)
+            handle = os.open(Path(path).name, safe_paths.DIRECTORY, dir_fd=parent)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -103,7 +115,7 @@ def guard(path: str) -> None:
     with parent_of(path) as parent:
         with contextlib.suppress(FileExistsError):
             os.mkdir(Path(path).name, 0o700, dir_fd=parent)
-        handle = os.open(Path(path).name, DIRECTORY, dir_fd=parent)
+        handle = os.open(Path(path).name, safe_paths.DIRECTORY, dir_fd=parent)
         try:
             _set_flags(handle, _flags(handle) & ~IMMUTABLE, path)
             os.fchmod(handle, 0)  # nor can it be listed: to a program that copies, empty is not the same as away
@@ -118,7 +130,7 @@ def release(path: str) -> None:
         return
     with parent_of(path) as parent:
         try:
-            handle = os.open(Path(path).name, DIRECTORY, dir_fd=parent)
+            handle = os.open(Path(path).name, safe_paths.DIRECTORY, dir_fd=parent)
         except FileNotFoundError:
             return
         try:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.roles import modules
 
-fstab = modules.part("fstab", "nas_mounts")
+mountpoint = modules.part("mountpoint", "nas_mounts")
 NasError = modules.part("spec", "nas_mounts").NasError
 
 TABLE = """\
@@ -28,9 +28,9 @@ nas:/a /mnt/x/ nfs ro 0 0
 @pytest.mark.negative
 def test_a_foreign_line_for_the_same_path_is_named(path: str, line: str) -> None:
     with pytest.raises(NasError, match=line):
-        fstab.refuse_foreign(TABLE, ["/mnt/other", path])
+        mountpoint.refuse_line_of_fstab(TABLE, ["/mnt/other", path])
 
 
 @pytest.mark.parametrize("text", [TABLE, "", "# nas:/a /mnt/y nfs\n#nas:/a /mnt/y nfs ro 0 0\n", "/mnt/y /mnt/y\n"])
 def test_comments_and_other_paths_are_no_matter(text: str) -> None:
-    fstab.refuse_foreign(text, ["/mnt/usb", "/mnt/y", "/mnt"])
+    mountpoint.refuse_line_of_fstab(text, ["/mnt/usb", "/mnt/y", "/mnt"])
