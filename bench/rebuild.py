@@ -21,11 +21,11 @@ from homelab_provision.doors.process import run
 from homelab_provision.doors.ssh import RESCUE, Answer, Ssh, opened
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Event, discard
-from homelab_provision.identity import Identities
-from homelab_provision.identity import load as load_identities
+from homelab_provision.identity.identities import Identities
+from homelab_provision.identity.identities import load as load_identities
 from homelab_provision.identity.seed import files
 from homelab_provision.image.host_image import image_of
-from homelab_provision.image.os_image import Image
+from homelab_provision.image.image import Image
 from homelab_provision.image.rescue import build_rescue
 from homelab_provision.jobs import rebuild
 from homelab_provision.jobs.preinstalled import install
@@ -35,7 +35,8 @@ from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.phases.context import Person
 from homelab_provision.runs import store
 from homelab_provision.runs.store import Request
-from homelab_provision.site import Machine, Site, load_site
+from homelab_provision.site.loading import load_site
+from homelab_provision.site.models import Machine, Site
 from homelab_provision.site.vault.store import Vault
 from homelab_provision.ways.usb import site_stick
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homelab_provision.doors.ssh import Door, Ssh, opened
-from homelab_provision.identity import Identities, KeyPair
+from homelab_provision.identity.identities import Identities, KeyPair
 
 PROGRAM = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin") or "/usr/sbin/sshd"
 ADDRESS = "127.0.0.1"

@@ -93,7 +93,7 @@ def _remembered_accelerator() -> str | None:
 
 
 def _describe(root: Path) -> str:
-    from homelab_provision.site import load_site
+    from homelab_provision.site.loading import load_site
 
     site = load_site(root)
     counts = f"hosts: {len(site.hosts)}, machines: {len(site.machines)}, spares: {len(site.spares())}, at {root}"

@@ -31,9 +31,9 @@ def rotate(host: str, site_dir: Path | None, yes: bool) -> None:
       provision rebuild db-wyse --keep-data
     """
     from homelab_provision.cli.render import renderer
-    from homelab_provision.identity import rotate as rotate_identity
+    from homelab_provision.identity.identities import rotate as rotate_identity
     from homelab_provision.runs import lock
-    from homelab_provision.site import load_site
+    from homelab_provision.site.loading import load_site
     from homelab_provision.site.vault.store import Vault
 
     site = load_site(find_site(site_dir))
@@ -70,9 +70,9 @@ def rotate_authority(site_dir: Path | None, yes: bool) -> None:
     `provision config ca`; until a host is rebuilt, they refuse it.
     """
     from homelab_provision.cli.render import renderer
-    from homelab_provision.identity import rotate_authority as make_anew
+    from homelab_provision.identity.identities import rotate_authority as make_anew
     from homelab_provision.runs import lock
-    from homelab_provision.site import load_site
+    from homelab_provision.site.loading import load_site
     from homelab_provision.site.vault.store import Vault
 
     site = load_site(find_site(site_dir))

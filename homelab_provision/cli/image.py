@@ -30,7 +30,7 @@ def build(host: str | None, site_dir: Path | None, anew: bool, as_json: bool) ->
     from homelab_provision.cli.render import renderer
     from homelab_provision.image.host_image import image_of
     from homelab_provision.image.rescue import build_rescue
-    from homelab_provision.site import load_site
+    from homelab_provision.site.loading import load_site
 
     site = load_site(find_site(site_dir))
     hosts = [site.host(host)] if host else [one for one in site.hosts.values() if one.provisioned]

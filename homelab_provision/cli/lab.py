@@ -22,7 +22,7 @@ def lab() -> None:
 def _lab(site_dir: Path | None) -> Lab:
     from homelab_provision.cli.render import renderer
     from homelab_provision.lab.reach import lab_of
-    from homelab_provision.site import load_site
+    from homelab_provision.site.loading import load_site
 
     with renderer() as show:
         return lab_of(load_site(find_site(site_dir)), show, starts=False)

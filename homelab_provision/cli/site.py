@@ -19,7 +19,8 @@ def machines() -> None:
 @json_option
 def list_machines(site_dir: Path | None, as_json: bool) -> None:
     """List the machines and who plays what."""
-    from homelab_provision.site import load_site, machine_rows
+    from homelab_provision.site.description import machine_rows
+    from homelab_provision.site.loading import load_site
 
     rows = machine_rows(load_site(find_site(site_dir)))
     if as_json:
@@ -49,7 +50,8 @@ def config() -> None:
 @json_option
 def show_config(site_dir: Path | None, as_json: bool) -> None:
     """Show the merged, validated site; all mistakes at once if there are any."""
-    from homelab_provision.site import describe, load_site
+    from homelab_provision.site.description import describe
+    from homelab_provision.site.loading import load_site
 
     site = load_site(find_site(site_dir))
     for warning in site.warnings:
@@ -66,7 +68,7 @@ def show_config(site_dir: Path | None, as_json: bool) -> None:
 @config.command()
 def schema() -> None:
     """Print the JSON schema of machines.yml, for editors."""
-    from homelab_provision.site import machines_schema
+    from homelab_provision.site.machines import machines_schema
 
     print_json(machines_schema())
 
@@ -81,7 +83,7 @@ def ca(site_dir: Path | None) -> None:
       provision config ca > homelab-ca.crt
       psql "host=192.168.50.10 dbname=spans user=spans sslmode=verify-full sslrootcert=homelab-ca.crt"
     """
-    from homelab_provision.identity import certificate_of_authority
-    from homelab_provision.site import load_site
+    from homelab_provision.identity.identities import certificate_of_authority
+    from homelab_provision.site.loading import load_site
 
     print_text(certificate_of_authority(load_site(find_site(site_dir))).rstrip("\n"))

@@ -30,9 +30,9 @@ def revoke(site_dir: Path | None, yes: bool) -> None:
       provision usb revoke
     """
     from homelab_provision.cli.render import renderer
-    from homelab_provision.identity import revoke_rescue
+    from homelab_provision.identity.identities import revoke_rescue
     from homelab_provision.runs import lock
-    from homelab_provision.site import load_site
+    from homelab_provision.site.loading import load_site
     from homelab_provision.site.vault.store import Vault
     from homelab_provision.ways.usb import forget_sticks
 
@@ -68,11 +68,11 @@ def write(target: Path, site_dir: Path | None, serial: str | None, force: bool, 
     """
     from homelab_provision import paths
     from homelab_provision.cli.render import renderer
-    from homelab_provision.identity import load as load_identities
+    from homelab_provision.identity.identities import load as load_identities
     from homelab_provision.image.block_device import TargetFacts, describe_target
     from homelab_provision.image.rescue import build_rescue
     from homelab_provision.image.stick_target import find_target, refusals, require_same, write_stick
-    from homelab_provision.site import load_site
+    from homelab_provision.site.loading import load_site
     from homelab_provision.site.vault.store import Vault
     from homelab_provision.ways.usb import site_stick
 

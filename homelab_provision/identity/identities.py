@@ -22,7 +22,7 @@ from homelab_provision.doors.ssh import RESCUE, Credentials
 from homelab_provision.errors import UsageError
 from homelab_provision.identity.certificates import Certificate, Named, fits, issue, new_authority, permits, renewed
 from homelab_provision.identity.signing import Signer
-from homelab_provision.site import Host, Site
+from homelab_provision.site.models import Host, Site
 from homelab_provision.site.vault.store import SITE, Vault
 from homelab_provision.site.vault.values import SECRETS
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from jinja2 import Environment, StrictUndefined
 
 from homelab_provision import paths
-from homelab_provision.identity import HostIdentity, SiteIdentity
+from homelab_provision.identity.identities import HostIdentity, SiteIdentity
 from homelab_provision.identity.signing import KEY_FILE
-from homelab_provision.site import Host, Site
+from homelab_provision.site.models import Host, Site
 
 RELEASE = "etc/homelab-provision/release.json"
 TLS = "etc/homelab-provision/tls"

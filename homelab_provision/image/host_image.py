@@ -13,9 +13,10 @@ import yaml
 from homelab_provision import paths
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Emit, Notice, step
+from homelab_provision.image.image import Image
 from homelab_provision.image.mirror import find_mirror, is_offered
-from homelab_provision.image.os_image import Image, Recipe, SystemAccount, build_image, find_image
-from homelab_provision.site import Host
+from homelab_provision.image.os_image import Recipe, SystemAccount, build_image, find_image
+from homelab_provision.site.models import Host
 
 # Where roles' programs lie on a host, and the lists of what their trees have laid there; from the root.
 PROGRAMS, TREES = "usr/local/lib/homelab-provision", "var/lib/homelab-provision/trees"

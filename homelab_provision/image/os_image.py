@@ -30,9 +30,7 @@ from homelab_provision.image.image import (
     SHORT,
     Extent,
     Image,
-    ImageError,
     ImagePartition,
-    check_image,
     content_digest,
     load_image,
 )
@@ -42,20 +40,6 @@ from homelab_provision.image.mmdebstrap import SOURCE_DATE_EPOCH, fetch_root, mm
 from homelab_provision.image.root_archive import RootArchive
 from homelab_provision.image.toolbox import Toolbox, toolbox
 from homelab_provision.paths import files_below
-
-__all__ = [
-    "Extent",
-    "Image",
-    "ImageError",
-    "ImagePartition",
-    "Recipe",
-    "SystemAccount",
-    "build_image",
-    "check_image",
-    "find_image",
-    "image_key",
-    "load_image",
-]
 
 PACKAGES = (
     "linux-image-amd64",

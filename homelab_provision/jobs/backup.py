@@ -13,7 +13,7 @@ from homelab_provision.phases.session import session
 from homelab_provision.runs.phase import Phase
 from homelab_provision.runs.recorder import recorded
 from homelab_provision.runs.store import Request
-from homelab_provision.site import Host
+from homelab_provision.site.models import Host
 from homelab_provision.site.roles import programs_of
 
 Results = dict[str, dict[str, Any]]

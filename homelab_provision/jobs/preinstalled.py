@@ -17,13 +17,13 @@ from homelab_provision.events import Emit, step, waiting
 from homelab_provision.files import scratch
 from homelab_provision.identity.seed import File, files
 from homelab_provision.image.host_image import image_of
+from homelab_provision.image.image import Image
 from homelab_provision.image.layout import Layout
-from homelab_provision.image.os_image import Image
 from homelab_provision.image.raw import assemble_raw
 from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.lab.reach import lab_of
 from homelab_provision.phases.session import Session, session
-from homelab_provision.site import DiskUse
+from homelab_provision.site.models import DiskUse
 
 DEADLINE = 300.0
 

@@ -27,8 +27,9 @@ from homelab_provision.runs import lock, store
 from homelab_provision.runs.phase import Phase
 from homelab_provision.runs.recorder import at_phase, attempt, telling
 from homelab_provision.runs.store import Request, Run
-from homelab_provision.site import Site, load_site, record_player
-from homelab_provision.site.models import nearest
+from homelab_provision.site.assignment import record_player
+from homelab_provision.site.loading import load_site
+from homelab_provision.site.models import Site, nearest
 from homelab_provision.site.vault.store import Vault
 
 PHASES: Mapping[Phase, Callable[[Rebuild], Proof]] = {

@@ -15,7 +15,7 @@ from homelab_provision.lab.accel import choose
 from homelab_provision.lab.lab import Lab
 from homelab_provision.lab.qemu import Accel
 from homelab_provision.lab.sudo import Privilege
-from homelab_provision.site import Machine, Site
+from homelab_provision.site.models import Machine, Site
 
 
 def lab_of(site: Site, emit: Emit = discard, *, starts: bool = True) -> Lab:

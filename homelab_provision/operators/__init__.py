@@ -14,7 +14,7 @@ from typing import Protocol
 from homelab_provision import paths
 from homelab_provision.errors import UsageError
 from homelab_provision.events import Emit
-from homelab_provision.site import Machine, Site
+from homelab_provision.site.models import Machine, Site
 
 
 class Operator(Protocol):

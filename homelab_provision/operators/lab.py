@@ -13,7 +13,7 @@ from homelab_provision.events import Emit
 from homelab_provision.lab import reach
 from homelab_provision.lab.lab import Lab
 from homelab_provision.lab.machine import VirtualMachine
-from homelab_provision.site import Machine, Site
+from homelab_provision.site.models import Machine, Site
 
 # QEMU writes what a machine says with a little delay.
 CONSOLE_SECONDS = 5.0

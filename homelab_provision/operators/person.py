@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homelab_provision.events import Emit, Notice
-from homelab_provision.site import Machine, Site
+from homelab_provision.site.models import Machine, Site
 
 
 @dataclass(frozen=True)

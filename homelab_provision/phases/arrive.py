@@ -7,7 +7,7 @@ import json
 from homelab_provision.doors.ssh import RESCUE, Answer
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Proof, step, waiting
-from homelab_provision.identity import retired_on
+from homelab_provision.identity.identities import retired_on
 from homelab_provision.identity.seed import RELEASE
 from homelab_provision.phases.context import Rebuild
 

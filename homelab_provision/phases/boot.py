@@ -8,7 +8,7 @@ from homelab_provision import paths
 from homelab_provision.doors.ssh import RESCUE, Answer
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Proof, step, waiting
-from homelab_provision.identity import retired_on
+from homelab_provision.identity.identities import retired_on
 from homelab_provision.image.rescue import build_rescue
 from homelab_provision.phases.confirm import BOOT_ID_FILE
 from homelab_provision.phases.context import Rebuild

@@ -12,7 +12,7 @@ from homelab_provision.operators import Operator
 from homelab_provision.phases.plan import Plan
 from homelab_provision.phases.session import Session
 from homelab_provision.runs.store import Run
-from homelab_provision.site import Host, Machine, Site
+from homelab_provision.site.models import Host, Machine, Site
 from homelab_provision.ways import Way, way_called
 
 

@@ -12,18 +12,18 @@ from typing import Any
 from homelab_provision.doors.ssh import RESCUE
 from homelab_provision.errors import ProvisionError, Refused
 from homelab_provision.events import Notice, Progress, Proof, step
-from homelab_provision.identity import renew_signing
+from homelab_provision.identity.identities import renew_signing
 from homelab_provision.identity.seed import File, archive, files
+from homelab_provision.image.image import Image, load_image
 from homelab_provision.image.layout import KeptData, Layout, kept_data, plan_layout
-from homelab_provision.image.os_image import Image, load_image
 from homelab_provision.machine.facts import MachineFacts
 from homelab_provision.machine.target import Target
 from homelab_provision.paths import PACKAGE
 from homelab_provision.phases.confirm import BOOT_ID_FILE
 from homelab_provision.phases.context import Rebuild
 from homelab_provision.phases.identify import FACTS_FILE, FACTS_SCRIPT, judge
+from homelab_provision.rescue.facts import same_serial
 from homelab_provision.runs.store import Damaged
-from homelab_provision.site import same_serial
 
 WRITER = PACKAGE / "rescue" / "writer.py"
 BESIDE = (FACTS_SCRIPT, WRITER.with_name("stream.py"))  # what it imports

@@ -17,9 +17,9 @@ from homelab_provision.data.nfs import Export
 from homelab_provision.doors.ssh import Answer
 from homelab_provision.errors import Refused
 from homelab_provision.events import Emit, Notice, Proof, step
-from homelab_provision.identity import retired_on
+from homelab_provision.identity.identities import retired_on
 from homelab_provision.image.host_image import image_of
-from homelab_provision.image.os_image import check_image
+from homelab_provision.image.image import check_image
 from homelab_provision.image.rescue import build_rescue
 from homelab_provision.lab import reach
 from homelab_provision.machine.placement import pick_machine
@@ -27,7 +27,7 @@ from homelab_provision.phases.context import Person
 from homelab_provision.phases.plan import Plan
 from homelab_provision.phases.session import Session
 from homelab_provision.runs.store import Request
-from homelab_provision.site import DiskUse, Host, Machine, Site
+from homelab_provision.site.models import DiskUse, Host, Machine, Site
 from homelab_provision.site.roles import programs_of
 from homelab_provision.ways import way_called
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from homelab_provision.doors.ssh import Ssh, opened
 from homelab_provision.errors import UsageError
 from homelab_provision.events import Emit
-from homelab_provision.identity import Identities
-from homelab_provision.identity import load as load_identities
+from homelab_provision.identity.identities import Identities
+from homelab_provision.identity.identities import load as load_identities
 from homelab_provision.lab import reach
-from homelab_provision.site import Host, Site, load_site
+from homelab_provision.site.loading import load_site
+from homelab_provision.site.models import Host, Site
 from homelab_provision.site.vault.store import Vault
 
 

@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict
 from homelab_provision import paths
 from homelab_provision.errors import UsageError
 from homelab_provision.events import Emit
-from homelab_provision.identity import SiteIdentity
+from homelab_provision.identity.identities import SiteIdentity
 from homelab_provision.image.rescue import Rescue
 from homelab_provision.operators import Operator
-from homelab_provision.site import Machine
+from homelab_provision.site.models import Machine
 
 
 class Medium(BaseModel):

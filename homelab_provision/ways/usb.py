@@ -2,7 +2,7 @@
 
 The stick belongs to the site, not to a run: written once, it can lie on the shelf until a bad evening. It
 carries the rescue's own private host key (the machine must be able to prove that it runs our rescue), so
-its image is readable by its owner only. A lost one is made worthless by a new key (`identity.revoke_rescue`).
+its image is readable by its owner only. A lost one is made worthless by a new key (`identities.revoke_rescue`).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 
 from homelab_provision import paths
 from homelab_provision.events import Emit, step
-from homelab_provision.identity import SiteIdentity
+from homelab_provision.identity.identities import SiteIdentity
 from homelab_provision.image.image import SHORT
 from homelab_provision.image.rescue import Rescue
 from homelab_provision.image.stick import build_stick, personalisation
 from homelab_provision.operators import Operator
-from homelab_provision.site import Machine
+from homelab_provision.site.models import Machine
 from homelab_provision.ways import Medium
 
 # A rescue that nobody talks to goes back to the old system after this many seconds.

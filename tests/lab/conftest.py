@@ -22,7 +22,7 @@ from homelab_provision import paths
 from homelab_provision.lab.lab import Lab
 from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.lab.reach import lab_of
-from homelab_provision.site import load_site
+from homelab_provision.site.loading import load_site
 
 PROVISION = [sys.executable, "-m", "homelab_provision"]
 

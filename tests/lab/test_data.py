@@ -15,7 +15,7 @@ import pytest
 from homelab_provision import paths
 from homelab_provision.errors import ExitCode
 from homelab_provision.lab.sudo import Privilege
-from homelab_provision.site import load_site
+from homelab_provision.site.loading import load_site
 from homelab_provision.site.vault.store import Vault
 from tests.lab.conftest import Homelab
 

@@ -17,7 +17,7 @@ from homelab_provision.jobs import rebuild as job
 from homelab_provision.phases.plan import Plan
 from homelab_provision.runs import store
 from homelab_provision.runs.store import Request, Run
-from homelab_provision.site import Site
+from homelab_provision.site.models import Site
 from homelab_provision.ways import Medium
 from tests.unit.report.journal import Journal
 from tests.unit.site.sites import HOSTS, MACHINES, site_of
@@ -74,8 +74,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def load_site(given: Path) -> Site:
         return site_of((given / "machines.yml").read_text(), HOSTS, given)
 
-    for module in ("homelab_provision.jobs.rebuild", "homelab_provision.site", "homelab_provision.phases.session"):
-        monkeypatch.setattr(f"{module}.load_site", load_site)
+    for module in ("jobs.rebuild", "site.loading", "phases.session"):
+        monkeypatch.setattr(f"homelab_provision.{module}.load_site", load_site)
     monkeypatch.setenv("PROVISION_SITE", str(root))
     return root
 

@@ -247,7 +247,7 @@ def test_ctrl_c_outside_of_a_job_is_an_interruption(
     def interrupted(root: Path) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("homelab_provision.site.load_site", interrupted)
+    monkeypatch.setattr("homelab_provision.site.loading.load_site", interrupted)
     assert provision("machines", "list").code == 130
 
 

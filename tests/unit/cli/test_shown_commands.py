@@ -20,7 +20,7 @@ from homelab_provision import paths
 from homelab_provision.cli import cli
 from homelab_provision.errors import UsageError
 from homelab_provision.jobs import playbook_files
-from homelab_provision.site import load_site
+from homelab_provision.site.loading import load_site
 
 ROOT = Path(__file__).parents[3]
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from homelab_provision import identity, paths
-from homelab_provision.identity import Identities
+from homelab_provision import paths
+from homelab_provision.identity import identities
+from homelab_provision.identity.identities import Identities
 from homelab_provision.runs import lock
-from homelab_provision.site import Host
+from homelab_provision.site.models import Host
 from homelab_provision.site.vault.store import PASSWORD_VARIABLE, Vault
 from tests.unit.cli.command import Provision, provision, rebuild_that, site
 
@@ -28,7 +29,7 @@ def keys(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vault:
 
 
 def known(keys: Vault) -> Identities:
-    return identity.load(keys, "home", HOST)
+    return identities.load(keys, "home", HOST)
 
 
 @pytest.mark.processes
@@ -39,7 +40,7 @@ def test_revoke_makes_a_new_rescue_key_and_leaves_no_stick_of_the_old_one(keys: 
         (sticks / name).write_text("a stick")
     shown = provision("usb", "revoke", "--yes")
     assert shown.code == 0, shown.err
-    assert identity.fingerprint(before.site.rescue.public) in shown.err
+    assert identities.fingerprint(before.site.rescue.public) in shown.err
     after = known(keys)
     assert after.site.rescue != before.site.rescue
     assert after.hosts == before.hosts
@@ -67,7 +68,7 @@ def test_rotate_makes_a_new_identity_and_says_what_is_left_to_do(keys: Vault, pr
     before = known(keys)
     shown = provision("identity", "rotate", "db-wyse", "--yes")
     assert shown.code == 0, shown.err
-    assert identity.fingerprint(before.hosts["db-wyse"].host_key.public) in shown.err
+    assert identities.fingerprint(before.hosts["db-wyse"].host_key.public) in shown.err
     assert "provision rebuild db-wyse --keep-data" in shown.err
     assert "accept the old certificate until it ends" in shown.err
     after = known(keys)

@@ -43,9 +43,9 @@ class Bench:
 
         for name, stand_in in {
             "cli.usb.find_site": lambda given: root,
-            "site.load_site": lambda given: SimpleNamespace(root=root, name="lab", lab=None, hosts={}),
+            "site.loading.load_site": lambda given: SimpleNamespace(root=root, name="lab", lab=None, hosts={}),
             "site.vault.store.Vault.of": lambda *words, **options: None,
-            "identity.load": lambda *words, **options: SimpleNamespace(site=None),
+            "identity.identities.load": lambda *words, **options: SimpleNamespace(site=None),
             "image.rescue.build_rescue": lambda *words: None,
             "ways.usb.site_stick": site_stick,
             "image.stick_target.write_stick": write_stick,

@@ -18,9 +18,8 @@ from homelab_provision.doors import ssh as ssh_module
 from homelab_provision.doors.ansible import Playbook, PlaybookFailed, play
 from homelab_provision.doors.ssh import RESCUE, Answer, Door, config, opened
 from homelab_provision.events import Event
-from homelab_provision.identity import HostIdentity, Identities, KeyPair, SiteIdentity
 from homelab_provision.identity.certificates import Certificate
-from homelab_provision.identity.identities import _new_key, _pair
+from homelab_provision.identity.identities import HostIdentity, Identities, KeyPair, SiteIdentity, _new_key, _pair
 from tests import sshd
 
 ROOT = Path(__file__).parents[3]

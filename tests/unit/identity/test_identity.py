@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision import identity
 from homelab_provision.doors.ssh import Door, config, known_hosts
 from homelab_provision.errors import UsageError
-from homelab_provision.identity import HostIdentity, KeyPair, SiteIdentity
+from homelab_provision.identity import identities
 from homelab_provision.identity.certificates import Certificate, Named, new_authority, permits
+from homelab_provision.identity.identities import HostIdentity, KeyPair, SiteIdentity
 from homelab_provision.identity.seed import RELEASE, archive, files
 from homelab_provision.lab.reach import link_local
-from homelab_provision.site import Host, Needs, Network
+from homelab_provision.site.models import Host, Needs, Network
 from homelab_provision.site.vault import store
 from homelab_provision.site.vault.store import Vault
 
@@ -31,8 +31,8 @@ def lab_vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vault:
 
 @pytest.mark.processes
 def test_identities_are_made_once_and_kept_encrypted(lab_vault: Vault) -> None:
-    first = identity.load(lab_vault, "lab", HOST)
-    again = identity.load(lab_vault, "lab", HOST)
+    first = identities.load(lab_vault, "lab", HOST)
+    again = identities.load(lab_vault, "lab", HOST)
     assert again == first
     assert len(first.hosts["db-wyse"].machine_id) == 32
     stored = "".join(path.read_text() for path in lab_vault.folder.iterdir())
@@ -47,7 +47,7 @@ def test_what_somebody_else_changed_meanwhile_is_not_written_over(
     lab_vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stick is revoked while another command, which has read the vault already, adds a host."""
-    identity.load(lab_vault, "lab", HOST)
+    identities.load(lab_vault, "lab", HOST)
     read = Vault.read
     revoked: list[str] = []
 
@@ -55,22 +55,22 @@ def test_what_somebody_else_changed_meanwhile_is_not_written_over(
         found = read(self, names)
         if not revoked:
             revoked.append("")
-            revoked[0] = identity.revoke_rescue(lab_vault, "lab")
+            revoked[0] = identities.revoke_rescue(lab_vault, "lab")
         return found
 
     monkeypatch.setattr(Vault, "read", then_revoke)
     other = HOST.model_copy(update={"name": "web-wyse", "address": "192.168.50.11"})
-    told = identity.load(lab_vault, "lab", HOST, other, all_hosts=[HOST, other])
+    told = identities.load(lab_vault, "lab", HOST, other, all_hosts=[HOST, other])
     kept = lab_vault.read(["site"])["site"]
-    assert identity.fingerprint(kept["rescue_public"]) != revoked[0]
+    assert identities.fingerprint(kept["rescue_public"]) != revoked[0]
     assert told.site.rescue.public == kept["rescue_public"]
-    assert identity.retired_on(told.site, kept["rescue_public"]) is None
+    assert identities.retired_on(told.site, kept["rescue_public"]) is None
     assert list(told.site.retired) == revoked
 
 
 @pytest.mark.processes
 def test_who_only_looks_keeps_nothing(lab_vault: Vault) -> None:
-    assert identity.load(lab_vault, "lab", HOST, keep=False).hosts["db-wyse"].machine_id
+    assert identities.load(lab_vault, "lab", HOST, keep=False).hosts["db-wyse"].machine_id
     assert not lab_vault.folder.exists()
 
 
@@ -78,22 +78,22 @@ def test_who_only_looks_keeps_nothing(lab_vault: Vault) -> None:
 def test_passwords_are_made_once_and_the_users_own_stay(lab_vault: Vault) -> None:
     lab_vault.write("secrets", {"secret_mine": "typed by hand"})
     host = HOST.model_copy(update={"secrets": ("mine", "spans")})
-    identity.load(lab_vault, "lab", host)
+    identities.load(lab_vault, "lab", host)
     first = lab_vault.read(["secrets"])["secrets"]
     assert first["secret_mine"] == "typed by hand"
     assert len(first["secret_spans"]) == 32
-    identity.load(lab_vault, "lab", host)
+    identities.load(lab_vault, "lab", host)
     assert lab_vault.read(["secrets"])["secrets"] == first
     assert lab_vault.variables_file() == lab_vault.folder / "secrets.yml"
 
 
 @pytest.mark.processes
 def test_what_an_older_vault_lacks_is_added_and_the_rest_stays(lab_vault: Vault) -> None:
-    first = identity.load(lab_vault, "lab", HOST)
+    first = identities.load(lab_vault, "lab", HOST)
     values = lab_vault.read(["db-wyse"])["db-wyse"]
     older = {name: text for name, text in values.items() if not name.startswith("tls_")}
     lab_vault.write("db-wyse", older)
-    again = identity.load(lab_vault, "lab", HOST)
+    again = identities.load(lab_vault, "lab", HOST)
     assert again.hosts["db-wyse"].host_key == first.hosts["db-wyse"].host_key
     assert again.hosts["db-wyse"].certificate != first.hosts["db-wyse"].certificate
 
@@ -101,13 +101,13 @@ def test_what_an_older_vault_lacks_is_added_and_the_rest_stays(lab_vault: Vault)
 @pytest.mark.processes
 @pytest.mark.parametrize("how", ["flash", "rotate"])
 def test_a_key_that_signed_is_kept_for_its_time_alone(lab_vault: Vault, how: str) -> None:
-    before = identity.load(lab_vault, "lab", HOST).hosts["db-wyse"]
+    before = identities.load(lab_vault, "lab", HOST).hosts["db-wyse"]
     if how == "flash":
-        renewed = identity.renew_signing(lab_vault, "db-wyse", before)
+        renewed = identities.renew_signing(lab_vault, "db-wyse", before)
         assert (renewed.host_key, renewed.machine_id) == (before.host_key, before.machine_id)
     else:
-        identity.rotate(lab_vault, HOST)
-    after = identity.load(lab_vault, "lab", HOST).hosts["db-wyse"]
+        identities.rotate(lab_vault, HOST)
+    after = identities.load(lab_vault, "lab", HOST).hosts["db-wyse"]
     old, new = after.signers
     assert after.signing != before.signing
     assert (old.public, new.public) == (before.signing.public, after.signing.public)
@@ -129,18 +129,18 @@ def test_a_key_that_signed_is_kept_for_its_time_alone(lab_vault: Vault, how: str
     ],
 )
 def test_damaged_signers_are_named(lab_vault: Vault, broken: dict[str, str]) -> None:
-    identity.load(lab_vault, "lab", HOST)
+    identities.load(lab_vault, "lab", HOST)
     lab_vault.write("db-wyse", lab_vault.read(["db-wyse"])["db-wyse"] | broken)
     with pytest.raises(UsageError, match="signers"):
-        identity.load(lab_vault, "lab", HOST)
+        identities.load(lab_vault, "lab", HOST)
 
 
 @pytest.mark.processes
 def test_a_rotated_host_has_nothing_in_common_with_the_one_that_was_stolen(lab_vault: Vault) -> None:
-    before = identity.load(lab_vault, "lab", HOST)
+    before = identities.load(lab_vault, "lab", HOST)
     old = before.hosts["db-wyse"]
-    identity.rotate(lab_vault, HOST)
-    after = identity.load(lab_vault, "lab", HOST)
+    identities.rotate(lab_vault, HOST)
+    after = identities.load(lab_vault, "lab", HOST)
     new = after.hosts["db-wyse"]
     assert new.host_key.public != old.host_key.public
     assert new.host_key.private != old.host_key.private
@@ -148,9 +148,9 @@ def test_a_rotated_host_has_nothing_in_common_with_the_one_that_was_stolen(lab_v
     assert new.certificate.private != old.certificate.private
     assert new.machine_id != old.machine_id
     assert after.site == before.site
-    assert identity.retired_on(new, old.host_key.public)
-    assert identity.retired_on(new, new.host_key.public) is None
-    assert identity.load(lab_vault, "lab", HOST) == after
+    assert identities.retired_on(new, old.host_key.public)
+    assert identities.retired_on(new, new.host_key.public) is None
+    assert identities.load(lab_vault, "lab", HOST) == after
     assert old.host_key.public not in known_hosts(after.credentials.pinned)
 
 
@@ -158,15 +158,15 @@ def test_a_rotated_host_has_nothing_in_common_with_the_one_that_was_stolen(lab_v
 @pytest.mark.negative
 def test_a_host_that_never_was_cannot_be_rotated(lab_vault: Vault) -> None:
     with pytest.raises(UsageError, match="no identity yet"):
-        identity.rotate(lab_vault, HOST)
+        identities.rotate(lab_vault, HOST)
     assert not lab_vault.folder.exists()
 
 
 @pytest.mark.processes
 def test_under_a_new_authority_every_host_gets_a_new_certificate(lab_vault: Vault) -> None:
-    old = identity.load(lab_vault, "lab", HOST)
-    identity.rotate_authority(lab_vault, "lab", [HOST])
-    new = identity.load(lab_vault, "lab", HOST)
+    old = identities.load(lab_vault, "lab", HOST)
+    identities.rotate_authority(lab_vault, "lab", [HOST])
+    new = identities.load(lab_vault, "lab", HOST)
     assert new.site.authority.private != old.site.authority.private
     assert new.hosts["db-wyse"].certificate != old.hosts["db-wyse"].certificate
     assert new.hosts["db-wyse"].host_key == old.hosts["db-wyse"].host_key
@@ -177,11 +177,11 @@ def test_an_authority_without_limits_gets_them_and_keeps_its_key(lab_vault: Vaul
     """As older versions made it: what it signed stays good."""
     made = new_authority("lab")
     lab_vault.write("site", {"authority_private": made.private, "authority_certificate": unlimited(made)})
-    found = identity.load(lab_vault, "lab", HOST)
+    found = identities.load(lab_vault, "lab", HOST)
     assert permits(found.site.authority, [Named("db-wyse", HOST.address)])
     assert found.site.authority.private == made.private
-    assert identity.load(lab_vault, "lab", HOST) == found
-    assert identity.load(lab_vault, "lab").site == found.site
+    assert identities.load(lab_vault, "lab", HOST) == found
+    assert identities.load(lab_vault, "lab").site == found.site
 
 
 def unlimited(authority: Certificate) -> str:
@@ -205,19 +205,19 @@ def unlimited(authority: Certificate) -> str:
 
 @pytest.mark.processes
 def test_wrong_password_is_told_without_a_traceback(lab_vault: Vault) -> None:
-    identity.load(lab_vault, "lab")
+    identities.load(lab_vault, "lab")
     lab_vault.password_file.write_text("another\n")
     with pytest.raises(UsageError, match="does not open"):
-        identity.load(lab_vault, "lab")
+        identities.load(lab_vault, "lab")
 
 
 @pytest.mark.processes
 def test_executable_password_file_is_run(lab_vault: Vault) -> None:
-    kept = identity.load(lab_vault, "lab")
+    kept = identities.load(lab_vault, "lab")
     password = lab_vault.password_file.read_text().strip()
     lab_vault.password_file.write_text(f"#!/bin/sh\necho {password}\n")
     lab_vault.password_file.chmod(0o700)
-    assert identity.load(lab_vault, "lab") == kept
+    assert identities.load(lab_vault, "lab") == kept
 
 
 def test_password_file_that_others_can_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

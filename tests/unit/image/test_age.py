@@ -14,7 +14,7 @@ from homelab_provision.image.host_image import image_line, image_of
 from homelab_provision.image.image import Image, load_image
 from homelab_provision.image.mirror import Mirror
 from homelab_provision.image.os_image import renew
-from homelab_provision.site import Host
+from homelab_provision.site.models import Host
 from tests.unit.image.test_image import _image
 from tests.unit.site.sites import MACHINES, problems_of, site_of
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from homelab_provision.doors.ssh import RESCUE, Ssh
-from homelab_provision.identity import Identities, KeyPair
+from homelab_provision.identity.identities import Identities, KeyPair
 from tests import sshd
 
 CODE, BOOT_ID = "BCDF-GHJK", "11111111-2222-4333-8444-555555555555"

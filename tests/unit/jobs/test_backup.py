@@ -16,7 +16,7 @@ from homelab_provision.errors import Interrupted, Refused, UsageError
 from homelab_provision.events import PhaseFinished, RunFinished, RunResult, discard
 from homelab_provision.jobs import backup
 from homelab_provision.runs import store
-from homelab_provision.site import Backup, Host
+from homelab_provision.site.models import Backup, Host
 
 PROGRAM = "/usr/local/sbin/homelab-postgres"
 KEY = ("db-wyse", "key of db-wyse")

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from homelab_provision import identity
 from homelab_provision.doors.ssh import RESCUE, Answer, Ssh
 from homelab_provision.errors import ExitCode, Refused, UsageError
 from homelab_provision.events import discard
-from homelab_provision.identity import Identities
+from homelab_provision.identity import identities
+from homelab_provision.identity.identities import Identities
 from homelab_provision.phases import boot, confirm, flash, identify
 from homelab_provision.runs import store
 from homelab_provision.runs.store import Request
@@ -44,7 +44,7 @@ def keys(tmp_path: Path) -> Vault:
 
 @pytest.fixture
 def site(keys: Vault) -> Identities:
-    return identity.load(keys, "lab")
+    return identities.load(keys, "lab")
 
 
 class Screen:
@@ -105,8 +105,8 @@ def test_a_stick_is_trusted_until_it_is_revoked(site: Identities, tmp_path: Path
 def test_a_revoked_stick_gets_not_one_byte(
     keys: Vault, site: Identities, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    identity.revoke_rescue(keys, "lab")
-    now = identity.load(keys, "lab")
+    identities.revoke_rescue(keys, "lab")
+    now = identities.load(keys, "lab")
     assert now.site.rescue != site.site.rescue
     assert now.site.controller == site.site.controller
     monkeypatch.setattr(boot, "build_rescue", lambda *words: None)
@@ -121,20 +121,20 @@ def test_a_revoked_stick_gets_not_one_byte(
 
 
 def test_all_that_was_ever_revoked_is_remembered(keys: Vault, site: Identities) -> None:
-    identity.revoke_rescue(keys, "lab")
-    between = identity.load(keys, "lab")
-    identity.revoke_rescue(keys, "lab")
-    now = identity.load(keys, "lab")
+    identities.revoke_rescue(keys, "lab")
+    between = identities.load(keys, "lab")
+    identities.revoke_rescue(keys, "lab")
+    now = identities.load(keys, "lab")
     for old in (site, between):
-        assert identity.retired_on(now.site, old.site.rescue.public)
-    assert identity.retired_on(now.site, now.site.rescue.public) is None
-    assert identity.retired_on(now.site, None) is None
+        assert identities.retired_on(now.site, old.site.rescue.public)
+    assert identities.retired_on(now.site, now.site.rescue.public) is None
+    assert identities.retired_on(now.site, None) is None
 
 
 @pytest.mark.negative
 def test_a_site_without_a_stick_has_nothing_to_revoke(keys: Vault) -> None:
     with pytest.raises(UsageError, match="no rescue key"):
-        identity.revoke_rescue(keys, "lab")
+        identities.revoke_rescue(keys, "lab")
     assert keys.read(["site"]) == {}
 
 

@@ -21,8 +21,10 @@ from homelab_provision.phases.session import Session
 from homelab_provision.runs import store
 from homelab_provision.runs.phase import Phase
 from homelab_provision.runs.store import Request, Run
-from homelab_provision.site import Problem, Site, assignment, loading
+from homelab_provision.site import assignment, loading
 from homelab_provision.site.inventory import Inventory
+from homelab_provision.site.models import Site
+from homelab_provision.site.problems import Problem
 from homelab_provision.site.roles import Pattern
 from homelab_provision.ways import Medium
 from tests.unit.site.sites import HOSTS, MACHINES, inventory_of, site_of

@@ -14,7 +14,8 @@ from homelab_provision.machine.facts import MachineFacts
 from homelab_provision.machine.match import compare
 from homelab_provision.machine.target import Target, choose_target
 from homelab_provision.phases.identify import lost
-from homelab_provision.site import Passport, same_serial
+from homelab_provision.rescue.facts import same_serial
+from homelab_provision.site.models import Passport
 
 BOXES = Path(__file__).parents[2] / "fixtures" / "machines"
 TABLE = yaml.safe_load((BOXES / "cases.yml").read_text())

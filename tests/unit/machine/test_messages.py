@@ -10,7 +10,7 @@ from homelab_provision.errors import Refused
 from homelab_provision.machine.facts import MachineFacts
 from homelab_provision.machine.match import Mismatch, describe_box, recognise, require_match
 from homelab_provision.machine.target import choose_target
-from homelab_provision.site import Machine, Passport
+from homelab_provision.site.models import Machine, Passport
 
 BOXES = Path(__file__).parents[2] / "fixtures" / "machines"
 

@@ -10,7 +10,7 @@ import pytest
 
 from homelab_provision.errors import ExitCode, ProvisionError, Refused, UsageError
 from homelab_provision.machine.placement import fits, pick_machine
-from homelab_provision.site import Host, Machine, Needs, Passport, Site
+from homelab_provision.site.models import Host, Machine, Needs, Passport, Site
 
 DB = Host(name="db", provisioned=True, needs=Needs(disk_gb=200, memory_mib=8000, cores=4, cpu_flags=("aes",)))
 NAS = Host(name="nas")

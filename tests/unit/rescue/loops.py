@@ -14,7 +14,7 @@ from homelab_provision.doors.process import ProcessError, run
 from homelab_provision.machine.facts import MachineFacts
 from homelab_provision.machine.target import Target, choose_target
 from homelab_provision.rescue import facts as rescue_facts
-from homelab_provision.site import Passport
+from homelab_provision.site.models import Passport
 
 SERIAL = "S3YJNX0K-42"
 

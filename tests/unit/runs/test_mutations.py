@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 import yaml
 
-from homelab_provision import identity
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Notice, Outcome, RunResult
+from homelab_provision.identity import identities
 from homelab_provision.jobs.report import document, summary, write_report
 from homelab_provision.phases.plan import Plan
 from homelab_provision.runs import store
@@ -304,7 +304,7 @@ def test_no_damage_to_a_vault_is_more_than_an_error_that_keeps_the_secret(
 ) -> None:
     monkeypatch.delenv(PASSWORD_VARIABLE, raising=False)
     vault = Vault.of(tmp_path, name="lab", create=True)
-    identity.load(vault, "lab")
+    identities.load(vault, "lab")
     vault.write("secrets", {"secret_a": SECRET, "secret_b": f"{SECRET}: *x", "mine": f"{SECRET} # no"})
     password = read_password(vault.password_file)
     sealed = {name: (vault.folder / f"{name}.yml").read_bytes() for name in ("site", "secrets")}
@@ -325,7 +325,7 @@ def test_no_damage_to_a_vault_is_more_than_an_error_that_keeps_the_secret(
                 file.write_text(seal(content.decode(errors="replace"), password))
                 told = repr(content[:300])
             secret = SECRET if name == "secrets" else "b3BlbnNzaC1rZXktdjE"  # how every private key begins
-            yield from judged(lambda: identity.load(vault, "lab"), f"mutation {number} of {name}: {told}", secret)
+            yield from judged(lambda: identities.load(vault, "lab"), f"mutation {number} of {name}: {told}", secret)
             for one, content in sealed.items():
                 path = vault.folder / f"{one}.yml"
                 path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)

@@ -8,11 +8,12 @@ from typing import Any
 
 import yaml
 
-from homelab_provision.site import Site, SiteError
 from homelab_provision.site.document import parse_document
 from homelab_provision.site.hosts import HostSources, read_hosts
 from homelab_provision.site.inventory import Inventory, parse_export
 from homelab_provision.site.loading import assemble
+from homelab_provision.site.models import Site
+from homelab_provision.site.problems import SiteError
 from homelab_provision.site.roles import Pattern
 
 HOSTS = """\

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from homelab_provision.errors import ProvisionError, UsageError
-from homelab_provision.site import Site, SiteError, load_site, record_player
+from homelab_provision.site.assignment import record_player
+from homelab_provision.site.loading import load_site
+from homelab_provision.site.models import Site
+from homelab_provision.site.problems import SiteError
 from tests.unit.site.sites import HOSTS, MACHINES, inventory_of
 
 

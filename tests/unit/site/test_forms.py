@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from homelab_provision.site import SiteError, machines_schema
+from homelab_provision.site.machines import machines_schema
 from homelab_provision.site.models import Host
+from homelab_provision.site.problems import SiteError
 from homelab_provision.site.validation import FORMS
 from tests.unit.site.sites import HOSTS, MACHINES, site_of
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision.site import Backup, Needs, Network
+from homelab_provision.site.models import Backup, Needs, Network
 from tests.unit.site.sites import HOSTS, problems_of, site_of
 
 NETWORK = """\

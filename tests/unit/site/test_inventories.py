@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from homelab_provision.machine.placement import fits, pick_machine
-from homelab_provision.site import DiskUse, Site, describe, lab_contradictions, load_site, machine_rows
+from homelab_provision.site.description import describe, machine_rows
+from homelab_provision.site.lab_check import lab_contradictions
+from homelab_provision.site.loading import load_site
+from homelab_provision.site.models import DiskUse, Site
 from tests.unit.site.sites import site_of
 
 INVENTORIES = Path(__file__).parents[3] / "inventories"

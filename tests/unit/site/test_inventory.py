@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from homelab_provision.doors.process import run
-from homelab_provision.site import SiteError, load_site
 from homelab_provision.site.inventory import Inventory, read_inventory
+from homelab_provision.site.loading import load_site
+from homelab_provision.site.problems import SiteError
 from tests.unit.site.sites import HOSTS, MACHINES, inventory_of
 
 LAYERED = """\

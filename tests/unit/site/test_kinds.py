@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from homelab_provision import paths
-from homelab_provision.site import SiteError, load_site
 from homelab_provision.site.form import MOST_HOSTS, written_out
+from homelab_provision.site.loading import load_site
+from homelab_provision.site.problems import SiteError
 from homelab_provision.site.vault.format import seal
 from tests.unit.site.sites import HOSTS, MACHINES, problems_of
 

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from homelab_provision.errors import ExitCode, UsageError
-from homelab_provision.site import DiskUse, Firmware, SiteError
+from homelab_provision.site.models import DiskUse, Firmware
+from homelab_provision.site.problems import SiteError
 from tests.unit.site.sites import MACHINES, WYSE_A, WYSE_B, problems_of, site_of
 
 MISTAKES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "mistakes.yml").read_text())

@@ -24,8 +24,8 @@ import pytest
 
 from homelab_provision import paths
 from homelab_provision.doors.process import Completed, ProcessError
-from homelab_provision.site import load_site
 from homelab_provision.site.inventory import LISTING
+from homelab_provision.site.loading import load_site
 from homelab_provision.site.problems import SiteError
 
 pytestmark = [pytest.mark.long, pytest.mark.negative, pytest.mark.processes]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from homelab_provision.image.host_image import recipe_for
-from homelab_provision.site import SiteError, load_site
+from homelab_provision.site.loading import load_site
+from homelab_provision.site.problems import SiteError
 from homelab_provision.site.roles import Pattern, programs_of
 from tests.unit.site.sites import MACHINES
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from homelab_provision.site import machines_schema
+from homelab_provision.site.machines import machines_schema
 from tests.unit.site.sites import MACHINES
 
 TOP = Path(__file__).parents[3]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from homelab_provision.site import Size, same_serial, written_size
-from homelab_provision.site.values import BoxSerial, Mac, ProductUuid, Serial
+from homelab_provision.rescue.facts import same_serial
+from homelab_provision.site.values import BoxSerial, Mac, ProductUuid, Serial, Size, written_size
 
 MAC, SERIAL, BOX, UUID = (TypeAdapter(kind) for kind in (Mac, Serial, BoxSerial, ProductUuid))
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from homelab_provision import identity
 from homelab_provision.errors import UsageError
+from homelab_provision.identity import identities
 from homelab_provision.site.vault import store
 from homelab_provision.site.vault.format import NoVault, WrongPassword, seal, unseal
 from homelab_provision.site.vault.store import Vault, read_password
@@ -178,32 +178,32 @@ def test_what_is_no_file_of_the_vault(mine: Vault, tmp_path: Path) -> None:
 
 @pytest.mark.negative
 def test_a_new_authority_is_never_made_in_the_place_of_one_that_is_lost(mine: Vault, tmp_path: Path) -> None:
-    kept = identity.load(mine, "lab")
+    kept = identities.load(mine, "lab")
     put(mine, "db-wyse", "a: x\n")
     file = mine.folder / "site.yml"
     sealed = file.read_bytes()
     file.unlink()
     with pytest.raises(UsageError, match=r"site\.yml is missing, but db-wyse\.yml is there"):
-        identity.load(mine, "lab")
+        identities.load(mine, "lab")
     file.symlink_to(tmp_path / "gone")
     with pytest.raises(UsageError, match="where nothing is"):
-        identity.load(mine, "lab")
+        identities.load(mine, "lab")
     assert not (tmp_path / "gone").exists()
     file.unlink()
     file.write_bytes(sealed)
-    assert identity.load(mine, "lab") == kept
+    assert identities.load(mine, "lab") == kept
     mine.folder.rename(tmp_path / "moved")
     mine.folder.symlink_to(tmp_path / "gone")
     with pytest.raises(UsageError, match="link to nothing"):
-        identity.load(mine, "lab")
+        identities.load(mine, "lab")
 
 
 @pytest.mark.negative
 @pytest.mark.parametrize("name", ["controller", "rescue", "authority"])
 def test_half_a_pair_a_damaged_and_a_foreign_key_are_refused(mine: Vault, tmp_path: Path, name: str) -> None:
     (tmp_path / "other").mkdir()
-    identity.load(mine, "lab")
-    identity.load(Vault(tmp_path / "other", mine.password_file), "other")
+    identities.load(mine, "lab")
+    identities.load(Vault(tmp_path / "other", mine.password_file), "other")
     values = mine.read(["site"])["site"]
     foreign = Vault(tmp_path / "other", mine.password_file).read(["site"])["site"]
     other = f"{name}_certificate" if name == "authority" else f"{name}_public"
@@ -216,7 +216,7 @@ def test_half_a_pair_a_damaged_and_a_foreign_key_are_refused(mine: Vault, tmp_pa
     ):
         mine.write("site", changed)
         with pytest.raises(UsageError) as caught:
-            identity.load(mine, "lab")
+            identities.load(mine, "lab")
         assert why in caught.value.message
         assert "PRIVATE" not in "".join(traceback.format_exception(caught.value))
 
