@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from homelab_provision.cli.options import find_site, json_option, print_json, print_text, site_option
-from homelab_provision.errors import ExitCode, UsageError
+from homelab_provision.cli.options import json_option, print_json, print_text, site_if_any, site_option
+from homelab_provision.errors import ExitCode
 
 if TYPE_CHECKING:
     from homelab_provision.doctor import Finding, Surroundings
@@ -30,7 +31,7 @@ def doctor(site_dir: Path | None, as_json: bool) -> None:
     findings = examine(all_checks(_surroundings(site_dir)))
     failed = any(finding.verdict is Verdict.FAIL for finding in findings)
     if as_json:
-        print_json([finding.model_dump(mode="json") for finding in findings])
+        print_json([asdict(finding) for finding in findings])
     else:
         print_text(table(findings))
     sys.exit(ExitCode.UNHEALTHY if failed else ExitCode.DONE)
@@ -63,12 +64,7 @@ def _surroundings(site_dir: Path | None) -> Surroundings:
     from homelab_provision import paths
     from homelab_provision.doctor import Surroundings
 
-    try:
-        site = find_site(site_dir)
-    except UsageError:
-        if site_dir:
-            raise
-        site = None  # a healthy computer need not have a site yet
+    site = site_if_any(site_dir)  # a healthy computer need not have one yet
     return Surroundings(
         cache=paths.cache(),
         state=paths.state(),

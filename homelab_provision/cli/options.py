@@ -32,6 +32,16 @@ def find_site(given: Path | None) -> Path:
     )
 
 
+def site_if_any(given: Path | None) -> Path | None:
+    """The same for what does without a site; one that is named has to be there."""
+    try:
+        return find_site(given)
+    except UsageError:
+        if given:
+            raise
+        return None
+
+
 def _here() -> Path:
     try:
         return Path.cwd()

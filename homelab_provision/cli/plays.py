@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from homelab_provision.cli.options import find_site, json_option, print_json, print_table, site_option, tell
+from homelab_provision.cli.options import (
+    find_site,
+    json_option,
+    print_json,
+    print_table,
+    site_if_any,
+    site_option,
+    tell,
+)
 from homelab_provision.errors import UsageError
 
 if TYPE_CHECKING:
@@ -105,13 +113,7 @@ def _play(command: str, site: Path, playbook: Path, order: Order, as_json: bool)
 def _list(site_dir: Path | None, as_json: bool) -> None:
     from homelab_provision.jobs.playbook_files import known
 
-    try:
-        site = find_site(site_dir)
-    except UsageError:
-        if site_dir:
-            raise
-        site = None  # the toolkit's own are there without one
-    found = known(site)
+    found = known(site_if_any(site_dir))
     if as_json:
         print_json([{"name": one.name, "purpose": one.purpose, "path": one.path, "own": one.own} for one in found])
     else:

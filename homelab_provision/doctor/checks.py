@@ -84,16 +84,10 @@ def kept_from_git(site: Path) -> Answer:
         return Answer(Verdict.OK, "no git here")
     listed = run([*git, "ls-files", "-z", "--", ".vault-password*", "vault"], deadline=5, check=False)
     if listed.returncode:
-        outside = "not a git repository" in listed.stderr
-        return (
-            Answer(Verdict.OK, "the site is in no git repository")
-            if outside
-            else Answer(
-                Verdict.WARN,
-                f"git does not say what it tracks: {listed.stderr.strip()}",
-                "look at it with `git ls-files`",
-            )
-        )
+        if "not a git repository" in listed.stderr:
+            return Answer(Verdict.OK, "the site is in no git repository")
+        silence = f"git does not say what it tracks: {listed.stderr.strip()}"
+        return Answer(Verdict.WARN, silence, "look at it with `git ls-files`")
     tracked = [name for name in listed.stdout.split("\0") if name]
     if passwords := [name for name in tracked if name.startswith(".vault-password")]:
         return Answer(

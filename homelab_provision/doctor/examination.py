@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from time import monotonic
 
-from pydantic import BaseModel, ConfigDict
-
 from homelab_provision.errors import ProvisionError
 
 DEADLINE = 2.5
@@ -25,7 +23,8 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a check says: the verdict, what was found, and a command (or a line) that repairs it."""
+    """What a check says: the verdict, what was found, and a command (or a line) that repairs it; `package` is the
+    Debian package whose installation does."""
 
     verdict: Verdict
     found: str
@@ -43,16 +42,12 @@ class Check:
     deadline: float = DEADLINE
 
 
-class Finding(BaseModel):
-    """The answer of one check. `package` is the Debian package whose installation repairs it."""
+@dataclass(frozen=True, kw_only=True)
+class Finding(Answer):
+    """The answer of one check."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     group: str
     name: str
-    verdict: Verdict
-    found: str
-    repair: str | None = None
-    package: str | None = None
 
 
 def examine(checks: Sequence[Check]) -> tuple[Finding, ...]:
@@ -90,14 +85,7 @@ class _Asked:
         if self._bug:
             raise self._bug
         answer = self._answer or Answer(Verdict.WARN, f"no answer within {self._check.deadline:g} s", "try again")
-        return Finding(
-            group=self._check.group,
-            name=self._check.name,
-            verdict=answer.verdict,
-            found=answer.found,
-            repair=answer.repair,
-            package=answer.package,
-        )
+        return Finding(**vars(answer), group=self._check.group, name=self._check.name)
 
 
 def repair_packages(findings: Sequence[Finding]) -> tuple[str, ...]:

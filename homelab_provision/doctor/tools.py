@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import re
 import shutil
 import sys
@@ -12,12 +11,10 @@ from functools import partial
 from pathlib import Path
 
 from homelab_provision.doctor.examination import Answer, Check, Verdict
-from homelab_provision.doors.process import run
+from homelab_provision.doors.process import environment, run
 
 Version = tuple[int, ...]
 
-# Where Debian keeps what it thinks only root wants; an ordinary user's PATH lacks it.
-SYSTEM_PATHS = "/usr/sbin:/sbin"
 PYTHON: Version = (3, 11)
 ANSIBLE_CORE: tuple[Version, Version] = ((2, 19), (2, 20))  # from, and below
 
@@ -106,7 +103,7 @@ def tool_checks(root: Path = Path("/")) -> list[Check]:
 
 def look_for_tool(tool: Tool) -> Answer:
     """Find a program and ask its version."""
-    path = shutil.which(tool.name, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_PATHS}")
+    path = shutil.which(tool.name, path=environment()["PATH"])
     if path is None:
         return _missing("not installed", tool.package, tool.missing)
     done = run([path, *tool.ask], deadline=2, check=False)
