@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -74,9 +73,7 @@ class LiveRenderer(Renderer):
         self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with self._lock:
             self._live.stop()
             self._leave()  # what was at work when it was interrupted stays visible
@@ -168,7 +165,8 @@ class LiveRenderer(Renderer):
         if phase.name:
             mark = self._label(end.result) if end else self._spinner
             saying = _ending(end) if end else Text(phase.saying(phase.name), style="cyan")
-            table.add_row(mark, Text(phase.name, style="bold"), _time(phase.elapsed(), end), saying)
+            time = Text(seconds_text(phase.elapsed()), style="dim" if end else "")
+            table.add_row(mark, Text(phase.name, style="bold"), time, saying)
         steps = phase.steps if end else phase.steps_that_fit(max(self._console.height - 6, 4))
         for step in steps:
             table.add_row(*self._step_row(phase, step, done=end is not None))
@@ -195,10 +193,6 @@ class LiveRenderer(Renderer):
         bar.add_column(no_wrap=True, overflow="ellipsis")
         bar.add_row(ProgressBar(total=1.0, completed=share, width=width), text)
         return bar
-
-
-def _time(seconds: float, end: PhaseFinished | None) -> Text:
-    return Text(seconds_text(seconds), style="dim" if end else "")
 
 
 def _ending(end: PhaseFinished) -> Text:

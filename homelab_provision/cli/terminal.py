@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from types import TracebackType
 from typing import Self, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -80,9 +79,7 @@ class Renderer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """End the display; whatever is unfinished stays as it was last seen."""
 
     def __call__(self, event: Event) -> None:

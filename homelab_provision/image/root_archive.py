@@ -7,7 +7,6 @@ import tarfile
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from types import TracebackType
 
 from homelab_provision.image.mmdebstrap import BuildError
 
@@ -22,9 +21,7 @@ class RootArchive:
     def __enter__(self) -> RootArchive:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._tar.close()
 
     @staticmethod

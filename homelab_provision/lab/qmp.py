@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from homelab_provision.errors import ProvisionError
@@ -58,9 +57,7 @@ class Qmp:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._link.close()
 
     def execute(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
