@@ -10,8 +10,7 @@ from homelab_provision.doors.process import tail
 from homelab_provision.doors.verify import Verdict, VerifiedTest, parse
 from homelab_provision.events import PhaseFinished, RunResult
 from homelab_provision.phases.plan import Plan
-from homelab_provision.report.details import RunDetails
-from homelab_provision.report.html import render_report
+from homelab_provision.report.html import RunDetails, render_report
 from homelab_provision.report.summary import RunSummary, summarise
 from homelab_provision.runs.store import Damaged, Run
 
@@ -28,7 +27,7 @@ def summary(run: Run | Damaged) -> RunSummary:
     except Damaged as damaged:
         host, site = (run.request.host, run.request.site.name) if isinstance(run, Run) else ("", "")
         return RunSummary(
-            run=damaged.run_id,
+            run=damaged.id,
             host=host,
             machine="",
             site=site,

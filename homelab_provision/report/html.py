@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import cycle
+from typing import Protocol
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from homelab_provision.events import Event, RunResult
-from homelab_provision.report.details import RunDetails, Tested
 from homelab_provision.report.summary import UNFINISHED, last_tries, summarise
 from homelab_provision.report.timeline import Attempt, Phase, read_attempts
 from homelab_provision.report.wording import MARKS, RESULT_MARKS, scalar_text, seconds_text
@@ -30,6 +31,41 @@ _SENTENCES = {
     RunResult.REFUSED: "{host} was not rebuilt: a safety rule refused",
     RunResult.DAMAGED: "what became of {host} on {machine} cannot be read",
 }
+
+
+class Tested(Protocol):
+    """The result of one verify test; `outcome` is `passed`, `failed`, `skipped` or `error`."""
+
+    @property
+    def role(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def text(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class RunDetails:
+    """What is known of a run besides its events. Texts must be free of secrets; the report adds none and hides none.
+
+    `plan` are labelled facts (disk, what is erased, backup); `consoles` maps a title to the last lines of a console.
+    """
+
+    run: str
+    host: str
+    machine: str
+    site: str
+    command: str = "rebuild"
+    image_digest: str | None = None
+    plan: Mapping[str, object] = field(default_factory=dict)
+    tests: Sequence[Tested] = ()
+    consoles: Mapping[str, str] = field(default_factory=dict)
+    evidence: str | None = None
+    hint: str | None = None
 
 
 def render_report(details: RunDetails, events: Sequence[Event]) -> str:

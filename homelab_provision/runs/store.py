@@ -17,8 +17,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -180,7 +179,7 @@ class Damaged(UsageError):
             f"run {run_id} is damaged: {reason}",
             hint=f"it cannot go on; what is left of it lies in {paths.runs() / run_id}",
         )
-        self.run_id, self.reason = run_id, reason
+        self.id, self.reason = run_id, reason
 
 
 def start(request: Request) -> Run:
@@ -189,7 +188,8 @@ def start(request: Request) -> Run:
     draft = paths.private(store / f".new-{secrets.token_hex(4)}")
     try:
         Run(draft, request).write("request.json", request.model_dump_json(indent=2) + "\n")
-        with _numbering():
+        # Two runs that begin at the same moment get two numbers.
+        with files.exclusive(paths.private(paths.locks()) / "runs.lock"):
             number = max((_number(directory.name) for directory in store.iterdir()), default=0) + 1
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
             directory = store / f"{number:04}-{stamp}-{_label(request.host)}"
@@ -206,7 +206,7 @@ def start(request: Request) -> Run:
 
 def load(name: str) -> Run:
     """The run of this id (`latest`: the newest; a unique beginning is enough). Raises `Damaged` for a broken one."""
-    known = {_id(run): run for run in everything()}
+    known = {run.id: run for run in everything()}
     if name == "latest":
         if known:
             return _sound(list(known.values())[-1])
@@ -251,9 +251,9 @@ def last_of(host: str, site: Path) -> Run:
         raise UsageError(f"there is no rebuild of `{host}` to resume", hint=f"start one: provision rebuild {host}")
     last = mine[-1]
     later = found[found.index(last) :]
-    if broken := [run for run in later if isinstance(run, Damaged) and run.run_id.endswith(f"-{_label(host)}")]:
+    if broken := [run for run in later if isinstance(run, Damaged) and run.id.endswith(f"-{_label(host)}")]:
         raise UsageError(
-            f"the last run of `{host}` may be {broken[-1].run_id}, which is damaged: {broken[-1].reason}",
+            f"the last run of `{host}` may be {broken[-1].id}, which is damaged: {broken[-1].reason}",
             hint=f"name the one to go on with: --resume {last.id}",
         )
     open_ = [run for run in mine[:-1] if run.touched()][-1:] if not last.touched() else []
@@ -278,13 +278,6 @@ def named(name: str, host: str, site: Path) -> Run:
     return run
 
 
-@contextmanager
-def _numbering() -> Iterator[None]:
-    """Two runs that begin at the same moment get two numbers."""
-    with files.exclusive(paths.private(paths.locks()) / "runs.lock"):
-        yield
-
-
 def _number(name: str) -> int:
     """The number in a run's name; 0 for those of older versions, whose names begin with the time."""
     found = re.match(r"(\d{1,12})-", name)
@@ -294,10 +287,6 @@ def _number(name: str) -> int:
 def _label(host: str) -> str:
     """What a directory's name says of the hosts of a run, which may be many."""
     return re.sub(r"[^A-Za-z0-9.+-]", "_", host)[:LONGEST_LABEL]
-
-
-def _id(run: Run | Damaged) -> str:
-    return run.id if isinstance(run, Run) else run.run_id
 
 
 def _sound(run: Run | Damaged) -> Run:

@@ -8,8 +8,7 @@ import pytest
 
 from homelab_provision.doors.verify import Verdict, VerifiedTest
 from homelab_provision.events import Notice, Outcome, PhaseFinished, RunResult
-from homelab_provision.report.details import RunDetails
-from homelab_provision.report.html import render_report, tick_marks
+from homelab_provision.report.html import RunDetails, render_report, tick_marks
 from homelab_provision.text import printable
 from tests.unit.report.journal import Journal
 
