@@ -136,9 +136,7 @@ def _disconnect(network: LabNetwork, who: Privilege) -> list[str]:
 
 def _accept(network: LabNetwork, who: Privilege) -> None:
     """Let the lab through a firewall that drops what is forwarded; `iptables` is not touched where it does not."""
-    if not _has_iptables():
-        return
-    policy = _do(who.root("iptables", "-w", "-S", "FORWARD"), check=False).stdout
+    policy = _forwarding(who)
     if "-P FORWARD DROP" not in policy and "DOCKER" not in policy:
         return
     for rule in accept_rules(network):
@@ -147,12 +145,9 @@ def _accept(network: LabNetwork, who: Privilege) -> None:
 
 
 def _unaccept(network: LabNetwork, who: Privilege) -> None:
-    if not _has_iptables():
-        return
-    if outer_name(network) not in _do(who.root("iptables", "-w", "-S", "FORWARD"), check=False).stdout:
-        return
-    for rule in accept_rules(network):
-        _do(who.root("iptables", "-w", "-D", "FORWARD", *rule), check=False)
+    if outer_name(network) in _forwarding(who):
+        for rule in accept_rules(network):
+            _do(who.root("iptables", "-w", "-D", "FORWARD", *rule), check=False)
 
 
 def _link(network: LabNetwork) -> IPv4Network:
@@ -188,8 +183,11 @@ def _is_elsewhere(server: str) -> bool:
     return address.version == 4 and not address.is_loopback
 
 
-def _has_iptables() -> bool:
-    return shutil.which("iptables", path=environment()["PATH"]) is not None
+def _forwarding(who: Privilege) -> str:
+    """What iptables say of what is forwarded; nothing where there are none."""
+    if shutil.which("iptables", path=environment()["PATH"]) is None:
+        return ""
+    return _do(who.root("iptables", "-w", "-S", "FORWARD"), check=False).stdout
 
 
 def _json(*argv: str) -> list[dict[str, Any]]:

@@ -154,10 +154,7 @@ def _variables(document: Document) -> Iterator[Problem]:
 
 def _somebodys(document: Document, groups: frozenset[str], hosts: frozenset[str]) -> Iterator[Problem]:
     """A file of variables is about a group or a host that there is."""
-    folder, *rest = Path(document.name).parts
-    name = rest[0]
-    for ending in ENDINGS:
-        name = name.removesuffix(ending)
+    folder, name = _about(document)
     kind = FOLDERS[folder]
     known = {*groups, *ALWAYS} if kind == "group" else hosts
     if name not in known:
@@ -167,6 +164,14 @@ def _somebodys(document: Document, groups: frozenset[str], hosts: frozenset[str]
             expected=f"the name of a {kind} of hosts.yml",
             suggestion=did_you_mean(name, known),
         )
+
+
+def _about(document: Document) -> tuple[str, str]:
+    """The folder that a file of variables lies in, and the group or host that it is about."""
+    folder, name, *_ = Path(document.name).parts
+    for ending in ENDINGS:
+        name = name.removesuffix(ending)
+    return folder, name
 
 
 def names(document: Document) -> tuple[frozenset[str], frozenset[str]]:
@@ -249,10 +254,7 @@ def own_reading(document: Document, variables: Sequence[Document]) -> Inventory:
     for name, group in mapping(plain(document.root, keep_empty=True)).items():
         add(name, mapping(group))
     for file in variables:
-        folder, *rest = Path(file.name).parts
-        name = rest[0]
-        for ending in ENDINGS:
-            name = name.removesuffix(ending)
+        folder, name = _about(file)
         found = mapping(plain(file.root))
         if folder == "host_vars":
             own.setdefault(name, {}).update(found)

@@ -57,7 +57,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     host = Host(switches={"ip_forward": False, "conf/eth0/forwarding": True})
     monkeypatch.setattr(netns, "_do", host.do)
     monkeypatch.setattr(netns, "_switch", lambda name: host.switches[name])
-    monkeypatch.setattr(netns, "_has_iptables", lambda: True)
+    monkeypatch.setattr("homelab_provision.lab.netns.shutil.which", lambda name, path: f"/usr/sbin/{name}")
     monkeypatch.setattr(netns, "_NAMESPACES", tmp_path)
     return host
 
