@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from homelab_provision.errors import UsageError
 
@@ -75,6 +75,11 @@ def _modules(folders: Iterable[Path]) -> tuple[str, ...]:
 def files_below(folder: Path) -> list[Path]:
     """The files below a folder of our content, in order. What a Python that ran there has compiled is no part of it."""
     return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def folders_above(names: Iterable[str]) -> list[str]:
+    """The folders that files of these names (relative ones) lie in, outer ones first."""
+    return sorted({str(above) for name in names for above in PurePosixPath(name).parents} - {"."})
 
 
 def content(name: str) -> Path:

@@ -8,9 +8,11 @@ cannot be seen at all is taken out at the place where text is written; see docs/
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 LONGEST_LINE = 2000  # characters of one line of evidence
 MOST_LINES = 200
@@ -51,6 +53,15 @@ def clipped(text: str, most: int = LONGEST_LINE) -> str:
 def last_lines(text: str, lines: int = MOST_LINES) -> str:
     """The last lines of an output, each at most `LONGEST_LINE` characters long."""
     return "\n".join(map(clipped, text.strip("\n").splitlines()[-lines:]))
+
+
+def json_object(text: str) -> dict[str, Any] | None:
+    """The object that a line of JSON holds; `None` for everything else."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

@@ -18,6 +18,7 @@ from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Emit, Notice, Outcome, Progress, StepFinished, StepStarted
 from homelab_provision.identity.signing import KEY_FILE
 from homelab_provision.runs.store import Run
+from homelab_provision.text import json_object
 
 # Longer than any restore; a program watches its own progress and gives up by itself.
 DEADLINE = 24 * 3600.0
@@ -89,12 +90,7 @@ class _Listener:
         self.last: dict[str, Any] = {}
 
     def line(self, text: str) -> None:
-        try:
-            output = json.loads(text)
-        except ValueError:
-            return
-        if not isinstance(output, dict):
-            return
+        output = json_object(text) or {}
         match output.get("kind"):
             case "progress":
                 name = self._step[0] if self._step else output["name"]

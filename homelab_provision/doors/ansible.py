@@ -26,7 +26,7 @@ from homelab_provision.doors.process import ProcessError, run
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Emit, Notice, Outcome, Progress, Said, TaskFinished
 from homelab_provision.files import scratch
-from homelab_provision.text import clipped
+from homelab_provision.text import clipped, json_object
 
 PROGRAMS = Path(sys.executable).parent
 _OUTCOMES = {
@@ -221,11 +221,8 @@ class _Listener:
         self.last_words: deque[str] = deque(maxlen=LAST_WORDS)  # for a failure before the first task
 
     def line(self, text: str) -> None:
-        try:
-            event = json.loads(text)
-        except ValueError:
-            event = None
-        if not isinstance(event, dict):
+        event = json_object(text)
+        if event is None:
             self.last_words.append(text)
             return
         kind, data = event.get("event", ""), event.get("event_data", {})

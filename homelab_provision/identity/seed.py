@@ -74,15 +74,10 @@ def mac_of(site: Site, host: str) -> str:
 def archive(content: Mapping[str, File]) -> bytes:
     """The files as an uncompressed tar archive, owned by root, directories before their files."""
     buffer = io.BytesIO()
-    made: set[str] = set()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for folder in paths.folders_above(content):
+            tar.addfile(_directory(folder))
         for path, file in sorted(content.items()):
-            parts = path.split("/")[:-1]
-            for depth in range(1, len(parts) + 1):
-                folder = "/".join(parts[:depth])
-                if folder not in made:
-                    made.add(folder)
-                    tar.addfile(_directory(folder))
             data = file.text.encode()
             entry = tarfile.TarInfo(path)
             entry.mode, entry.size = file.mode, len(data)

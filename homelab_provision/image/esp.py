@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from homelab_provision.doors import process
 from homelab_provision.image.mmdebstrap import SOURCE_DATE_EPOCH
+from homelab_provision.paths import folders_above
 
 DEADLINE = 120.0
 # mtools takes the time of a file from here; without it the same content would give other bytes every second.
@@ -29,8 +30,7 @@ def mkfs_argv(
 def fill(image: Path, files: Mapping[str, Path | bytes], *, offset_bytes: int = 0) -> None:
     """Put files into the file system; bytes are handed over through a pipe and never lie on the disk beside it."""
     drive = f"{image}@@{offset_bytes}"
-    folders = sorted({str(parent) for name in files for parent in PurePosixPath(name).parents} - {"."})
-    if folders:
+    if folders := folders_above(files):
         process.run(["mmd", "-i", drive, *(f"::{folder}" for folder in folders)], deadline=DEADLINE, env=ENVIRONMENT)
     for name, content in files.items():
         source: list[str | Path] = ["-"] if isinstance(content, bytes) else [content]

@@ -33,6 +33,7 @@ from homelab_provision.image.rescue_contents import (
     PYTHON_MODULES,
 )
 from homelab_provision.image.root_archive import RootArchive
+from homelab_provision.paths import folders_above
 
 SUITE = "trixie"
 FILES = PACKAGE / "rescue_files"
@@ -234,9 +235,7 @@ def _with_directories(entries: Iterable[cpio.Entry]) -> Iterator[cpio.Entry]:
     """The entries, each directory named before what lies in it, as the kernel's unpacker wants it."""
     seen: set[str] = set()
     for entry in entries:
-        parents = entry.name.split("/")[:-1]
-        for depth in range(1, len(parents) + 1):
-            name = "/".join(parents[:depth])
+        for name in folders_above([entry.name]):
             if name not in seen:
                 seen.add(name)
                 yield cpio.directory(name)

@@ -22,6 +22,7 @@ from homelab_provision.image.layout import Layout
 from homelab_provision.image.raw import assemble_raw
 from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.lab.reach import lab_of
+from homelab_provision.paths import folders_above
 from homelab_provision.phases.session import Session, session
 from homelab_provision.site.models import DiskUse
 
@@ -102,11 +103,9 @@ def install(image: Image, disk: Path, disk_bytes: int, files: Mapping[str, File]
 
 def _script(files: Mapping[str, File], folder: Path) -> str:
     """The commands for debugfs; the contents of the files are put into `folder`."""
-    lines: list[str] = []
+    lines = [f"mkdir /{place}" for place in folders_above(files)]
     for number, (path, file) in enumerate(sorted(files.items())):
         source = folder / str(number)
         source.write_text(file.text)
-        parents = path.split("/")[:-1]
-        lines += [f"mkdir /{'/'.join(parents[:depth])}" for depth in range(1, len(parents) + 1)]
         lines += [f"rm /{path}", f"write {source} /{path}", f"sif /{path} mode 0100{file.mode:03o}"]
     return "\n".join(lines) + "\n"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 from homelab_provision.doors.ssh import RESCUE, Answer
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Proof, step, waiting
 from homelab_provision.identity.identities import retired_on
 from homelab_provision.identity.seed import RELEASE
 from homelab_provision.phases.context import Rebuild
+from homelab_provision.text import json_object
 
 DEADLINE = 600.0
 
@@ -75,11 +74,7 @@ def _read_release(rebuild: Rebuild) -> tuple[dict[str, str], str]:
         rebuild.plan.host, "cat", f"/{RELEASE}", "/proc/sys/kernel/random/boot_id", deadline=30, check=False
     ).stdout
     text, _, boot_id = shown.strip().rpartition("\n")
-    try:
-        release = json.loads(text)
-    except ValueError:
-        release = {}
-    return release if isinstance(release, dict) else {}, boot_id
+    return json_object(text) or {}, boot_id
 
 
 def _old_system(rebuild: Rebuild) -> NotArrived:

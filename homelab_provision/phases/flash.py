@@ -24,6 +24,7 @@ from homelab_provision.phases.context import Rebuild
 from homelab_provision.phases.identify import FACTS_FILE, FACTS_SCRIPT, judge
 from homelab_provision.rescue.facts import same_serial
 from homelab_provision.runs.store import Damaged
+from homelab_provision.text import json_object
 
 WRITER = PACKAGE / "rescue" / "writer.py"
 BESIDE = (FACTS_SCRIPT, WRITER.with_name("stream.py"))  # what it imports
@@ -43,7 +44,8 @@ def run(rebuild: Rebuild) -> Proof:
     """Write, personalise, commit. The writer itself looks at the disk's serial, name and size before each of them."""
     target = _target(rebuild)
     image = load_image(rebuild.plan.image)
-    layout = _layout(rebuild, target, image)
+    kept = _kept(rebuild, target) if rebuild.plan.keep_data else None
+    layout = plan_layout(target.size_bytes, image.root_fs_bytes, keep=kept, identity=rebuild.run.id)
     _place(rebuild, target, image, layout)
     with step(rebuild.emit, "write the image"), image.payload.open("rb") as payload:
         written = _writer(rebuild, "write", deadline=300 + image.content_bytes / SLOWEST, stdin=payload)
@@ -75,11 +77,6 @@ def _exchanged(rebuild: Rebuild) -> Refused:
         f"the machine in the rescue was restarted or exchanged since {rebuild.plan.machine} was identified",
         hint="run again with --resume: it is identified anew",
     )
-
-
-def _layout(rebuild: Rebuild, target: Target, image: Image) -> Layout:
-    kept = _kept(rebuild, target) if rebuild.plan.keep_data else None
-    return plan_layout(target.size_bytes, image.root_fs_bytes, keep=kept, identity=rebuild.run.id)
 
 
 def _kept(rebuild: Rebuild, target: Target) -> KeptData:
@@ -145,7 +142,7 @@ def _identity(rebuild: Rebuild, image: Image) -> Mapping[str, Any]:
 def _personalise(rebuild: Rebuild, parcel: bytes) -> None:
     """Send the host's identity, once the other end of the very connection that it goes through has named the boot id
     of the machine that was identified. A connection that somebody else took over in the meantime gets nothing."""
-    identified = MachineFacts.model_validate_json((rebuild.run.directory / FACTS_FILE).read_bytes()).boot_id
+    identified = rebuild.run.need(FACTS_FILE, MachineFacts).boot_id
     receiver, sender = os.pipe()
     with os.fdopen(receiver, "rb") as out, os.fdopen(sender, "wb", buffering=0) as into:
         fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, max(len(parcel), PIPE_BYTES))  # so that writing never waits
@@ -177,11 +174,15 @@ def _writer(
 ) -> dict[str, Any]:
     """Run one step of the writer in the rescue; its last word is returned. `before` are words that run it."""
     last: dict[str, Any] = {}
-    listen = _listener(rebuild, last)
 
     def on_line(line: str) -> None:
         hear(line)
-        listen(line)
+        output = json_object(line) or {}
+        last.update(output)
+        if "total" in output:
+            rebuild.emit(Progress(name="write the image", done=output["done"], total=output["total"]))
+        elif "warning" in output:
+            rebuild.emit(Notice(level="warning", text=output["warning"]))
 
     argv = (*before, "python3", f"{PLACE}/{WRITER.name}", name, f"{PLACE}/{PLAN_FILE}")
     done = rebuild.ssh.run(RESCUE, *argv, deadline=deadline, check=False, on_line=on_line, **feed)
@@ -192,20 +193,3 @@ def _writer(
             hint="the disk has no partition table and does not boot half written; go on with --resume",
         )
     return last
-
-
-def _listener(rebuild: Rebuild, last: dict[str, Any]) -> Callable[[str], None]:
-    def hear(line: str) -> None:
-        try:
-            output = json.loads(line)
-        except ValueError:
-            return
-        if not isinstance(output, dict):
-            return
-        last.update(output)
-        if "total" in output:
-            rebuild.emit(Progress(name="write the image", done=output["done"], total=output["total"]))
-        elif "warning" in output:
-            rebuild.emit(Notice(level="warning", text=output["warning"]))
-
-    return hear
