@@ -10,6 +10,12 @@ from homelab_provision.image.mmdebstrap import SOURCE_DATE_EPOCH
 from homelab_provision.paths import folders_above
 
 DEADLINE = 120.0
+# What firmware starts, by its name in `EFI/BOOT`, and what Debian brings it as: shim, its manager of keys, GRUB.
+BOOT_CHAIN = {
+    "BOOTX64.EFI": "usr/lib/shim/shimx64.efi.signed",
+    "mmx64.efi": "usr/lib/shim/mmx64.efi.signed",
+    "grubx64.efi": "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
+}
 # mtools takes the time of a file from here; without it the same content would give other bytes every second.
 ENVIRONMENT = {"SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"}
 

@@ -253,15 +253,8 @@ def _make_esp(root: RootArchive, target: Path) -> None:
         deadline=DEADLINE,
         env=esp.ENVIRONMENT,
     )
-    esp.fill(
-        target,
-        {
-            "EFI/BOOT/BOOTX64.EFI": root.read("usr/lib/shim/shimx64.efi.signed"),
-            "EFI/BOOT/mmx64.efi": root.read("usr/lib/shim/mmx64.efi.signed"),
-            "EFI/BOOT/grubx64.efi": root.read("usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"),
-            "EFI/debian/grub.cfg": GRUB_CONFIG.read_bytes(),
-        },
-    )
+    chain = {f"EFI/BOOT/{name}": root.read(source) for name, source in esp.BOOT_CHAIN.items()}
+    esp.fill(target, {**chain, "EFI/debian/grub.cfg": GRUB_CONFIG.read_bytes()})
 
 
 def renew(directory: Path, built: Image) -> None:

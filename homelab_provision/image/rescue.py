@@ -18,6 +18,7 @@ from homelab_provision.events import Emit, step
 from homelab_provision.image import cache as shelf
 from homelab_provision.image import cpio, elf, kernel_modules
 from homelab_provision.image.cache import PACKAGE
+from homelab_provision.image.esp import BOOT_CHAIN
 from homelab_provision.image.firmware import FIRMWARE
 from homelab_provision.image.image import SHORT
 from homelab_provision.image.mirror import find_mirror
@@ -37,13 +38,8 @@ from homelab_provision.paths import folders_above
 
 SUITE = "trixie"
 FILES = PACKAGE / "rescue_files"
-RECIPE = (
-    FILES,
-    *(
-        PACKAGE / name
-        for name in ("rescue.py", "rescue_contents.py", "cpio.py", "elf.py", "kernel_modules.py", "mmdebstrap.py")
-    ),
-)
+RECIPE_MODULES = ("rescue", "rescue_contents", "cpio", "elf", "esp", "kernel_modules", "mmdebstrap")
+RECIPE = (FILES, *(PACKAGE / f"{name}.py" for name in RECIPE_MODULES))
 COMPRESS_DEADLINE = 300.0
 COMPILE_DEADLINE = 120.0
 
@@ -64,16 +60,9 @@ class Rescue:
         return self.directory / "rescue.img"
 
     @property
-    def shim(self) -> Path:
-        return self.directory / "shimx64.efi"
-
-    @property
-    def grub(self) -> Path:
-        return self.directory / "grubx64.efi"
-
-    @property
-    def mokmanager(self) -> Path:
-        return self.directory / "mmx64.efi"
+    def boot_chain(self) -> list[Path]:
+        """What lies in `EFI/BOOT` under the same names."""
+        return [self.directory / name for name in BOOT_CHAIN]
 
     @property
     def release(self) -> str:
@@ -102,12 +91,7 @@ def build_rescue(cache: Path, emit: Emit, *, mirror: str | None = None) -> Rescu
 def _assemble(root: RootArchive, work: Path, key: str) -> None:
     kernel = root.first("boot/vmlinuz-*")
     version = kernel.removeprefix("boot/vmlinuz-")
-    for target, source in (
-        ("vmlinuz", kernel),
-        ("shimx64.efi", "usr/lib/shim/shimx64.efi.signed"),
-        ("mmx64.efi", "usr/lib/shim/mmx64.efi.signed"),
-        ("grubx64.efi", "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"),
-    ):
+    for target, source in {"vmlinuz": kernel, **BOOT_CHAIN}.items():
         (work / target).write_bytes(root.read(source))
     release = f"homelab-provision rescue {key[:SHORT]} linux {version}"
     (work / "release").write_text(release + "\n")

@@ -65,9 +65,7 @@ def personalisation(
 def build_stick(rescue: Rescue, personalisation: bytes, output: Path) -> None:
     """Write the bootable medium to a file (mode 0600), replacing it only when complete."""
     files: dict[str, Path | bytes] = {
-        "EFI/BOOT/BOOTX64.EFI": rescue.shim,
-        "EFI/BOOT/grubx64.efi": rescue.grub,
-        "EFI/BOOT/mmx64.efi": rescue.mokmanager,
+        **{f"EFI/BOOT/{file.name}": file for file in rescue.boot_chain},
         "EFI/debian/grub.cfg": GRUB_CONFIG.encode(),
         "rescue/vmlinuz": rescue.kernel,
         "rescue/rescue.img": rescue.initrd,
