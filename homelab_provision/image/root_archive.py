@@ -43,11 +43,6 @@ class RootArchive:
         """The size of every file in bytes, and of every directory what it will at least take."""
         return (1 if member.isdir() else member.size for member in self._members.values())
 
-    def link(self, name: str) -> str | None:
-        """The target of a symlink, or `None`."""
-        member = self._members.get(name)
-        return member.linkname if member and member.issym() else None
-
     def resolve(self, name: str) -> str:
         """The name of the file that `name` leads to. Raises `BuildError` if there is none."""
         for _ in range(16):
@@ -61,9 +56,6 @@ class RootArchive:
             else:
                 return name
         raise BuildError(f"/{name} is a loop of links")
-
-    def mode(self, name: str) -> int:
-        return self._members[self.resolve(name)].mode
 
     def read(self, name: str) -> bytes:
         stream = self._tar.extractfile(self._members[self.resolve(name)])

@@ -234,11 +234,6 @@ def everything() -> list[Run | Damaged]:
     return found
 
 
-def history() -> list[Run]:
-    """The runs that can be read, in the order in which they began."""
-    return [run for run in everything() if isinstance(run, Run)]
-
-
 def last_of(host: str, site: Path) -> Run:
     """The rebuild of a host of this site that began last, to be resumed.
 

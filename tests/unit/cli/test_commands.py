@@ -134,7 +134,7 @@ def test_plan_shows_changes_pending_and_makes_no_run(provision: Provision, monke
     shown = provision("rebuild", "db-wyse", "--plan", "--json")
     assert shown.code == 3
     assert json.loads(shown.out)["machine"] == "wyse-b"
-    assert store.history() == []
+    assert store.everything() == []
 
 
 @pytest.mark.negative
@@ -144,7 +144,7 @@ def test_json_changes_nothing_without_yes(provision: Provision, monkeypatch: pyt
     shown = provision("rebuild", "db-wyse", "--json")
     assert (shown.code, shown.out) == (2, "")
     assert "--yes" in shown.err
-    assert (calls, store.history()) == ([], [])
+    assert (calls, store.everything()) == ([], [])
 
 
 @pytest.mark.negative
@@ -161,7 +161,7 @@ def test_a_run_that_goes_on_keeps_what_was_asked_for(
     shown = provision("rebuild", "db-wyse", "--yes", *going_on, *change)
     assert shown.code == 2
     assert "keeps its plan" in shown.err
-    assert len(calls) == len(store.history()) == 1
+    assert len(calls) == len(store.everything()) == 1
 
 
 @pytest.mark.negative

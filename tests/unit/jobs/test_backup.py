@@ -98,7 +98,7 @@ def test_who_says_no_leaves_no_run_behind(ran: list[tuple[str, ...]], tmp_path: 
     with pytest.raises(Refused):
         backup.restore(tmp_path, "db-wyse", None, None, emit=discard, confirm=no)
     assert not ran
-    assert not store.history()
+    assert not store.everything()
 
 
 @pytest.mark.negative

@@ -127,7 +127,7 @@ def test_an_attempt_that_is_locked_out_or_mistyped_leaves_no_run(world: World) -
     assert store.everything() == []
     assert world.done == []
     run = world.begin_anew(request)
-    assert [one.id for one in store.history()] == [run.id]
+    assert [one.id for one in store.everything()] == [run.id]
     assert run.report.exists()
 
 
@@ -167,7 +167,7 @@ def test_plan_only_records_nothing_and_runs_no_phase(world: World) -> None:
     plan = job.plan_only(request, emit=lambda event: None, person=Nobody(), unattended=True)
     assert plan.machine == SPARE
     assert world.done == [Phase.PREFLIGHT]
-    assert store.history() == []
+    assert store.everything() == []
 
 
 # ---- going on ------------------------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ def test_runs_are_in_the_order_in_which_they_began_whatever_the_clock_says(monke
         clock = SimpleNamespace(now=partial(datetime, year, 1, 1, 0, 0, 0, 0))
         monkeypatch.setattr(store, "datetime", clock)
         begun.append(new().id)
-    assert [run.id for run in store.history()] == begun
+    assert [run.id for run in store.everything()] == begun
     assert store.last_of("db-wyse", Path("/site")).id == store.load("latest").id == begun[-1]
     assert (paths.runs() / "latest").readlink() == Path(begun[-1])
 
@@ -160,7 +160,7 @@ def test_runs_of_older_versions_come_first_and_many_runs_stay_in_order() -> None
     ninth.directory.rename(ninth.directory.with_name("9999-20260101T000000Z-db-wyse"))
     last = new()
     assert last.id.startswith("10000-")
-    assert next(iter(store.history())).id == old.name
+    assert next(iter(store.everything())).id == old.name
     assert store.last_of("db-wyse", Path("/site")).id == last.id
 
 
