@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,12 +49,7 @@ def status(site_dir: Path | None, as_json: bool) -> None:
     """Show the machines: power, address, stick."""
     rows = _lab(site_dir).status()
     if as_json:
-        print_json(
-            [
-                {"name": row.name, "on": row.on, "address": row.address, "mac": row.mac, "stick": row.stick}
-                for row in rows
-            ]
-        )
+        print_json([asdict(row) for row in rows])
         return
     table = [
         [row.name, "on" if row.on else "off", str(row.address or ""), row.mac, str(row.stick or "")] for row in rows
