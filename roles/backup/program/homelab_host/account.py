@@ -12,17 +12,8 @@ import os
 import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from .errors import Trouble
-
-
-@dataclass(frozen=True)
-class Account:
-    name: str
-    uid: int
-    gid: int
-    home: str
 
 
 def require_root(program: str) -> None:
@@ -30,22 +21,17 @@ def require_root(program: str) -> None:
         raise Trouble("this has to run as root: it stops and starts the service", f"sudo {program} …")
 
 
-def find(name: str) -> Account:
-    try:
-        found = pwd.getpwnam(name)
-    except KeyError:
-        raise Trouble(f"there is no account `{name}`", "apply this host again: its role makes it") from None
-    return Account(name, found.pw_uid, found.pw_gid, found.pw_dir)
-
-
 def become(name: str) -> None:
     """Work as this account from now on; `as_root` is the way back."""
-    desired = find(name)
+    try:
+        account = pwd.getpwnam(name)
+    except KeyError:
+        raise Trouble(f"there is no account `{name}`", "apply this host again: its role makes it") from None
     os.umask(0o077)
-    groups = {desired.gid, *(group.gr_gid for group in grp.getgrall() if name in group.gr_mem)}
+    groups = {account.pw_gid, *(group.gr_gid for group in grp.getgrall() if name in group.gr_mem)}
     os.setgroups(sorted(groups))
-    os.setegid(desired.gid)
-    os.seteuid(desired.uid)
+    os.setegid(account.pw_gid)
+    os.seteuid(account.pw_uid)
 
 
 @contextmanager
