@@ -78,15 +78,12 @@ def look(path: str) -> Seen:
             if stat.S_ISDIR(found.st_mode):
                 return Seen("directory", b"", *owner)
             if stat.S_ISREG(found.st_mode):
-                return Seen("file", _read(folder, name), *owner)
+                handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+                with os.fdopen(handle, "rb") as file:
+                    return Seen("file", file.read(), *owner)
             return Seen("other", b"", *owner)
     except (FileNotFoundError, NotADirectoryError):
         return Seen("absent")
-
-
-def _read(folder: int, name: str) -> bytes:
-    with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder), "rb") as file:
-        return file.read()
 
 
 def merged(present: bytes, keys: dict[str, Any]) -> bytes:
@@ -222,7 +219,13 @@ def _put(folder: int, name: str, desired: Desired) -> None:
     if desired.kind == "link":
         os.symlink(os.fsdecode(desired.body), new, dir_fd=folder)
     else:
-        _write(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder), desired)
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
+        with os.fdopen(handle, "wb") as file:
+            file.write(desired.body)
+            file.flush()
+            os.fchown(handle, desired.uid, desired.gid)
+            os.fchmod(handle, desired.mode)
+            os.fsync(handle)
     try:
         os.replace(new, name, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError as error:
@@ -232,15 +235,6 @@ def _put(folder: int, name: str, desired: Desired) -> None:
         # A container's /etc/hosts is a mount of its own: it can be written, not replaced.
         with os.fdopen(os.open(name, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW, dir_fd=folder), "wb") as file:
             file.write(desired.body)
-
-
-def _write(handle: int, desired: Desired) -> None:
-    with os.fdopen(handle, "wb") as file:
-        file.write(desired.body)
-        file.flush()
-        os.fchown(handle, desired.uid, desired.gid)
-        os.fchmod(handle, desired.mode)
-        os.fsync(handle)
 
 
 def read_owed(note: Path) -> list[str]:
