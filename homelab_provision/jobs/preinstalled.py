@@ -24,7 +24,6 @@ from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.lab.reach import lab_of
 from homelab_provision.paths import folders_above
 from homelab_provision.phases.session import Session, session
-from homelab_provision.site.models import DiskUse
 
 DEADLINE = 300.0
 
@@ -52,7 +51,7 @@ def preinstall(site_dir: Path, machine_name: str, emit: Emit) -> None:
             mac=machine.passport.macs[0],
             release={"host": host.name, "run": "preinstalled", "nonce": secrets.token_hex(16)},
         )
-        serials = {disk.serial for disk in machine.passport.disks if disk.use is DiskUse.SYSTEM}
+        serials = {disk.serial for disk in machine.passport.system_disks}
         system = next(disk for disk in machine.lab.disks if disk.serial in serials)
         with step(emit, f"write {host.name} onto {machine.name}"):
             install(image, virtual.disk_path(system.name), system.capacity, content)

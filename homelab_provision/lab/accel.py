@@ -33,9 +33,11 @@ def choose(cache_dir: Path, kernel: Path | Callable[[], Path]) -> Accel:
     `kernel` is a bzImage to try KVM with (the rescue's), or what makes one: it is called only if KVM has to be tried.
     The environment variable PROVISION_LAB_ACCEL (`kvm` or `tcg`) overrules.
     """
-    wanted = os.environ.get(VARIABLE)
-    if wanted:
-        return _named(wanted)
+    if wanted := os.environ.get(VARIABLE):
+        try:
+            return Accel(wanted)
+        except ValueError:
+            raise UsageError(f"{VARIABLE} is {wanted!r}", hint="set it to `kvm` or `tcg`, or not at all") from None
     if not os.access(KVM_DEVICE, os.R_OK | os.W_OK):
         return Accel.TCG
     answer = cache_dir / f"kvm-{_fingerprint()}.json"
@@ -77,13 +79,6 @@ def probe_argv(kernel: Path, accel: Accel) -> Argv:
         "-m", "512M", "-display", "none", "-serial", "stdio", "-no-reboot",
         "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1",
     )  # fmt: skip
-
-
-def _named(name: str) -> Accel:
-    try:
-        return Accel(name)
-    except ValueError:
-        raise UsageError(f"{VARIABLE} is {name!r}", hint="set it to `kvm` or `tcg`, or not at all") from None
 
 
 def _fingerprint() -> str:

@@ -27,7 +27,7 @@ from homelab_provision.phases.context import Person
 from homelab_provision.phases.plan import Plan
 from homelab_provision.phases.session import Session
 from homelab_provision.runs.store import Request
-from homelab_provision.site.models import DiskUse, Host, Machine, Site
+from homelab_provision.site.models import Host, Machine, Site
 from homelab_provision.site.roles import programs_of
 from homelab_provision.ways import way_called
 
@@ -61,7 +61,7 @@ def decide(session: Session, request: Request, person: Person | None, emit: Emit
         address=session.ssh.addresses[host.name],
         way=way,
         operator=machine.operator,
-        disk_serials=tuple(disk.serial for disk in machine.passport.disks if disk.use is DiskUse.SYSTEM),
+        disk_serials=tuple(disk.serial for disk in machine.passport.system_disks),
         erase=request.erase,
         keep_data=request.keep_data,
         image=image.directory,

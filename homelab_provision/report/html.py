@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from homelab_provision.events import Event, RunResult
 from homelab_provision.report.summary import UNFINISHED, last_tries, summarise
-from homelab_provision.report.timeline import Attempt, Phase, read_attempts
+from homelab_provision.report.timeline import Phase, read_attempts
 from homelab_provision.report.wording import MARKS, RESULT_MARKS, scalar_text, seconds_text
 from homelab_provision.text import last_lines, printable
 
@@ -102,7 +102,7 @@ def render_report(details: RunDetails, events: Sequence[Event]) -> str:
         consoles={
             title: last_lines(printable(text).rstrip(), CONSOLE_LINES) for title, text in details.consoles.items()
         },
-        ended=_ended(attempts),
+        ended=attempts[-1].at + timedelta(seconds=attempts[-1].seconds) if attempts else None,
         marks={outcome.value: mark for outcome, mark in MARKS.items()} | {"passed": "✓", "failed": "✗", "skipped": "○"},
         result_mark=RESULT_MARKS[summary.result],
         test_outcome=_outcome,
@@ -143,10 +143,6 @@ def _outcome(test: Tested) -> str:
 def _sorted_tests(tests: Sequence[Tested]) -> list[Tested]:
     order = {"failed": 0, "passed": 1, "skipped": 2}
     return sorted(tests, key=lambda test: order.get(_outcome(test), 0))
-
-
-def _ended(attempts: Sequence[Attempt]) -> datetime | None:
-    return attempts[-1].at + timedelta(seconds=attempts[-1].seconds) if attempts else None
 
 
 def _moment(at: datetime) -> str:

@@ -179,13 +179,6 @@ def leave_mark(handle: int, plan: Plan) -> None:
     os.fsync(handle)
 
 
-def take_mark_away(disk: str) -> None:
-    """The last of an unfinished write: now the table tells what the disk holds."""
-    with opened(disk, os.O_RDWR) as handle:
-        os.pwrite(handle, bytes(DIRECT_UNIT), facts.UNFINISHED_AT)
-        os.fsync(handle)
-
-
 _last_said = 0.0
 
 
@@ -308,7 +301,10 @@ def commit(plan: Plan, _: BinaryIO) -> None:
     wanted = [(part["name"], part["start"], part["sectors"]) for part in plan["layout"]["partitions"]]
     if found != wanted:
         raise GiveUp(f"the partition table reads {found}, it should read {wanted}")
-    take_mark_away(plan["disk"])
+    # The last of an unfinished write: now the table tells what the disk holds.
+    with opened(plan["disk"], os.O_RDWR) as handle:
+        os.pwrite(handle, bytes(DIRECT_UNIT), facts.UNFINISHED_AT)
+        os.fsync(handle)
     say(result="committed", table=table["id"], boot_entry=boot_entry(plan))
 
 

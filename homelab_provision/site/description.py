@@ -32,7 +32,10 @@ def describe(site: Site) -> dict[str, JsonValue]:
         "root": str(site.root),
         "lab": site.lab.model_dump(mode="json") if site.lab else None,
         "hosts": {
-            name: {**host.model_dump(mode="json", exclude={"name"}), "machine": _player(site, name)}
+            name: {
+                **host.model_dump(mode="json", exclude={"name"}),
+                "machine": player.name if (player := site.player_of(name)) else None,
+            }
             for name, host in site.hosts.items()
         },
         "machines": {
@@ -61,8 +64,3 @@ def _row(machine: Machine) -> MachineRow:
         way=machine.way,
         operator=machine.operator,
     )
-
-
-def _player(site: Site, host: str) -> str | None:
-    machine = site.player_of(host)
-    return machine.name if machine else None
