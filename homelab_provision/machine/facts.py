@@ -154,9 +154,9 @@ class MachineFacts(_Facts):
     def disks_like(self, disk: Disk) -> tuple[SeenDisk, ...]:
         """The disks that carry the serial of a passport's disk (and its world-wide name, if that is written there),
         whatever their size."""
-        return tuple(seen for seen in self.disks if not seen.boot_area and _is_like(seen, disk))
+        return tuple(current for current in self.disks if not current.boot_area and _is_like(current, disk))
 
 
-def _is_like(seen: SeenDisk, disk: Disk) -> bool:
-    named = disk.wwn is None or (seen.wwn is not None and same_serial(seen.wwn, disk.wwn))
-    return named and seen.serial is not None and same_serial(seen.serial, disk.serial)
+def _is_like(current: SeenDisk, disk: Disk) -> bool:
+    named = disk.wwn is None or (current.wwn is not None and same_serial(current.wwn, disk.wwn))
+    return named and current.serial is not None and same_serial(current.serial, disk.serial)

@@ -100,10 +100,10 @@ def hidden_disks(facts: MachineFacts, passport: Passport) -> str | None:
     built_in = [disk for disk in facts.disks if disk.transport != "usb" and not disk.boot_area]
     if built_in and not modes:
         return None
-    seen = f" (its controller {', '.join(modes)} is in RAID mode)" if modes else ""
+    mode = f" (its controller {', '.join(modes)} is in RAID mode)" if modes else ""
     shows = "does not show the disk" if built_in else "shows no built-in disk"
     return (
-        f"the box {shows}{seen}: in its firmware, switch the storage from RAID, Intel RST, VMD or Optane to AHCI/NVMe, "
+        f"the box {shows}{mode}: in its firmware, switch the storage from RAID, Intel RST, VMD or Optane to AHCI/NVMe, "
         "and start the rescue again; if it was so already, the disk is missing or dead"
     )
 
@@ -111,7 +111,7 @@ def hidden_disks(facts: MachineFacts, passport: Passport) -> str | None:
 def namesakes(facts: MachineFacts, passport: Passport) -> str | None:
     """What to do about disks with one serial that can be told apart all the same: a hint, if there are any."""
     for disk in passport.disks:
-        names = {seen.wwn: seen.name for seen in facts.disks_like(disk) if seen.wwn}
+        names = {current.wwn: current.name for current in facts.disks_like(disk) if current.wwn}
         if len(names) > 1 and len(names) == len(facts.disks_like(disk)):
             told = " or ".join(f"`wwn: {wwn}` ({name})" for wwn, name in names.items())
             return (
@@ -155,10 +155,10 @@ def _box(passport: Passport, facts: MachineFacts) -> Iterator[Mismatch]:
             yield Mismatch(what, written, _shown(shown, "none"))
     if passport.product is not None and facts.dmi.product_name != passport.product:
         yield Mismatch("product", f"`{passport.product}`", f"`{facts.dmi.product_name}`")
-    seen = _macs(facts)
+    current = _macs(facts)
     for mac in passport.macs:
-        if mac not in seen:
-            yield Mismatch("network card", mac, ", ".join(sorted(seen)) or "none")
+        if mac not in current:
+            yield Mismatch("network card", mac, ", ".join(sorted(current)) or "none")
     if facts.firmware is not passport.firmware:
         yield Mismatch("firmware", f"booted by {passport.firmware}", f"booted by {facts.firmware}")
 
@@ -177,12 +177,14 @@ def _parts(passport: Passport, facts: MachineFacts) -> Iterator[Mismatch]:
 
 def _disks(passport: Passport, facts: MachineFacts) -> Iterator[Mismatch]:
     for disk in passport.disks:
-        what, seen = f"disk {disk.serial}", facts.disks_like(disk)
-        if not seen:
+        what, current = f"disk {disk.serial}", facts.disks_like(disk)
+        if not current:
             others = [f"{other.serial or 'no serial'} ({other.name})" for other in facts.disks if not other.boot_area]
             known_by = f"this serial and the world-wide name {disk.wwn}" if disk.wwn else "this serial"
             yield Mismatch(what, f"a disk of {disk.size} with {known_by}", ", ".join(others) or "no disk at all")
-        elif len(seen) > 1:
-            yield Mismatch(what, "one disk with this serial", "; ".join(map(str, seen)))
-        elif not disk.size.matches(seen[0].size_bytes):
-            yield Mismatch(what, str(disk.size), f"{format_size(seen[0].size_bytes)} ({seen[0].size_bytes} bytes)")
+        elif len(current) > 1:
+            yield Mismatch(what, "one disk with this serial", "; ".join(map(str, current)))
+        elif not disk.size.matches(current[0].size_bytes):
+            yield Mismatch(
+                what, str(disk.size), f"{format_size(current[0].size_bytes)} ({current[0].size_bytes} bytes)"
+            )

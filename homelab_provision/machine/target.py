@@ -65,51 +65,51 @@ def choose_target(
     what it began, and `keep_data` whether it leaves the data partition alone. Raises Refused with what was expected,
     what was found and what to do, whenever there is a doubt.
     """
-    wanted, seen = _the_one(passport, facts)
-    _refuse_unfit(wanted, seen, minimum_bytes)
-    _refuse_stray_erase(wanted, facts, erase)
-    own, foreign = is_own_layout(seen), tuple(dict.fromkeys(content(seen)))
+    desired, current = _the_one(passport, facts)
+    _refuse_unfit(current, minimum_bytes)
+    _refuse_stray_erase(desired, facts, erase)
+    own, foreign = is_own_layout(current), tuple(dict.fromkeys(content(current)))
     if own:
         allowed = Allowance.OWN_LAYOUT
-    elif may_go_on(seen, run, keep_data=keep_data):
+    elif may_go_on(current, run, keep_data=keep_data):
         allowed = Allowance.UNFINISHED
     elif not foreign:
         allowed = Allowance.BLANK
-    elif wanted.erase:
+    elif desired.erase:
         allowed = Allowance.PASSPORT
-    elif any(same_serial(serial, wanted.serial) for serial in erase):
+    elif any(same_serial(serial, desired.serial) for serial in erase):
         allowed = Allowance.OPTION
     else:
         raise Refused(
-            f"{seen.path} ({_about(seen)}) is the right disk, but it is not empty; nothing was written",
+            f"{_about(current)} is the right disk, but it is not empty; nothing was written",
             evidence="\n".join(["on it:", *(f"  {line}" for line in foreign)]),
-            hint=_go_on_or_erase(seen, wanted),
+            hint=_go_on_or_erase(current, desired),
         )
     return Target(
-        name=seen.name,
-        path=seen.path,
-        serial=seen.serial or wanted.serial,
-        wwn=seen.wwn,
-        size_bytes=seen.size_bytes,
-        model=seen.model,
-        transport=seen.transport,
+        name=current.name,
+        path=current.path,
+        serial=current.serial or desired.serial,
+        wwn=current.wwn,
+        size_bytes=current.size_bytes,
+        model=current.model,
+        transport=current.transport,
         own_layout=own,
         content=foreign,
         allowed_by=allowed,
     )
 
 
-def _go_on_or_erase(seen: SeenDisk, wanted: Disk) -> str:
-    erase = f"if all of this may go, say `--erase {wanted.serial}`"
-    if seen.unfinished and seen.unfinished.alone:
-        resume = f"provision rebuild {seen.unfinished.host} --resume"
+def _go_on_or_erase(current: SeenDisk, desired: Disk) -> str:
+    erase = f"if all of this may go, say `--erase {desired.serial}`"
+    if current.unfinished and current.unfinished.alone:
+        resume = f"provision rebuild {current.unfinished.host} --resume"
         return f"`{resume}` goes on with it, and so does a new rebuild with `--keep-data`; {erase}"
     return erase
 
 
 def _the_one(passport: Passport, facts: MachineFacts) -> tuple[Disk, SeenDisk]:
     """The only pair of a system disk of the passport and a disk of the box. Raises Refused."""
-    pairs = [(disk, seen) for disk in passport.system_disks for seen in facts.disks_like(disk)]
+    pairs = [(disk, current) for disk in passport.system_disks for current in facts.disks_like(disk)]
     wanted = " or ".join(
         ", ".join(filter(None, (disk.serial, disk.wwn))) + f" ({disk.size})" for disk in passport.system_disks
     )
@@ -122,81 +122,80 @@ def _the_one(passport: Passport, facts: MachineFacts) -> tuple[Disk, SeenDisk]:
             or "if the disk was replaced, write its serial and size into machines.yml",
         )
     if len(pairs) > 1:
-        names = ", ".join(seen.path for _, seen in pairs)
+        names = ", ".join(current.path for _, current in pairs)
         raise Refused(
             f"{len(pairs)} disks match the passport ({names}), expected one: {wanted}; nothing was written",
             evidence=_all_disks(facts),
             hint=namesakes(facts, passport)
             or "unplug the one that is not meant (USB bridges repeat serials), or mark it `use: keep`",
         )
-    disk, seen = pairs[0]
-    if not disk.size.matches(seen.size_bytes):
+    disk, current = pairs[0]
+    if not disk.size.matches(current.size_bytes):
         raise Refused(
-            f"{seen.path} has the serial {disk.serial}, but not its size: expected {disk.size}, found "
-            f"{format_size(seen.size_bytes)} ({seen.size_bytes} bytes); nothing was written",
+            f"{current.path} has the serial {disk.serial}, but not its size: expected {disk.size}, found "
+            f"{format_size(current.size_bytes)} ({current.size_bytes} bytes); nothing was written",
             evidence=_all_disks(facts),
             hint="correct the passport in machines.yml if this is the disk",
         )
-    return disk, seen
+    return disk, current
 
 
-def _refuse_unfit(wanted: Disk, seen: SeenDisk, minimum_bytes: int) -> None:
+def _refuse_unfit(current: SeenDisk, minimum_bytes: int) -> None:
     """Refuse a disk that must never be written, whoever says so."""
-    if seen.transport == "usb":
+    disk = _about(current)
+    if current.transport == "usb":
         raise Refused(
-            f"{seen.path} ({_about(seen)}) hangs on USB, and a USB disk is never written by a rebuild",
+            f"{disk} hangs on USB, and a USB disk is never written by a rebuild",
             hint="name the built-in disk as `use: system` in the passport",
         )
-    if seen.transport not in WRITABLE_TRANSPORTS:
+    if current.transport not in WRITABLE_TRANSPORTS:
         raise Refused(
-            f"{seen.path} ({_about(seen)}) hangs on `{seen.transport}`: it cannot be told whether it is "
-            "a built-in disk; nothing was written",
+            f"{disk} hangs on `{current.transport}`: it cannot be told whether it is a built-in disk; "
+            "nothing was written",
             hint=f"disks that can be written hang on {', '.join(sorted(WRITABLE_TRANSPORTS))}",
         )
-    if seen.sector_bytes != SECTOR_BYTES:
+    if current.sector_bytes != SECTOR_BYTES:
         raise Refused(
-            f"{seen.path} ({_about(seen)}) has sectors of {seen.sector_bytes} bytes, the image is made for sectors of "
-            f"{SECTOR_BYTES}; nothing was written",
+            f"{disk} has sectors of {current.sector_bytes} bytes, the image is made for sectors of {SECTOR_BYTES}; "
+            "nothing was written",
             hint="many such disks can be switched to 512 bytes, which erases them: `nvme id-ns -H` shows the formats "
             "of an NVMe disk and `nvme format --lbaf=N` chooses one; `hdparm --set-sector-size 512` is for SATA",
         )
-    if seen.holds_rescue:
+    if current.holds_rescue:
         raise Refused(
-            f"{seen.path} ({_about(seen)}) holds the rescue system that is running; nothing was written",
+            f"{disk} holds the rescue system that is running; nothing was written",
             hint="boot the rescue from the stick",
         )
-    if seen.error:
+    if current.error:
         raise Refused(
-            f"{seen.path} ({_about(seen)}) could not be examined, so nobody knows what is on it; nothing was written",
-            evidence=seen.error,
+            f"{disk} could not be examined, so nobody knows what is on it; nothing was written",
+            evidence=current.error,
             hint="is the disk broken? its log is in `dmesg` of the rescue system",
         )
-    if seen.read_only:
+    if current.read_only:
+        raise Refused(f"{disk} is write-protected", hint="a failing disk locks itself; an SD card has a switch")
+    if current.size_bytes < minimum_bytes:
         raise Refused(
-            f"{seen.path} ({_about(seen)}) is write-protected",
-            hint="a failing disk locks itself; an SD card has a switch",
-        )
-    if seen.size_bytes < minimum_bytes:
-        raise Refused(
-            f"{seen.path} ({_about(seen)}) is too small: at least {format_size(minimum_bytes)} are needed; "
-            "nothing was written",
+            f"{disk} is too small: at least {format_size(minimum_bytes)} are needed; nothing was written",
             hint="give the machine a larger system disk",
         )
 
 
-def _refuse_stray_erase(wanted: Disk, facts: MachineFacts, erase: frozenset[str]) -> None:
+def _refuse_stray_erase(desired: Disk, facts: MachineFacts, erase: frozenset[str]) -> None:
     """`--erase` for another disk than the target shows that somebody is mistaken about this box."""
-    strays = sorted(serial for serial in erase if not same_serial(serial, wanted.serial))
+    strays = sorted(serial for serial in erase if not same_serial(serial, desired.serial))
     if strays:
         raise Refused(
-            f"`--erase {strays[0]}` does not name the disk that would be written, {wanted.serial}; nothing was written",
+            f"`--erase {strays[0]}` does not name the disk that would be written, {desired.serial}; "
+            "nothing was written",
             evidence=_all_disks(facts),
-            hint=f"say `--erase {wanted.serial}` if that disk may be erased",
+            hint=f"say `--erase {desired.serial}` if that disk may be erased",
         )
 
 
-def _about(seen: SeenDisk) -> str:
-    return ", ".join(part for part in (seen.transport, format_size(seen.size_bytes), seen.model, seen.serial) if part)
+def _about(disk: SeenDisk) -> str:
+    known = ", ".join(part for part in (disk.transport, format_size(disk.size_bytes), disk.model, disk.serial) if part)
+    return f"{disk.path} ({known})"
 
 
 def _all_disks(facts: MachineFacts) -> str:
