@@ -97,6 +97,12 @@ def answers(request: pytest.FixtureRequest, host: Any) -> dict[str, Answer]:
     return ask(host, request.module.QUESTIONS)
 
 
+def address_of(host: Any) -> str:
+    """The address by which others know the host, and not that of a network within it."""
+    route: list[dict[str, str]] = json.loads(host.run("ip -json -4 route get 192.0.2.1").stdout)
+    return route[0]["prefsrc"]
+
+
 class Outside:
     """Another machine's view: SSH connections to the host that are not the one the tests use."""
 
@@ -129,13 +135,19 @@ def outside(request: pytest.FixtureRequest, host: Any, tmp_path_factory: pytest.
     if host.backend.NAME == "ssh":
         return Outside(["ssh", "-F", request.config.getoption("--ssh-config"), *fresh], name)
     # A container is asked through Docker, which is trusted to tell its address and its key.
-    address, key = host.run("hostname -I; cat /etc/ssh/ssh_host_ed25519_key.pub").stdout.splitlines()
+    key = host.run("cat /etc/ssh/ssh_host_ed25519_key.pub").stdout.strip()
     folder = tmp_path_factory.mktemp("outside")
     (folder / "known_hosts").write_text(f"{name} {key}\n")
     pinned = f"UserKnownHostsFile={folder}/known_hosts"
-    options = [f"HostName={address.split()[0]}", f"HostKeyAlias={name}", "StrictHostKeyChecking=yes", "BatchMode=yes"]
+    options = [f"HostName={address_of(host)}", f"HostKeyAlias={name}", "StrictHostKeyChecking=yes", "BatchMode=yes"]
     words = [word for option in (pinned, *options) for word in ("-o", option)]
     return Outside(["ssh", "-F", "none", *words, *fresh], name)
+
+
+@pytest.fixture(scope="module")
+def address(host: Any) -> str:
+    """The host's own address in its network."""
+    return address_of(host)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from dataclasses import dataclass
 from typing import Self
@@ -33,3 +34,9 @@ class Container:
         done = self.run(script)
         assert done.returncode == status, f"{script}\n{done.stdout}{done.stderr}"
         return done.stdout.strip()
+
+    @property
+    def address(self) -> str:
+        """Its address as this computer knows it, and not that of a network within it."""
+        route: list[dict[str, str]] = json.loads(self.sh("ip -json -4 route get 192.0.2.1"))
+        return route[0]["prefsrc"]

@@ -50,7 +50,11 @@ def actions(units: list[dict[str, Any]], shown: list[Shown]) -> list[list[str]]:
             todo["start"].append(unit["name"])
         if unit["active"] is False and runs(current):
             todo["stop"].append(unit["name"])
-    return [[*VERBS[verb], *names] for verb, names in todo.items() if names]
+    running = {unit["name"] for unit, current in zip(units, shown, strict=True) if runs(current)}
+    # Of one that runs, systemd keeps in mind whether it was enabled until it reads its files again.
+    reload = bool(running & {*todo["enable"], *todo["disable"]})
+    verbs = {verb: words[:1] if reload else words for verb, words in VERBS.items()}
+    return [[*verbs[verb], *names] for verb, names in todo.items() if names]
 
 
 def unknown(units: list[dict[str, Any]], shown: list[Shown]) -> list[str]:
@@ -62,11 +66,27 @@ def unknown(units: list[dict[str, Any]], shown: list[Shown]) -> list[str]:
     ]
 
 
+def show(module: Any, names: list[str]) -> list[Shown]:
+    _, text, _ = module.run_command(["systemctl", "show", f"--property={PROPERTIES}", "--", *names], check_rc=True)
+    return blocks(text)
+
+
+def tried_again(module: Any, units: list[dict[str, Any]], shown: list[Shown]) -> list[list[str]]:
+    """Try once more to start what systemd has skipped, as a condition may hold by now: the calls that did so."""
+    names = [
+        unit["name"] for unit, current in zip(units, shown, strict=True) if unit["active"] and conditioned(current)
+    ]
+    if not names or module.check_mode:
+        return []
+    module.run_command(["systemctl", "start", *names])
+    started = [name for name, current in zip(names, show(module, names), strict=True) if not conditioned(current)]
+    return [["start", *started]] if started else []
+
+
 def settle(module: Any, units: list[dict[str, Any]]) -> dict[str, Any]:
     """Enable, disable, start and stop what differs."""
     names = [unit["name"] for unit in units]
-    _, text, _ = module.run_command(["systemctl", "show", f"--property={PROPERTIES}", "--", *names], check_rc=True)
-    shown = blocks(text)
+    shown = show(module, names)
     todo = actions(units, shown)
     strange = unknown(units, shown)
     # In check mode the package that brings a unit may not be installed yet.
@@ -77,5 +97,11 @@ def settle(module: Any, units: list[dict[str, Any]]) -> dict[str, Any]:
         if code:
             _, story, _ = module.run_command(["systemctl", "status", "--no-pager", "--lines=15", *action[1:]])
             module.fail_json(msg=f"systemctl {' '.join(action)} failed: {err.strip()}\n{story}")
-    skipped = [unit["name"] for unit, current in zip(units, shown, strict=True) if conditioned(current)]
-    return {"changed": bool(todo or strange), "actions": todo, "conditions": skipped}
+    again = tried_again(module, units, shown)
+    started = {name for action in again for name in action[1:]}
+    skipped = [
+        unit["name"]
+        for unit, current in zip(units, shown, strict=True)
+        if conditioned(current) and unit["name"] not in started
+    ]
+    return {"changed": bool(todo or again or strange), "actions": todo + again, "conditions": skipped}
