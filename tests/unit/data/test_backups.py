@@ -11,7 +11,7 @@ from homelab_provision.data.backups import Evidence, ago, judge, plan_backups, r
 from homelab_provision.data.nfs import Export, NfsError
 from homelab_provision.errors import Refused
 from tests.unit.data.signers import sealed, signers
-from tests.unit.roles.programs import part
+from tests.unit.roles.programs import library
 
 pytestmark = pytest.mark.processes  # ssh-keygen signs, and looks at signatures
 
@@ -193,7 +193,7 @@ def test_a_broken_record_that_could_be_the_newest_is_named() -> None:
 
 @pytest.mark.negative
 def test_an_encrypted_backup_takes_the_key_that_the_vault_has() -> None:
-    proven = part("records").key_proof(KEY, "db-wyse", "20261122-030000F")
+    proven = library("records").key_proof(KEY, "db-wyse", "20261122-030000F")
     nas = good(**{"postgres/20261122-030000F.json": record(key_proof=proven)})
     (backup,), doubts = plan(nas, keys=("a-password", KEY))
     assert (backup.label, doubts) == ("20261122-030000F", ())
@@ -212,7 +212,7 @@ def test_an_encrypted_backup_takes_the_key_that_the_vault_has() -> None:
     ids=["an empty vault", "a new key", "another host's", "another backup's", "nonsense"],
 )
 def test_a_vault_without_the_key_of_the_backup_is_a_reason_to_refuse(about: Any, keys: tuple[str, ...]) -> None:
-    proven = part("records").key_proof(*about) if about else "\u00e4"
+    proven = library("records").key_proof(*about) if about else "\u00e4"
     nas = good(**{"postgres/20261122-030000F.json": record(key_proof=proven)})
     with pytest.raises(Refused) as refused:
         plan(nas, keys=keys)

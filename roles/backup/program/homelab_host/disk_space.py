@@ -12,7 +12,7 @@ from .errors import Trouble
 
 # What is left to whoever runs on the same disk (a cluster: some segments of WAL), but of a small disk only that part.
 RESERVE, RESERVE_PART = 256 << 20, 20
-# How every program says it.
+# How every program says it, but for capitals.
 FULL = "No space left on device"
 
 
@@ -57,7 +57,7 @@ def explained(disk: Path) -> Iterator[None]:
     except Full:
         raise
     except Trouble as trouble:
-        if free(disk) >= reserve(disk) and FULL not in f"{trouble.evidence}":
+        if free(disk) >= reserve(disk) and FULL.lower() not in f"{trouble.evidence}".lower():
             raise
         raise full(disk, trouble.evidence) from None
     except OSError as error:

@@ -7,9 +7,10 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import IO
 
 from . import report
@@ -23,6 +24,7 @@ ENVIRONMENT = {
     "TZ": "UTC",
     "HOME": "/nonexistent",
 }
+NOTHING: Mapping[str, str] = MappingProxyType({})
 GRACE = 10.0
 TICK = 5.0
 # Seconds without a word after which somebody is asked why.
@@ -53,8 +55,11 @@ def start(
     stdin: int = subprocess.DEVNULL,
     stdout: int | IO[bytes] = subprocess.PIPE,
     stderr: int | IO[bytes] = subprocess.PIPE,
+    environment: Mapping[str, str] = NOTHING,
 ) -> subprocess.Popen[bytes]:
     """Start a program that gets the signal `stop` when this one dies, however it dies.
+
+    It sees `ENVIRONMENT`, and what `environment` adds for it alone.
 
     It has a session of its own: a Ctrl-C on the terminal is for this program, which then stops its children in order.
     """
@@ -65,7 +70,7 @@ def start(
     with as_root():
         return subprocess.Popen(
             words,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, **environment},
             cwd="/",
             user=ids[0],
             group=ids[1],
@@ -85,13 +90,15 @@ def run(
     feed: str = "",
     root: bool = False,
     silent: Callable[[], None] | None = None,
+    environment: Mapping[str, str] = NOTHING,
 ) -> Finished:
     """Run a program to its end and return what it said; `heard` gets each line of its stdout at once.
 
     Raises `Trouble` if it says nothing for `patience` seconds. `silent` is asked whenever it has said nothing for a
     while, and may know why: what it raises ends the program. A status other than 0 is for the caller to judge.
     """
-    with start(argv, root=root, stdin=subprocess.PIPE if feed else subprocess.DEVNULL) as child:
+    stdin = subprocess.PIPE if feed else subprocess.DEVNULL
+    with start(argv, root=root, stdin=stdin, environment=environment) as child:
         try:
             return _listen(child, argv, patience, heard, feed, silent)
         finally:

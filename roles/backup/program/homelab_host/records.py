@@ -6,6 +6,7 @@ size: everything that restoring it needs), and of the proof `host`, `label` and 
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 from collections.abc import Mapping
@@ -22,6 +23,11 @@ PROOF = "proof.json"
 def body(document: Mapping[str, object]) -> str:
     """The text of a document before it is signed."""
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+
+def key_proof(key: str, host: str, label: str) -> str:
+    """HMAC-SHA256 over whose backup it is, and which; the controller makes the same (data/backups.py)."""
+    return hmac.new(key.encode(), f"homelab-backup-key 1\nhost {host}\nlabel {label}\n".encode(), "sha256").hexdigest()
 
 
 def save_record(folder: Path, role: str, host: str, label: str, document: Mapping[str, object]) -> None:

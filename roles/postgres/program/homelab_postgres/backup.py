@@ -9,12 +9,13 @@ from typing import Any
 
 from homelab_host import report, share
 from homelab_host.errors import Trouble
+from homelab_host.records import key_proof
 from homelab_host.timestamps import now, read, write
 
 from . import fingerprint
 from .config import Setup, backups_of
 from .pgbackrest_info import Backup
-from .records import Record, drop_expired, key_proof, needed_files, save_record
+from .records import Record, drop_expired, needed_files, save_record
 from .replay import await_archived
 from .repository import Repository
 from .restore_plan import read_archive

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -74,11 +73,6 @@ def parse_record(text: str, where: str) -> Record:
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise Trouble(f"{where} is no record of a backup that this program understands: {error}") from None
     return record
-
-
-def key_proof(key: str, host: str, label: str) -> str:
-    """HMAC-SHA256 over whose backup it is, and which; the controller makes the same (data/backups.py)."""
-    return hmac.new(key.encode(), f"homelab-backup-key 1\nhost {host}\nlabel {label}\n".encode(), "sha256").hexdigest()
 
 
 def render(record: Record) -> str:
