@@ -11,7 +11,8 @@ from homelab_provision import paths
 ROLES = paths.content("roles")
 PACKAGE = ROLES / "postgres/program/homelab_postgres"
 LIBRARY = ROLES / "backup/program/homelab_host"
-for _folder in (PACKAGE.parent, LIBRARY.parent):
+STACKS = ROLES / "app_stacks/program/homelab_stacks"
+for _folder in (PACKAGE.parent, STACKS.parent, LIBRARY.parent):
     if str(_folder) not in sys.path:
         sys.path.append(str(_folder))
 
@@ -25,3 +26,8 @@ def part(name: str) -> ModuleType:
 def library(name: str) -> ModuleType:
     """One module of the library, also where the program has one of the same name."""
     return importlib.import_module(f"{LIBRARY.name}.{name}")
+
+
+def stacks(name: str) -> ModuleType:
+    """One module of the program of the role `app_stacks`."""
+    return importlib.import_module(f"{STACKS.name}.{name}")

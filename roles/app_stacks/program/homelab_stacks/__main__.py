@@ -1,0 +1,126 @@
+"""The command line: one job, JSON lines on stdout, exit code 0 or 1 (2: wrong usage)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from homelab_host import account, report, share
+from homelab_host.errors import Stopped, Trouble, stop_on_signals
+from homelab_host.lock import exclusive
+from homelab_host.timestamps import parse_moment
+
+from . import facts
+from .backup import backup
+from .config import Setup, load
+from .prove import prove
+from .restore import restore
+from .source import Request
+
+CONFIGURATION = Path("/etc/homelab-provision/stacks.json")
+LOCK = Path("/run/homelab-stacks/lock")
+
+
+def main() -> int:
+    words = _parser().parse_args()
+    stop_on_signals()
+    os.umask(0o077)
+    try:
+        account.require_root("homelab-stacks")
+        setup = load(CONFIGURATION)
+        # The request names what is asked for: whoever waited for the same gets the answer of the first.
+        result = exclusive(LOCK, _request(words), lambda: _run_on_share(words, setup))
+        report.result(result)
+    except Trouble as trouble:
+        report.error(trouble.message, trouble.hint, trouble.evidence)
+        return 1
+    except (Stopped, BrokenPipeError, KeyboardInterrupt) as stopped:
+        return _farewell(stopped)
+    except OSError as error:
+        report.error(f"{error.filename or 'a file'}: {error.strerror}", None, None)
+        return 1
+    return 0
+
+
+def _run_on_share(words: argparse.Namespace, setup: Setup) -> dict[str, object]:
+    """Do the job. Whatever fails when the share is gone failed because of that, and is said so."""
+    try:
+        return _run(words, setup)
+    except Trouble as trouble:
+        if words.command != "fingerprint" and getattr(words, "origin", "share") == "share":
+            share.require(setup.share, trouble.evidence or trouble.message)
+        raise
+
+
+def _run(words: argparse.Namespace, setup: Setup) -> dict[str, object]:
+    match words.command:
+        case "backup":
+            return backup(setup)
+        case "prove":
+            return prove(setup)
+        case "fingerprint":
+            if words.against is not None:
+                return facts.compare(setup, words.against)
+            return {"fingerprint": facts.take(setup.kept)}
+    stacks = tuple(dict.fromkeys(words.stack))
+    return restore(setup, Request(stacks, words.to, words.label, words.record, words.origin == "second"))
+
+
+def _request(words: argparse.Namespace) -> dict[str, str]:
+    return {name: str(value) for name, value in sorted(vars(words).items()) if value is not None}
+
+
+def _farewell(stopped: BaseException) -> int:
+    """What was begun is stopped by now. Say so if anybody still listens."""
+    hint = "run the same command again: it goes on where this run stopped"
+    try:
+        report.error(f"stopped by {stopped or 'the reader going away'}", hint, None)
+    except OSError:
+        # Nobody listens; Python must not complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return parse_moment(text, datetime.now().astimezone())
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(str(wrong)) from None
+
+
+def _fingerprint(where: str) -> Any:
+    if where != "-":
+        raise argparse.ArgumentTypeError("only standard input (-) is read")
+    try:
+        return json.load(sys.stdin)
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(f"no JSON: {wrong}") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "homelab-stacks", description="Back up, restore and prove what the stacks of this host keep."
+    )
+    jobs = parser.add_subparsers(dest="command", required=True, metavar="backup|restore|prove|fingerprint")
+    one = jobs.add_parser("backup", help="copy all stacks, and write down what they hold")
+    # Of restic's backups each is whole, and only what is new is written, so there is nothing to choose.
+    one.add_argument("--type", choices=("full", "diff", "incr"), help="for others' sake; makes no difference here")
+    one = jobs.add_parser("restore", help="replace the data of the stacks by those of a backup")
+    one.add_argument("--stack", action="append", default=[], metavar="NAME", help="this one only; may be repeated")
+    one.add_argument("--to", type=_moment, metavar="TIME", help="as it was then (ISO 8601, local or with an offset)")
+    one.add_argument("--label", help="this backup instead of the newest")
+    one.add_argument("--record", metavar="SHA256", help="refuse if the record of --label is another file than this")
+    one.add_argument("--from", dest="origin", choices=("share", "second"), default="share", help="which repository")
+    jobs.add_parser("prove", help="restore the newest backup aside, ask what it holds, and write a proof")
+    one = jobs.add_parser("fingerprint", help="ask the stacks what they hold now")
+    one.add_argument("--against", type=_fingerprint, metavar="-", help="compare with the one (JSON) on standard input")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
