@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -15,7 +16,8 @@ from homelab_host.errors import Stopped, Trouble, stop_on_signals
 from homelab_host.lock import exclusive
 from homelab_host.timestamps import parse_moment
 
-from . import facts
+from . import facts, run_stack
+from .apply import apply
 from .backup import backup
 from .config import Setup, load
 from .prove import prove
@@ -28,10 +30,15 @@ LOCK = Path("/run/homelab-stacks/lock")
 
 def main() -> int:
     words = _parser().parse_args()
+    if words.command in run_stack.COMMANDS:
+        return run_stack.main(words.command, words.name)
     stop_on_signals()
     os.umask(0o077)
     try:
         account.require_root("homelab-stacks")
+        if words.command == "apply":
+            report.result(_apply(sys.stdin.read(), words.check))
+            return 0
         setup = load(CONFIGURATION)
         # The request names what is asked for: whoever waited for the same gets the answer of the first.
         result = exclusive(LOCK, _request(words), lambda: _run_on_share(words, setup))
@@ -45,6 +52,17 @@ def main() -> int:
         report.error(f"{error.filename or 'a file'}: {error.strerror}", None, None)
         return 1
     return 0
+
+
+def _apply(text: str, check: bool) -> dict[str, object]:
+    """Bring the stacks to what the document says."""
+    try:
+        desired = json.loads(text)
+    except ValueError as error:
+        raise Trouble(f"what the role wants is no JSON: {error}") from None
+    # Which document: whoever waited with another one does not get this one's result.
+    request = {"command": "apply", "check": str(check), "document": hashlib.sha256(text.encode()).hexdigest()}
+    return exclusive(LOCK, request, lambda: apply(desired, check))
 
 
 def _run_on_share(words: argparse.Namespace, setup: Setup) -> dict[str, object]:
@@ -104,9 +122,13 @@ def _fingerprint(where: str) -> Any:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "homelab-stacks", description="Back up, restore and prove what the stacks of this host keep."
+        "homelab-stacks", description="Run the stacks of this host; back up, restore and prove what they keep."
     )
-    jobs = parser.add_subparsers(dest="command", required=True, metavar="backup|restore|prove|fingerprint")
+    jobs = parser.add_subparsers(dest="command", required=True)
+    for command, meaning in run_stack.COMMANDS.items():
+        jobs.add_parser(command, help=meaning).add_argument("name", metavar="STACK")
+    one = jobs.add_parser("apply", help="bring the stacks to what the role says on standard input")
+    one.add_argument("--check", action="store_true", help="only tell what would be done")
     one = jobs.add_parser("backup", help="copy all stacks, and write down what they hold")
     # Of restic's backups each is whole, and only what is new is written, so there is nothing to choose.
     one.add_argument("--type", choices=("full", "diff", "incr"), help="for others' sake; makes no difference here")

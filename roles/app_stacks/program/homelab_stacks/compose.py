@@ -6,13 +6,21 @@ from pathlib import Path
 
 from .config import Kind, Stack
 
+OVERRIDE = "override.json"
+
+
+def call(home: Path, name: str) -> list[str]:
+    """The beginning of every call for the project that lies there, with what the toolkit has laid over it."""
+    files = [home / "compose.yml", *([home / OVERRIDE] if (home / OVERRIDE).exists() else [])]
+    words = ["docker", "compose", f"--project-name={name}", f"--project-directory={home}"]
+    words += [f"--file={file}" for file in files]
+    environment = home / "environment"
+    return [*words, f"--env-file={environment}"] if environment.exists() else words
+
 
 def project(stack: Stack) -> list[str]:
     """The beginning of every call for the stack itself; its unit calls the same."""
-    environment = stack.project / "environment"
-    words = ["docker", "compose", f"--project-name={stack.name}", f"--project-directory={stack.project}"]
-    words += [f"--file={stack.project}/compose.yml"]
-    return [*words, f"--env-file={environment}"] if environment.exists() else words
+    return call(stack.project, stack.name)
 
 
 def copy_name(stack: Stack) -> str:

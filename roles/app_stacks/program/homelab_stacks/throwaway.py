@@ -14,7 +14,7 @@ NETWORK = "proof"
 # act on the host.
 DROPPED = ("ports", "container_name", "restart", "network_mode", "networks", "external_links", "mac_address", "build",
            "privileged", "devices", "device_cgroup_rules", "cap_add", "pid", "ipc", "uts", "cgroup", "userns_mode",
-           "logging", "labels", "profiles")  # fmt: skip
+           "cgroup_parent", "logging", "labels", "profiles")  # fmt: skip
 # Sockets of the host lie there: who may talk to the engine may do everything.
 NEVER = ("/run", "/var/run", "/dev", "/proc", "/sys")
 

@@ -1,0 +1,231 @@
+"""Bring the stacks of this host to what the site wants: each by itself, so that one that fails costs no other."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from homelab_host import records, report
+from homelab_host.errors import Trouble
+from homelab_host.process import run
+
+from . import engine, stack
+from .compose import OVERRIDE
+from .desired import Desired, parse
+from .project import DATA, PROJECTS, Project, make, systemctl
+from .values import Wrong, get, object_of
+
+HOME = Path("/etc/homelab-provision")
+CONFIGURATION, KEY = HOME / "stacks.json", HOME / "stacks-backup-key"
+CREDENTIALS, CERTIFICATE = HOME / "stacks-second.env", HOME / "stacks-second.crt"
+
+
+@dataclass
+class Outcome:
+    """What was done about a stack, or would be; and why it is not as the site wants it."""
+
+    actions: list[str] = field(default_factory=list)
+    failed: str | None = None
+    hint: str | None = None
+    evidence: str | None = None
+    waits: str | None = None
+
+
+def apply(document: object, check: bool) -> dict[str, object]:
+    """Do it, or with `check` only say what would be done. Raises `Trouble` for a document that makes no sense."""
+    try:
+        top = object_of(document, "the whole")
+        projects = object_of(top.get("projects"), "projects")
+        desired = [parse(each, projects) for each in get(top, "stacks", list, "")]
+        if (second := object_of(top.get("second") or {}, "second")) and not second.get("repository"):
+            raise Wrong("the second repository is not named: `repository` is missing")
+    except Wrong as wrong:
+        raise Trouble(f"what the role wants makes no sense: {wrong}", "mend it in the site") from None
+    outcomes = {each.name: _one(each, check) for each in [*_left(desired), *desired]}
+    written = _write(top, check)
+    changed = written or any(outcome.actions for outcome in outcomes.values())
+    return {"changed": changed, "stacks": {name: vars(outcome) for name, outcome in outcomes.items()}}
+
+
+def _left(desired: Sequence[Desired]) -> list[Desired]:
+    """Stacks that are on the host and not in the list any more: they stop, and their data stay."""
+    there = {path.name.removesuffix(".previous") for path in PROJECTS.glob("*/") if path.suffix in ("", ".previous")}
+    gone = sorted(there - {each.name for each in desired})
+    return [Desired(name) for name in gone]
+
+
+def _one(desired: Desired, check: bool) -> Outcome:
+    outcome = Outcome()
+    project = Project(desired.name)
+    try:
+        if project.previous.exists():
+            outcome.actions.append("went back from a change that was interrupted")
+            if not check:
+                _go_back(project)
+        elif not check:
+            project.clear()
+        if not desired.present:
+            _absent(project, desired, outcome, check)
+        elif project.told("digest") != desired.digest:
+            _change(project, desired, outcome, check)
+        else:
+            _keep_running(project, outcome, check)
+    except stack.Waits as waits:
+        outcome.waits = waits.message
+    except Trouble as trouble:
+        outcome.failed, outcome.hint, outcome.evidence = trouble.message, trouble.hint, trouble.evidence
+    except OSError as error:
+        outcome.failed = f"{desired.name}: {error.filename or 'a file'}: {error.strerror or error}"
+    return outcome
+
+
+def _absent(project: Project, desired: Desired, outcome: Outcome, check: bool) -> None:
+    if not project.home.exists() and not (desired.purge and project.data.exists()):
+        return
+    outcome.actions.append("removed, with its data" if desired.purge else "removed; its data are kept")
+    if check:
+        return
+    if project.home.exists():
+        report.step(f"stop {project.name}")
+        systemctl("disable", "--now", project.unit)
+    project.vanish(desired.purge)
+
+
+def _keep_running(project: Project, outcome: Outcome, check: bool) -> None:
+    """What is as it should be is left alone; one that was stopped by hand is started; one that fails says so again."""
+    found = stack.find(project.name)
+    match found.state():
+        case ("activating", "auto-restart"):
+            found.require()
+            raise Trouble(
+                f"{project.name} fails again and again", f"systemctl status {project.unit}", found.last_words()
+            )
+        case ("active" | "activating" | "reloading", _):
+            return
+    outcome.actions.append("started")
+    if not check:
+        report.step(f"start {project.name}")
+        _start(found)
+
+
+def _change(project: Project, desired: Desired, outcome: Outcome, check: bool) -> None:
+    """The new project takes the old one's place, or, if it does not become healthy, leaves it as it was."""
+    before = project.told("version")
+    action = _what(before, desired.version)
+    if check:
+        outcome.actions.append(action)
+        return
+    new = stack.load(desired.name, {**desired.told, "kind": desired.kind})
+    try:
+        _prepare(project, desired)
+        if before is not None:
+            new.require()  # nobody could see whether it works
+            if before != desired.version:
+                report.step(f"stop {project.name} and keep a copy of its data")
+                systemctl("stop", project.unit)
+                project.keep_data()
+    except Trouble:
+        project.clear()
+        if before is not None:
+            systemctl("start", "--no-block", project.unit)
+        raise
+    outcome.actions.append(action)
+    report.step(f"start {project.name} {desired.version}")
+    project.take()
+    systemctl("enable", project.unit)
+    try:
+        _start(new)
+        new.ask()
+    except stack.Waits:
+        project.settle()
+        raise
+    except Trouble as trouble:
+        said = trouble.evidence or new.last_words()
+        if before is None:
+            raise Trouble(trouble.message, trouble.hint, said) from None
+        report.step(f"go back to {project.name} {before}")
+        _go_back(project)
+        what = f"{desired.name} {desired.version} does not work ({trouble.message})"
+        raise Trouble(f"{what}; {before} runs again, with its data as they were", trouble.hint, said) from None
+    project.settle()
+
+
+def _prepare(project: Project, desired: Desired) -> None:
+    """All that can be done while the old one still runs."""
+    project.write(desired)
+    if desired.kind == "compose":
+        project.add(OVERRIDE, engine.override(project.next, project.name))
+        engine.pull(project.next, project.name)
+    make(DATA, 0o711)
+    make(project.data, 0o711)
+    for folder in desired.folders:
+        place = project.data / folder.path
+        if not place.exists():
+            place.mkdir(parents=True)
+            place.chmod(folder.mode)
+            os.chown(place, folder.owner, folder.owner)
+
+
+def _what(before: str | None, after: str) -> str:
+    if before is None:
+        return f"installed {after}"
+    return "changed" if before == after else f"from {before} to {after}"
+
+
+def _start(found: stack.Running) -> None:
+    """Start, or start anew; raises `Waits` if that is why it does not start."""
+    if run(["systemctl", "restart", found.project.unit], patience=1800).status:
+        found.require()
+        raise Trouble(f"{found.name} does not start", f"systemctl status {found.project.unit}", found.last_words())
+
+
+def _go_back(project: Project) -> None:
+    run(["systemctl", "stop", project.unit], patience=1800)
+    project.go_back()
+    project.clear()
+    _start(stack.find(project.name))
+
+
+def _write(top: Mapping[str, Any], check: bool) -> bool:
+    """Tell the backups which stacks are in force, and give them their keys; whether anything changed."""
+    second = top.get("second") or {}
+    own: dict[str, Any] = {name: top.get(name) for name in ("host", "share", "keep")}
+    own |= {"key_file": str(KEY), "second": None}
+    if second:
+        certificate = str(CERTIFICATE) if second.get("certificate") else None
+        places = {"environment_file": str(CREDENTIALS), "certificate": certificate}
+        own["second"] = {"repository": second["repository"], **places}
+    files = sorted(path for path in PROJECTS.glob("*/stack.json") if "." not in path.parent.name)
+    credentials = "".join(f"{name}={value}\n" for name, value in sorted((second.get("environment") or {}).items()))
+    desired = {
+        KEY: (str(top.get("key") or ""), 0o600),
+        CREDENTIALS: (credentials, 0o600),
+        CERTIFICATE: (str(second.get("certificate") or ""), 0o644),
+        CONFIGURATION: (records.body({**own, "stacks": [json.loads(path.read_text()) for path in files]}), 0o644),
+    }
+    settled = [_settle(path, text, mode, check) for path, (text, mode) in desired.items()]
+    return any(settled)
+
+
+def _settle(path: Path, text: str, mode: int, check: bool) -> bool:
+    """A file with this text, none for an empty one; whether it had to be changed."""
+    current = path.read_text() if path.exists() else ""
+    if current == text or check:
+        return current != text
+    if not text:
+        path.unlink()
+        return True
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as opened:
+        os.fchmod(opened.fileno(), mode)
+        opened.write(text)
+        opened.flush()
+        os.fsync(opened.fileno())
+    temporary.replace(path)
+    return True

@@ -1,0 +1,137 @@
+"""What the role wants of a stack, in the role's words. There are secrets in it, so no value of it is printed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from . import health, needs, units
+from .values import Wrong, get, object_of, relative
+
+PROJECTS, DATA = PurePosixPath("/etc/homelab-provision/stacks"), PurePosixPath("/srv/stacks")
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A directory below the stack's, and whose it is."""
+
+    path: str
+    owner: int
+    mode: int
+
+
+@dataclass(frozen=True)
+class Desired:
+    """One stack. `files`: those of its project by their path, units among them; `told`: what its stack.json says."""
+
+    name: str
+    kind: str = ""
+    version: str = ""
+    present: bool = False
+    purge: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[Folder, ...] = ()
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """The same for the same stack: whether there is anything to do."""
+        folders = [[each.path, each.owner, each.mode] for each in self.folders]
+        said = [self.kind, self.version, dict(self.files), folders]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def parse(found: object, projects: Mapping[str, Any]) -> Desired:
+    """A stack from decoded JSON, and the texts of the compose projects. Raises `Wrong`."""
+    entry = object_of(found, "app_stacks")
+    name = get(entry, "name", str, "app_stacks")
+    if not _NAME.fullmatch(name):
+        raise Wrong(f"app_stacks: the name {name!r} has to be of lower-case letters, digits and dashes")
+    where = f"stack {name}"
+    kind, version = entry.get("kind", "compose"), str(entry.get("version", ""))
+    if kind not in ("compose", "service") or not version:
+        raise Wrong(f"{where}: it is `compose` or `service`, and has a version")
+    if entry.get("state", "present") == "absent":
+        return Desired(name, purge=entry.get("purge", False) is True)
+    secrets = _secrets(object_of(entry.get("secrets", {}), f"{where}, secrets"), where)
+    folders = tuple(_folder(each, where) for each in entry.get("folders", []))
+    told = _told(name, kind, version, entry)
+    files = {
+        **({"compose.yml": get(projects, name, str, f"{where}, compose")} if kind == "compose" else {}),
+        **{f"secrets/{each}": text for each, text in secrets.items()},
+        **units.of_stack(name, kind, version, entry, [folder.path for folder in folders]),
+        "environment": _environment(name, entry, where),
+        "stack.json": json.dumps(told, indent=1, sort_keys=True) + "\n",
+    }
+    return Desired(name, kind, version, True, False, files, folders, told)
+
+
+def _told(name: str, kind: str, version: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What the unit and the backups have to know of it, checked by those who read it."""
+    where = f"stack {name}"
+    asked = {
+        "host": "",
+        "status": 200,
+        "contains": "",
+        "seconds": 120,
+        **object_of(entry.get("health"), f"{where}, health"),
+    }
+    servers = [{"port": 5432, **object_of(each, f"{where}, databases")} for each in entry.get("databases", [])]
+    keep = {
+        "paths": [],
+        "before": "",
+        "after": "",
+        "facts": [],
+        **object_of(entry.get("backup", {}), f"{where}, backup"),
+    }
+    needed = {"mounts": list(entry.get("mounts", [])), "databases": servers}
+    needs.parse(needed, f"{where}, needs")
+    health.parse(asked, f"{where}, health")
+    places = {"folder": str(DATA / name), "project": str(PROJECTS / name), "unit": f"stack-{name}.service"}
+    return {"name": name, "kind": kind, "version": version, **places, "needs": needed, "health": asked, "backup": keep}
+
+
+def _environment(name: str, entry: Mapping[str, Any], where: str) -> str:
+    """Variables as compose and systemd both read them: between single quotes, as they stand."""
+    images = object_of(entry.get("images", {}), f"{where}, images")
+    variables = {
+        **{f"IMAGE_{image.upper().replace('-', '_')}": value for image, value in images.items()},
+        "STACK_DATA": str(DATA / name),
+        "STACK_SECRETS": str(PROJECTS / name / "secrets"),
+        **object_of(entry.get("environment", {}), f"{where}, environment"),
+    }
+    for variable, value in variables.items():
+        if not _VARIABLE.fullmatch(variable):
+            raise Wrong(f"{where}: {variable!r} is no name of a variable")
+        # What YAML took for a number or a truth value is written as YAML has it; who wants another spelling quotes it.
+        text = json.dumps(value) if isinstance(value, bool) else str(value)
+        if isinstance(value, (list, dict)) or "'" in text or (text and not text.isprintable()):
+            raise Wrong(f"{where}: {variable} has to be one line of text without single quotes; a secret is a file")
+        variables[variable] = text
+    return "".join(f"{variable}='{value}'\n" for variable, value in sorted(variables.items()))
+
+
+def _secrets(found: Mapping[str, Any], where: str) -> dict[str, str]:
+    for name, text in found.items():
+        if not _WORD.fullmatch(name):
+            raise Wrong(f"{where}: {name!r} is no name of a secret")
+        if not isinstance(text, str) or not text:
+            raise Wrong(f"{where}: the secret {name} has no value")
+    return dict(found)
+
+
+def _folder(found: object, where: str) -> Folder:
+    told = {"owner": 0, "mode": "0750", **object_of(found, f"{where}, folders")}
+    try:
+        mode = int(get(told, "mode", str, f"{where}, folders"), 8)
+    except ValueError:
+        raise Wrong(f"{where}, folders: the mode {told['mode']!r} is not octal") from None
+    return Folder(relative(told.get("path")), get(told, "owner", int, f"{where}, folders"), mode)
