@@ -127,7 +127,9 @@ def _let_go(setup: Setup, repository: Repository, folder: Path, record: Record) 
     snapshots = [each for each in repository.snapshots() if each.label and records.LABEL.fullmatch(each.label)]
     complete = {each.label for each in snapshots if records.TAG in each.tags and each.label}
     keep = retention.kept(complete, {each.label for each in snapshots if each.label}, setup.keep)
-    gone = [each for each in snapshots if each.label not in keep | {record.label}]
+    # The controller asks for a proof, and for the backup that it is of.
+    keep |= {record.label, records.proven(folder) or ""}
+    gone = [each for each in snapshots if each.label not in keep]
     if gone:
         repository.forget([each.id for each in gone])
     there = {each.label for each in snapshots} - {each.label for each in gone}

@@ -154,6 +154,22 @@ def labels(folder: Path) -> list[str]:
         raise Trouble(f"cannot look into {folder}: {error.strerror}", "look at the share") from None
 
 
+def proven(folder: Path) -> str | None:
+    """The label of the backup that the proof is of; `None` if there is none that can be understood."""
+
+    def read_label() -> str | None:
+        try:
+            found = json.loads(_beginning(folder / library.PROOF))
+        except (ValueError, FileNotFoundError):
+            return None
+        return str(found.get("label")) if isinstance(found, dict) else None
+
+    try:
+        return None if (label := bounded(read_label)) is None else str(label)
+    except OSError as error:
+        raise Trouble(f"cannot read {folder / library.PROOF}: {error.strerror}", "look at the share") from None
+
+
 def _beginning(file: Path) -> str:
     """The text of a file; of one that is too large for a record so much that it is none."""
     with file.open("rb") as opened:

@@ -14,7 +14,7 @@ NETWORK = "proof"
 # act on the host.
 DROPPED = ("ports", "container_name", "restart", "network_mode", "networks", "external_links", "mac_address", "build",
            "privileged", "devices", "device_cgroup_rules", "cap_add", "pid", "ipc", "uts", "cgroup", "userns_mode",
-           "cgroup_parent", "logging", "labels", "profiles")  # fmt: skip
+           "cgroup_parent", "logging", "labels", "scale", "profiles")  # fmt: skip
 # Sockets of the host lie there: who may talk to the engine may do everything.
 NEVER = ("/run", "/var/run", "/dev", "/proc", "/sys")
 
@@ -87,7 +87,7 @@ def _volume(told: Mapping[str, Any], folder: Path, scratch: Path) -> dict[str, A
         return {**told, "source": str(scratch / source.relative_to(folder))}
     if any(source.is_relative_to(never) for never in NEVER):
         return None
-    return {**told, "read_only": True}
+    return {**told, "read_only": True, "bind": {**(told.get("bind") or {}), "create_host_path": False}}
 
 
 def _unnamed(told: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.unit.data.signers import key
+from tests.unit.roles.app_stacks import seed
 from tests.unit.roles.programs import LIBRARY, STACKS
 
 NAME = "site-wyse"
@@ -87,6 +87,8 @@ class Host:
         (folder / "bin/systemctl").write_text(SYSTEMCTL.format(folder=folder))
         (folder / "bin/systemctl").chmod(0o755)
         (folder / "key").write_text(f"{KEY}\n")
+        if shutil.which("restic"):
+            shutil.copytree(seed.repository(KEY), self.repository)
         self.mount(True)
         self.setup: dict[str, Any] = {
             "host": NAME,
@@ -147,17 +149,18 @@ class Host:
         out, err = child.communicate(timeout=180)
         return Answer(child.returncode, [json.loads(line) for line in out.splitlines()], err)
 
-    def backup(self) -> dict[str, Any]:
-        """A backup of a second of its own: labels are no finer."""
+    def backup(self, keep_all: bool = True) -> dict[str, Any]:
+        """A backup of a second of its own: labels are no finer. Of one day only the last is kept, by the numbers."""
         time.sleep(1.05 - time.time() % 1)
-        return self.run("backup").result
+        more = "import homelab_stacks.retention as r; r.kept = lambda complete, labels, keep: set(labels)"
+        return self.run("backup", more=more if keep_all else "").result
 
-    def killed(self, *words: str, at: str, seen: Callable[[], bool] = lambda: True) -> None:
-        """Run the program, and kill it, without a word, at this line of its own code (`module.function`)."""
-        module, function = at.split(".")
+    def killed(self, *words: str, at: str) -> None:
+        """Run the program, and kill it without a word when it calls this name in its own code (`module.name`)."""
+        module, _, name = at.partition(".")
         more = (
             f"import homelab_stacks.{module} as _m, signal\n"
-            f"_m.{function} = lambda *words, **named: os.kill(os.getpid(), signal.SIGKILL)\n"
+            f"_m.{name} = lambda *words, **named: os.kill(os.getpid(), signal.SIGKILL)\n"
         )
         child = self.start(*words, more=more)
         child.communicate(timeout=180)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 
@@ -128,10 +129,19 @@ def test_a_stack_that_is_written_to_once_is_copied_again(host: Host) -> None:
 
 @pytest.mark.negative
 def test_nothing_is_written_where_the_share_is_not_mounted(host: Host) -> None:
+    shutil.rmtree(host.share / "stacks")
     host.mount(False)
     for job in ("backup", "prove", "restore"):
         assert "is not mounted" in host.run(job).error["message"]
     assert not list(host.share.iterdir())
+
+
+def test_a_repository_is_made_where_there_is_none(host: Host) -> None:
+    shutil.rmtree(host.share / "stacks")
+    answer = host.run("backup")
+    assert answer.notices[0] == f"make the repository {host.repository}"
+    assert not [path for path in host.share.rglob("*") if not path.stat().st_mode & 0o040]
+    assert read(host, answer.result["label"]).files
 
 
 @pytest.mark.negative
@@ -162,8 +172,10 @@ def test_a_key_that_is_missing_is_named(host: Host) -> None:
 
 @pytest.mark.negative
 def test_a_full_share_is_said_so_and_leaves_the_last_record(host: Host) -> None:
+    shutil.move(host.share / "stacks", host.folder / "stacks")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "full", str(host.share)], check=True)
     try:
+        shutil.move(host.folder / "stacks", host.share / "stacks")
         first = host.backup()["label"]
         (host.data / "wiki/data/noise").write_bytes(os.urandom(16 << 20))
         error = host.run("backup").error
@@ -190,12 +202,24 @@ def test_a_lock_of_a_run_that_was_killed_stops_nobody(host: Host) -> None:
 
 def test_what_is_too_old_goes_with_its_record(host: Host) -> None:
     host.setup["keep"] = {"daily": 1, "weekly": 0, "monthly": 0}
-    host.backup()
+    host.backup(keep_all=False)
     host.write("notes", 5)
-    last = host.backup()["label"]
+    last = host.backup(keep_all=False)["label"]
     assert host.labels() == [last]
     tags = {tag for each in json.loads(host.restic("snapshots", "--json")) for tag in each["tags"]}
     assert tags == {"record", "stack=notes", "stack=wiki", f"label={last}"}
+
+
+def test_what_was_proven_is_kept(host: Host) -> None:
+    """The controller refuses a proof of a backup that is not there any more."""
+    proven = host.backup(keep_all=False)["label"]
+    host.run("prove").result["label"]
+    last = host.backup(keep_all=False)["label"]
+    assert host.labels() == [proven, last]
+    (host.records / "proof.json").write_text("no proof")
+    assert host.labels()[:1] == [proven]
+    newest = host.backup(keep_all=False)["label"]
+    assert host.labels() == [newest]
 
 
 def test_after_pruning_the_record_lists_what_is_there(host: Host) -> None:
