@@ -61,5 +61,6 @@ def _compare_data(rebuild: Rebuild) -> Proof:
                 evidence="\n".join(found["differences"]),
                 hint=f"`provision restore {rebuild.plan.host}` brings it back once more",
             )
-        compared[backup.role] = {name: found[name] for name in ("tables", "rows", "written")}
+        # What each role counts is its own: tables and rows, or stacks and their facts.
+        compared[backup.role] = {name: value for name, value in found.items() if name != "differences"}
     return {"data": compared} if compared else {}
