@@ -12,7 +12,9 @@ from homelab_host.process import last_lines, run
 from . import compose, facts
 from .config import Setup, Stack
 from .records import Kept
+from .replacement import unfinished
 from .repository import Repository, reporting
+from .values import RESTORING
 
 # A dump of a large database says nothing meanwhile.
 HOOK = 4 * 3600.0
@@ -22,6 +24,11 @@ TRIES = 3
 def copy(setup: Setup, repository: Repository, stack: Stack, label: str) -> Kept:
     """Copy a stack, and its answers from before and after: if these differ, the copy is of no moment."""
     report.step(f"back up {stack.name}")
+    if left := unfinished(stack):
+        raise Trouble(
+            f"a restore of the stack {stack.name} was broken off: its data may be half old, half new",
+            f"run that restore again: homelab-stacks restore --label {left.name.removeprefix(RESTORING)}",
+        )
     with _quiet(stack):
         for path in stack.sources:
             if not path.exists():

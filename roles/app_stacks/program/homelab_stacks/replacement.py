@@ -109,6 +109,11 @@ class Replacement:
         return old
 
 
+def unfinished(stack: Stack) -> Path | None:
+    """What a restore has left that was broken off after its data had come: some may be in place, and some not."""
+    return next((each for each in sorted(stack.folder.glob(f"{RESTORING}*")) if (each / NOTE).exists()), None)
+
+
 def check(kept: Kept, tree: Path, name: str) -> None:
     """Raise `Trouble` unless what was restored is as much as was backed up."""
     found = [trees.count(tree / path) for path in kept.paths]

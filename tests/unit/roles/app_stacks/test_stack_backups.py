@@ -128,12 +128,15 @@ def test_a_stack_that_is_written_to_once_is_copied_again(host: Host) -> None:
 
 
 @pytest.mark.negative
-def test_nothing_is_written_where_the_share_is_not_mounted(host: Host) -> None:
-    shutil.rmtree(host.share / "stacks")
+@pytest.mark.parametrize("bare", [True, False], ids=["empty", "a repository lies in the mount point"])
+def test_nothing_is_written_where_the_share_is_not_mounted(host: Host, bare: bool) -> None:
+    if bare:
+        shutil.rmtree(host.share / "stacks")
+    before = sorted(host.share.rglob("*"))
     host.mount(False)
     for job in ("backup", "prove", "restore"):
         assert "is not mounted" in host.run(job).error["message"]
-    assert not list(host.share.iterdir())
+    assert sorted(host.share.rglob("*")) == before
 
 
 def test_a_repository_is_made_where_there_is_none(host: Host) -> None:

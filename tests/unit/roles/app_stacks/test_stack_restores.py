@@ -145,6 +145,7 @@ t.exchange = once
     assert child.returncode == -9
     assert (host.rows("notes"), (host.data / "notes/more/deep/x").read_text()) == (3, "new")
     assert (host.folder / "units/stack-notes.service").read_text() == "inactive\n"
+    assert "was broken off" in host.run("backup").error["evidence"]
     answer = host.run("restore")
     assert not [line for line in answer.lines if "restore notes beside" in line.get("name", "")], "fetched again"
     assert answer.result["stacks"] == 1
