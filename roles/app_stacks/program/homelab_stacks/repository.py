@@ -81,7 +81,9 @@ class Repository:
         """Copy these paths; mounts below them stay out. A copy that lacks something is none."""
         words = [f"--host={host}", *(f"--tag={tag}" for tag in tags), "--json", "--one-file-system", "--"]
         words += [str(path) for path in paths]
-        return self._understood(parse_summary, self._do("backup", *words, heard=heard))
+        made = self._understood(parse_summary, self._do("backup", *words, heard=heard))
+        heard(made.bytes, made.bytes)  # what takes but a moment is over before the first line
+        return made
 
     def keep_text(self, host: str, tags: Sequence[str], name: str, text: str) -> Summary:
         """Keep a text as a file of this name, a snapshot of its own."""
