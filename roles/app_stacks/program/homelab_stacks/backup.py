@@ -10,7 +10,7 @@ from homelab_host.errors import Trouble
 from homelab_host.records import key_proof
 from homelab_host.timestamps import now, write
 
-from . import facts, records, repository_files, retention
+from . import facts, record_files, records, repository_files, retention
 from .config import ROLE, Setup
 from .copy_stack import copy, told
 from .records import Kept, Record
@@ -70,7 +70,7 @@ def _new_label(repository: Repository, folder: Path, setup: Setup) -> str:
     """A label that is newer than all there are: a clock that was set back must not make the newest look old."""
     label = records.label_of(now())
     known = [each.label for each in repository.snapshots() if each.label]
-    known += records.labels(folder)
+    known += record_files.labels(folder)
     if label <= max(known, default=""):
         raise Trouble(f"there is a backup {max(known)}, and by this host's clock it is {label[:-1]}", "set the clock")
     return label
@@ -114,7 +114,7 @@ def _list_files(repository: Repository, folder: Path, record: Record) -> Record:
     assert repository.share is not None
     snapshots = [kept.snapshot for kept in record.stacks.values()]
     record = record.with_files(repository_files.needed(repository.path, repository.share, snapshots))
-    records.save(folder, record)
+    record_files.save(folder, record)
     return record
 
 
@@ -128,12 +128,12 @@ def _let_go(setup: Setup, repository: Repository, folder: Path, record: Record) 
     complete = {each.label for each in snapshots if records.TAG in each.tags and each.label}
     keep = retention.kept(complete, {each.label for each in snapshots if each.label}, setup.keep)
     # The controller asks for a proof, and for the backup that it is of.
-    keep |= {record.label, records.proven(folder) or ""}
+    keep |= {record.label, record_files.proven(folder) or ""}
     gone = [each for each in snapshots if each.label not in keep]
     if gone:
         repository.forget([each.id for each in gone])
     there = {each.label for each in snapshots} - {each.label for each in gone}
-    records.drop(folder, [label for label in records.labels(folder) if label not in there])
+    record_files.drop(folder, [label for label in record_files.labels(folder) if label not in there])
     if retention.prune_due(complete, record.label):
         report.step("remove data that no backup holds any more")
         repository.prune()

@@ -11,7 +11,7 @@ from homelab_host import disk_space, report
 from homelab_host.errors import Trouble
 from homelab_host.timestamps import now
 
-from . import facts, proof_copy, records, trees
+from . import facts, proof_copy, record_files, trees
 from .config import ROLE, Setup, Stack
 from .records import Kept, Record
 from .replacement import check, require_room
@@ -34,7 +34,7 @@ def prove(setup: Setup) -> dict[str, object]:
     source.repository.check(f"{now().isocalendar().week % PARTS + 1}/{PARTS}")
     seconds = time.monotonic() - began
     assert setup.share is not None
-    records.save_proof(setup.share / ROLE, record, now(), seconds)
+    record_files.save_proof(setup.share / ROLE, record, now(), seconds)
     return {"label": record.label, "finished": record.finished, "seconds": round(seconds, 1), **_sums(record)}
 
 

@@ -10,7 +10,8 @@ from homelab_host import report, share
 from homelab_host.errors import Trouble
 
 from .config import ROLE, Setup, Stack
-from .records import TAG, Kept, Record, choose, load_all, moment_of, parse_record
+from .record_files import load_all
+from .records import TAG, Kept, Record, choose, moment_of, parse_record
 from .repository import Repository, first, second
 
 
