@@ -12,9 +12,30 @@ from homelab_host.errors import Trouble
 NETWORK = "proof"
 # What would let it be reached (labels: by a front door that looks for them), meet the live stack, outlive the proof, or
 # act on the host.
-DROPPED = ("ports", "container_name", "restart", "network_mode", "networks", "external_links", "mac_address", "build",
-           "privileged", "devices", "device_cgroup_rules", "cap_add", "pid", "ipc", "uts", "cgroup", "userns_mode",
-           "cgroup_parent", "logging", "labels", "scale", "profiles")  # fmt: skip
+DROPPED = (
+    "ports",
+    "container_name",
+    "restart",
+    "network_mode",
+    "networks",
+    "external_links",
+    "mac_address",
+    "build",
+    "privileged",
+    "devices",
+    "device_cgroup_rules",
+    "cap_add",
+    "pid",
+    "ipc",
+    "uts",
+    "cgroup",
+    "userns_mode",
+    "cgroup_parent",
+    "logging",
+    "labels",
+    "scale",
+    "profiles",
+)
 # Sockets of the host lie there: who may talk to the engine may do everything.
 NEVER = ("/run", "/var/run", "/dev", "/proc", "/sys")
 

@@ -105,10 +105,17 @@ class Host:
     def stack(self, name: str, **backup: Any) -> dict[str, Any]:
         rows = {"name": "rows", "command": ["sh", "-c", 'wc -l <"$STACK_DATA/data/rows"'], "service": None}
         return {
-            "name": name, "kind": "service", "version": "1.4", "folder": str(self.data / name), "project": "",
-            "unit": f"stack-{name}.service", "needs": {}, "health": {}, "memory": "1G",
+            "name": name,
+            "kind": "service",
+            "version": "1.4",
+            "folder": str(self.data / name),
+            "project": "",
+            "unit": f"stack-{name}.service",
+            "needs": {},
+            "health": {},
+            "memory": "1G",
             "backup": {"paths": ["data"], "before": "", "after": "", "facts": [rows], **backup},
-        }  # fmt: skip
+        }
 
     def write(self, name: str, rows: int) -> None:
         """The data of a stack: rows, something larger, a link that leads out, and the same file twice."""
@@ -136,8 +143,13 @@ class Host:
             key=str(key(NAME)),
             more=more,
         )
-        child = subprocess.Popen([sys.executable, "-IBc", program, *words], stdin=subprocess.PIPE, text=True,
-                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+        child = subprocess.Popen(
+            [sys.executable, "-IBc", program, *words],
+            stdin=subprocess.PIPE,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         assert child.stdin is not None
         child.stdin.write(feed)
         child.stdin.close()

@@ -28,8 +28,11 @@ def test_the_controller_believes_the_record(host: Host) -> None:
     assert (record.host, record.label, record.bytes) == (NAME, result["label"], result["bytes"])
     assert record.opens_with(KEY)
     assert not record.opens_with(KEY[:-1])
-    lying = {str(path.relative_to(host.share)): path.stat().st_size for path in host.repository.rglob("*")
-             if path.is_file() and path.parent.name not in ("locks", "snapshots")}  # fmt: skip
+    lying = {
+        str(path.relative_to(host.share)): path.stat().st_size
+        for path in host.repository.rglob("*")
+        if path.is_file() and path.parent.name not in ("locks", "snapshots")
+    }
     assert {path: size for path, size in record.files.items() if "/snapshots/" not in path} == lying
     assert sum("/snapshots/" in path for path in record.files) == 2
     text = (host.records / f"{record.label}.json").read_text()

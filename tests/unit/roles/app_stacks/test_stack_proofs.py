@@ -107,8 +107,17 @@ def test_a_record_of_another_host_is_refused(host: Host) -> None:
 
 
 @pytest.mark.negative
-@pytest.mark.parametrize("change", [{"paths": ["../wiki/data"]}, {"paths": ["/etc"]}, {"folder": "/srv/../etc"},
-                                    {"folder": "etc"}, {"paths": []}, {"snapshot": "latest"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"paths": ["../wiki/data"]},
+        {"paths": ["/etc"]},
+        {"folder": "/srv/../etc"},
+        {"folder": "etc"},
+        {"paths": []},
+        {"snapshot": "latest"},
+    ],
+)
 def test_a_record_whose_paths_lead_elsewhere_is_none(host: Host, change: dict[str, object]) -> None:
     file = host.records / f"{host.backup()['label']}.json"
     told = json.loads(file.read_text())
