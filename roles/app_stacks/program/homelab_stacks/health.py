@@ -36,7 +36,7 @@ def parse(found: object, where: str) -> Health:
     words = {name: get(told, name, str, where) for name in ("url", "host", "contains")}
     numbers = {name: get(told, name, int, where) for name in ("status", "seconds")}
     if urllib.parse.urlsplit(words["url"]).scheme not in ("http", "https"):
-        raise Wrong(f"{where}: {words['url']!r} begins with neither http:// nor https://")
+        raise Wrong(f"{where}: {words['url']!r} is no URL of HTTP")
     return Health(words["url"], words["host"], numbers["status"], words["contains"], numbers["seconds"])
 
 
