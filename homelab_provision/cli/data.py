@@ -43,29 +43,43 @@ def backup(host: str, site_dir: Path | None, kind: str | None, prove: bool, as_j
 @site_option
 @click.option("--to", "to", metavar="TIME", help="Its state at this time: 2026-11-23T07:30, with or without an offset.")
 @click.option("--database", metavar="NAME", help="Only this database; the others stay as they are.")
+@click.option("--stack", metavar="NAME", help="Only this stack; the others stay as they are.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-def restore(host: str, site_dir: Path | None, to: str | None, database: str | None, yes: bool, as_json: bool) -> None:
-    """Bring the data of HOST back from its backup: the newest state, or that of a TIME; or one database of it.
+def restore(
+    host: str,
+    site_dir: Path | None,
+    to: str | None,
+    database: str | None,
+    stack: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Bring the data of HOST back from its backup: the newest state, or that of a TIME; or one part of it.
 
     \b
     The old data is replaced when the new is complete and compared, and kept beside it until the next restore.
     Examples:
       provision restore db-wyse --to 2026-11-23T07:30
       provision restore db-wyse --database spans
+      provision restore site-wyse --stack notes --to 2026-11-23T07:30
     """
     from homelab_provision.cli.render import renderer
+    from homelab_provision.jobs.backup import Part
     from homelab_provision.jobs.backup import restore as job
 
     if as_json and not yes:
         raise UsageError("`--json` never asks and never changes anything by itself", hint="add --yes")
+    if database and stack:
+        raise UsageError("`--database` and `--stack` name one part each", hint="restore them one after the other")
+    part = Part("database", database) if database else Part("stack", stack) if stack else None
     with renderer() as show:
 
         def confirm(text: str) -> None:
             if not yes:
                 show.confirm(f"{text} Type the name of the host", host)
 
-        results = job(find_site(site_dir), host, to, database, emit=show, confirm=confirm)
+        results = job(find_site(site_dir), host, to, part, emit=show, confirm=confirm)
     _print(results, as_json)
 
 

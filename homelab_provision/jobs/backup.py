@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,17 @@ from homelab_provision.runs.phase import Phase
 from homelab_provision.runs.recorder import recorded
 from homelab_provision.runs.store import Request
 from homelab_provision.site.models import Host
-from homelab_provision.site.roles import programs_of
+from homelab_provision.site.roles import part_of, programs_of
 
 Results = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a host's data: its kind, which is also the option that names it (`database`, `stack`), and its name."""
+
+    kind: str
+    name: str
 
 
 def back_up(site_dir: Path, host: str, kind: str | None, *, prove: bool, emit: Emit) -> Results:
@@ -29,19 +38,19 @@ def back_up(site_dir: Path, host: str, kind: str | None, *, prove: bool, emit: E
 
 
 def restore(
-    site_dir: Path, host: str, to: str | None, database: str | None, *, emit: Emit, confirm: Callable[[str], None]
+    site_dir: Path, host: str, to: str | None, part: Part | None, *, emit: Emit, confirm: Callable[[str], None]
 ) -> Results:
-    """Bring the data of a host back: to its newest state, or as it was at the time `to`; or one database of it.
+    """Bring the data of a host back: to its newest state, or as it was at the time `to`; or one part of it.
 
     `confirm` is told what will be replaced, and raises if it must not be. Returns the result of each role's program.
     """
-    options = [*(["--to", to] if to else []), *(["--database", database] if database else [])]
+    options = [*(["--to", to] if to else []), *([f"--{part.kind}", part.name] if part else [])]
 
     def ask(programs: Sequence[str]) -> None:
-        what = f"the database {database}" if database else f"the data ({', '.join(programs)})"
+        what = f"the {part.kind} {part.name}" if part else f"the data ({', '.join(programs)})"
         confirm(f"This replaces {what} of {host} by {f'its state of {to}' if to else 'the newest backup'}.")
 
-    return _run(site_dir, host, Phase.RESTORE, [["restore", *options]], emit, ask, proven=True)
+    return _run(site_dir, host, Phase.RESTORE, [["restore", *options]], emit, ask, proven=True, part=part)
 
 
 def _run(
@@ -53,10 +62,11 @@ def _run(
     ask: Callable[[Sequence[str]], None],
     *,
     proven: bool,
+    part: Part | None = None,
 ) -> Results:
     with session(site_dir, [name]) as opened:
         host = opened.site.host(name)
-        programs = _programs(host)
+        programs = _programs(host, part)
         ask(list(programs))
         request = Request(command=phase.value, site=site_dir, host=name)
         with recorded(request, [name], f"{phase} {name}", phase, emit, proven=proven) as recording:
@@ -76,8 +86,8 @@ def _run(
             return results
 
 
-def _programs(host: Host) -> dict[str, str]:
-    """The roles of the host whose data can be backed up, each with its program."""
+def _programs(host: Host, part: Part | None) -> dict[str, str]:
+    """The roles of the host whose data can be backed up, or those that have such parts, each with its program."""
     programs = {role: program for role, program in programs_of(host.roles).items() if program}
     if not programs:
         raise UsageError(
@@ -88,4 +98,6 @@ def _programs(host: Host) -> dict[str, str]:
             f"`{host.name}` has no backup: `provision_backup` is not set",
             hint="say in group_vars/all which NFS server keeps the hosts' data",
         )
+    if part and not (programs := {role: program for role, program in programs.items() if part_of(role) == part.kind}):
+        raise UsageError(f"no role of `{host.name}` keeps a {part.kind}", hint=f"its roles: {', '.join(host.roles)}")
     return programs

@@ -68,6 +68,15 @@ def programs_of(roles: Iterable[str], folder: Path | None = None) -> dict[str, s
     }
 
 
+def part_of(role: str) -> str:
+    """What the data of a role are parts of, of which one can be restored (`database`, `stack`); empty if it has none.
+
+    It says so in `vars/main/state.yml`, as `<role>_part`.
+    """
+    declared = yaml.safe_load((paths.content("roles") / role / "vars" / "main" / "state.yml").read_text())
+    return str(declared.get(f"{role}_part", ""))
+
+
 def _is_pattern(hosts: object) -> bool:
     return bool(hosts) and all(isinstance(part, str) for part in (hosts if isinstance(hosts, list) else [hosts]))
 

@@ -27,9 +27,15 @@ BACKUP = Backup(server=IPv4Address("192.168.50.20"), export="/srv/backup")
 def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """What runs on the host: db-wyse keeps data, site-wyse keeps none, nas keeps what nothing brings back."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    roles = {"db-wyse": "postgres", "site-wyse": "shop", "nas": "nfs_server", "lone-wyse": "postgres"}
+    roles = {
+        "db-wyse": ["postgres"],
+        "site-wyse": ["shop"],
+        "nas": ["nfs_server"],
+        "lone-wyse": ["postgres"],
+        "both-wyse": ["postgres", "app_stacks"],
+    }
     hosts = {
-        name: Host(name=name, roles=("base", roles[name]), backup=BACKUP if name != "lone-wyse" else None)
+        name: Host(name=name, roles=("base", *roles[name]), backup=BACKUP if name != "lone-wyse" else None)
         for name in roles
     }
     calls: list[tuple[str, ...]] = []
@@ -85,9 +91,24 @@ def test_what_will_be_replaced_is_told_first(ran: list[tuple[str, ...]], tmp_pat
     backup.restore(tmp_path, "db-wyse", "2026-11-23T07:30", None, emit=discard, confirm=told.append)
     assert told == ["This replaces the data (postgres) of db-wyse by its state of 2026-11-23T07:30."]
     assert ran == [("db-wyse", PROGRAM, "restore", "--to", "2026-11-23T07:30")]
-    backup.restore(tmp_path, "db-wyse", None, "spans", emit=discard, confirm=told.append)
+    spans = backup.Part("database", "spans")
+    backup.restore(tmp_path, "db-wyse", None, spans, emit=discard, confirm=told.append)
     assert told[1:] == ["This replaces the database spans of db-wyse by the newest backup."]
     assert ran[1:] == [("db-wyse", PROGRAM, "restore", "--database", "spans")]
+
+
+def test_a_part_is_brought_back_by_the_role_that_has_it(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
+    told: list[str] = []
+    backup.restore(tmp_path, "both-wyse", None, backup.Part("stack", "notes"), emit=discard, confirm=told.append)
+    assert told == ["This replaces the stack notes of both-wyse by the newest backup."]
+    assert ran == [("both-wyse", "/usr/local/sbin/homelab-stacks", "restore", "--stack", "notes")]
+
+
+@pytest.mark.negative
+def test_a_part_that_no_role_of_the_host_has_is_refused(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no role of `db-wyse` keeps a stack"):
+        backup.restore(tmp_path, "db-wyse", None, backup.Part("stack", "x"), emit=discard, confirm=lambda text: None)
+    assert not ran
 
 
 @pytest.mark.negative
