@@ -156,6 +156,31 @@ def test_an_upgrade_that_is_killed_is_undone_by_the_next_run(
     )
 
 
+@pytest.mark.negative
+def test_one_that_never_worked_says_so_each_time(
+    machine: Container, document: dict[str, Any], digests: dict[str, str]
+) -> None:
+    wanted = upgraded(document, "1.1", digests)
+    notes = wanted["stacks"][0]
+    image = {"notes": f"127.0.0.1:5000/notes:broken@{digests['broken']}"}
+    health = {"url": "http://127.0.0.1:8099/", "seconds": 3}
+    other = {"name": "other", "version": "1", "images": image, "folders": notes["folders"], "health": health}
+    project = 'services: {web: {image: "${IMAGE_NOTES}", volumes: ["/usr:/usr:ro", "${STACK_DATA}/data:/data"]}}'
+    with_it = {**wanted, "stacks": [*wanted["stacks"], other], "projects": {**wanted["projects"], "other": project}}
+    told = apply(machine, with_it)["stacks"]["other"]
+    assert "other does not start" in told["failed"]
+    assert "cannot read the notes" in told["evidence"]
+    assert "other fails again and again" in apply(machine, with_it)["stacks"]["other"]["failed"]
+    other["version"] = "2"
+    assert (
+        "1 is back, with its data as they were, and does not work either"
+        in (apply(machine, with_it)["stacks"]["other"]["failed"])
+    )
+    assert apply(machine, wanted)["stacks"]["other"]["actions"] == ["removed; its data are kept"]
+    machine.sh("rm -r /srv/stacks/other")
+    assert ask(machine) == "notes 1.1 good day"
+
+
 WRONG = {
     "digest": ("the image 127.0.0.1:5000/notes:1.0@sha256:00", "compare its tag and digest"),
     "compose": ("notes: compose.yml cannot be used", "mend it in the site"),

@@ -148,8 +148,14 @@ def _change(project: Project, desired: Desired, outcome: Outcome, check: bool) -
         if before is None:
             raise Trouble(trouble.message, trouble.hint, said) from None
         report.step(f"go back to {project.name} {before}")
-        _go_back(project)
         what = f"{desired.name} {desired.version} does not work ({trouble.message})"
+        try:
+            _go_back(project)
+        except Trouble as again:
+            message = (
+                f"{what}; {before} is back, with its data as they were, and does not work either ({again.message})"
+            )
+            raise Trouble(message, trouble.hint, said) from None
         raise Trouble(f"{what}; {before} runs again, with its data as they were", trouble.hint, said) from None
     project.settle()
 

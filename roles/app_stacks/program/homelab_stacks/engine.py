@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from homelab_host import report
@@ -23,6 +24,8 @@ def override(home: Path, name: str) -> str:
     Containers belong to the slice of the stack, so that its limit holds for all together. Nobody but its unit starts
     them: one that the engine itself would start at boot would not wait for its shares.
     """
+    if shutil.which("docker") is None:
+        raise Trouble(f"{name} is a compose project, and this host has no Docker", "put it into the group `containers`")
     found = run([*call(home, name), "config", "--format=json"], patience=PATIENCE)
     if found.status:
         raise Trouble(f"{name}: compose.yml cannot be used", "mend it in the site", found.last_words)

@@ -84,9 +84,8 @@ class Project:
         remove(self.next)
         texts = {**desired.files, "version": desired.version, "digest": desired.digest}
         make(self.next, 0o755)
-        make(
-            self.next / "secrets", 0o700
-        )  # who may not enter reads none of them; a container is given a file, not the way
+        # Who may not enter reads none of them; a container is given the file, not the way to it.
+        make(self.next / "secrets", 0o700)
         for path, text in texts.items():
             for folder in reversed((self.next / path).relative_to(self.next).parents[:-1]):
                 make(self.next / folder, 0o700 if folder.parts[0] == "secrets" else 0o755)
