@@ -8,7 +8,7 @@ storage: {filesystem: {rootdirectory: /srv/registry}}
 http: {addr: 127.0.0.1:5000}
 END
 systemd-run --quiet --unit=registry docker-registry serve /root/registry.yml
-for try in $(seq 50); do (exec 3<>/dev/tcp/127.0.0.1/5000) 2>/dev/null && break || sleep 0.2; done
+until (exec 3<>/dev/tcp/127.0.0.1/5000) 2>/dev/null; do sleep 0.2; done
 work=$(mktemp -d)
 mkdir "$work/usr" "$work/app" "$work/tmp"
 for name in bin lib lib64 sbin; do ln -s "usr/$name" "$work/$name"; done
