@@ -9,7 +9,7 @@ from homelab_provision.doctor.tools import FILES, TOOLS
 
 SETUP = Path(__file__).parents[3] / "tools" / "setup"
 # Only who works on the toolkit itself needs these.
-FOR_DEVELOPERS = {"openssh-server", "shellcheck"}
+FOR_DEVELOPERS = {"openssh-server", "restic", "restic-rest-server", "shellcheck"}
 
 
 def test_set_up_installs_what_doctor_asks_for_and_nothing_else() -> None:
