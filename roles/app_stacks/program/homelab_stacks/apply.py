@@ -92,6 +92,7 @@ def _absent(project: Project, desired: Desired, outcome: Outcome, check: bool) -
     if project.home.exists():
         report.step(f"stop {project.name}")
         systemctl("disable", "--now", project.unit)
+        engine.down(project.name)
     project.vanish(desired.purge)
 
 
@@ -124,9 +125,10 @@ def _change(project: Project, desired: Desired, outcome: Outcome, check: bool) -
         _prepare(project, desired)
         if before is not None:
             new.require()  # nobody could see whether it works
+            report.step(f"stop {project.name}")
+            _stop(project)
             if before != desired.version:
-                report.step(f"stop {project.name} and keep a copy of its data")
-                systemctl("stop", project.unit)
+                report.step(f"keep a copy of the data of {project.name}")
                 project.keep_data()
     except Trouble:
         project.clear()
@@ -189,8 +191,14 @@ def _start(found: stack.Running) -> None:
         raise Trouble(f"{found.name} does not start", f"systemctl status {found.project.unit}", found.last_words())
 
 
-def _go_back(project: Project) -> None:
+def _stop(project: Project) -> None:
+    """A unit that failed to start is stopped without a word to its containers, which run all the same."""
     run(["systemctl", "stop", project.unit], patience=1800)
+    engine.down(project.name)
+
+
+def _go_back(project: Project) -> None:
+    _stop(project)
     project.go_back()
     project.clear()
     _start(stack.find(project.name))

@@ -71,8 +71,11 @@ def up(home: Path, name: str) -> None:
         raise Trouble(f"{name} does not start", f"journalctl --unit=stack-{name}.service", done.last_words)
 
 
-def down(home: Path, name: str) -> None:
-    done = run([*call(home, name), "down", "--remove-orphans"], patience=PATIENCE)
+def down(name: str) -> None:
+    """Stop and remove the containers of a project, whatever is left of its files; without an engine there are none."""
+    if shutil.which("docker") is None:
+        return
+    done = run(["docker", "compose", f"--project-name={name}", "down", "--remove-orphans"], patience=PATIENCE)
     if done.status:
         raise Trouble(f"{name} does not stop", f"docker compose --project-name={name} ps", done.last_words)
 

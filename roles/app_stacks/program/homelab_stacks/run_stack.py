@@ -23,7 +23,7 @@ def main(command: str, name: str) -> int:
             case "up":
                 found.up()
             case "down":
-                engine.down(found.project.home, name)
+                engine.down(name)
             case "needs":
                 found.require()
     except stack.Waits as waits:
