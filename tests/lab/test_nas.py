@@ -73,6 +73,7 @@ REBOOT = 420
 # An emulated NAS serves two to three minutes after it was switched on, and later beside other work.
 SERVING = 900
 RETURN = 400
+READ = "cat /mnt/backup/file /mnt/data/file /mnt/media/film"
 
 
 class House:
@@ -249,8 +250,9 @@ def nas_serves_again(house: House) -> None:
 
 def shares_are_back_without_hands(house: House) -> None:
     give_up = time.monotonic() + RETURN
-    while house.on("db-wyse", "cat /mnt/backup/file /mnt/data/file /mnt/media/film || true") != "kept\nmine\nseen\n":
-        assert time.monotonic() < give_up, house.on("db-wyse", "journalctl --no-pager --lines=60; cat /proc/mounts")
+    while (read := house.on("db-wyse", f"{READ} 2>&1 || true")) != "kept\nmine\nseen\n":
+        story = "journalctl --no-pager --lines=60 --identifier=kernel --identifier=systemd; cat /proc/mounts"
+        assert time.monotonic() < give_up, read + house.on("db-wyse", story)
         time.sleep(2)
     assert "timeo=70" in house.mounted("/mnt/data")
     assert house.on("db-wyse", "ls /mnt/backup") == "file\n"
