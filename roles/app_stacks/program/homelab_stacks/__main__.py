@@ -1,4 +1,4 @@
-"""The command line: one job, JSON lines on stdout, exit code 0 or 1 (2: wrong usage)."""
+"""The command line of `homelab-stacks`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ import hashlib
 import json
 import os
 import sys
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from homelab_host import account, report, share
-from homelab_host.errors import Stopped, Trouble, stop_on_signals
+from homelab_host import account, command, share
+from homelab_host.errors import Trouble
 from homelab_host.lock import exclusive
-from homelab_host.timestamps import parse_moment
 
 from . import facts, run_stack
 from .apply import apply
@@ -32,26 +29,16 @@ def main() -> int:
     words = _parser().parse_args()
     if words.command in run_stack.COMMANDS:
         return run_stack.main(words.command, words.name)
-    stop_on_signals()
     os.umask(0o077)
-    try:
-        account.require_root("homelab-stacks")
-        if words.command == "apply":
-            report.result(_apply(sys.stdin.read(), words.check))
-            return 0
-        setup = load(CONFIGURATION)
-        # The request names what is asked for: whoever waited for the same gets the answer of the first.
-        result = exclusive(LOCK, _request(words), lambda: _run_on_share(words, setup))
-        report.result(result)
-    except Trouble as trouble:
-        report.error(trouble.message, trouble.hint, trouble.evidence)
-        return 1
-    except (Stopped, BrokenPipeError, KeyboardInterrupt) as stopped:
-        return _farewell(stopped)
-    except OSError as error:
-        report.error(f"{error.filename or 'a file'}: {error.strerror}", None, None)
-        return 1
-    return 0
+    return command.run(lambda: _job(words))
+
+
+def _job(words: argparse.Namespace) -> dict[str, object]:
+    account.require_root("homelab-stacks")
+    if words.command == "apply":
+        return _apply(sys.stdin.read(), words.check)
+    setup = load(CONFIGURATION)
+    return exclusive(LOCK, command.request(words), lambda: _run_on_share(words, setup))
 
 
 def _apply(text: str, check: bool) -> dict[str, object]:
@@ -89,44 +76,13 @@ def _run(words: argparse.Namespace, setup: Setup) -> dict[str, object]:
     return restore(setup, Request(stacks, words.to, words.label, words.record, words.origin == "second"))
 
 
-def _request(words: argparse.Namespace) -> dict[str, str]:
-    return {name: str(value) for name, value in sorted(vars(words).items()) if value is not None}
-
-
-def _farewell(stopped: BaseException) -> int:
-    """What was begun is stopped by now. Say so if anybody still listens."""
-    hint = "run the same command again: it goes on where this run stopped"
-    try:
-        report.error(f"stopped by {stopped or 'the reader going away'}", hint, None)
-    except OSError:
-        # Nobody listens; Python must not complain when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return parse_moment(text, datetime.now().astimezone())
-    except ValueError as wrong:
-        raise argparse.ArgumentTypeError(str(wrong)) from None
-
-
-def _fingerprint(where: str) -> Any:
-    if where != "-":
-        raise argparse.ArgumentTypeError("only standard input (-) is read")
-    try:
-        return json.load(sys.stdin)
-    except ValueError as wrong:
-        raise argparse.ArgumentTypeError(f"no JSON: {wrong}") from None
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "homelab-stacks", description="Run the stacks of this host; back up, restore and prove what they keep."
     )
     jobs = parser.add_subparsers(dest="command", required=True)
-    for command, meaning in run_stack.COMMANDS.items():
-        jobs.add_parser(command, help=meaning).add_argument("name", metavar="STACK")
+    for job, meaning in run_stack.COMMANDS.items():
+        jobs.add_parser(job, help=meaning).add_argument("name", metavar="STACK")
     one = jobs.add_parser("apply", help="bring the stacks to what the role says on standard input")
     one.add_argument("--check", action="store_true", help="only tell what would be done")
     one = jobs.add_parser("backup", help="copy all stacks, and write down what they hold")
@@ -134,13 +90,17 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--type", choices=("full", "diff", "incr"), help="for others' sake; makes no difference here")
     one = jobs.add_parser("restore", help="replace the data of the stacks by those of a backup")
     one.add_argument("--stack", action="append", default=[], metavar="NAME", help="this one only; may be repeated")
-    one.add_argument("--to", type=_moment, metavar="TIME", help="as it was then (ISO 8601, local or with an offset)")
+    one.add_argument(
+        "--to", type=command.moment, metavar="TIME", help="as it was then (ISO 8601, local or with an offset)"
+    )
     one.add_argument("--label", help="this backup instead of the newest")
     one.add_argument("--record", metavar="SHA256", help="refuse if the record of --label is another file than this")
     one.add_argument("--from", dest="origin", choices=("share", "second"), default="share", help="which repository")
     jobs.add_parser("prove", help="restore the newest backup aside, ask what it holds, and write a proof")
     one = jobs.add_parser("fingerprint", help="ask the stacks what they hold now")
-    one.add_argument("--against", type=_fingerprint, metavar="-", help="compare with the one (JSON) on standard input")
+    one.add_argument(
+        "--against", type=command.fingerprint, metavar="-", help="compare with the one (JSON) on standard input"
+    )
     return parser
 
 

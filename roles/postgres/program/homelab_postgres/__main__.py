@@ -1,19 +1,14 @@
-"""The command line: one job, JSON lines on stdout, exit code 0 or 1 (2: wrong usage)."""
+"""The command line of `homelab-postgres`."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from homelab_host import account, process, report, share
-from homelab_host.errors import Stopped, Trouble, stop_on_signals
+from homelab_host import account, command, process, share
+from homelab_host.errors import Trouble
 from homelab_host.lock import exclusive
-from homelab_host.timestamps import parse_moment
 
 from .backup import backup
 from .config import Setup, load
@@ -31,24 +26,15 @@ LOCK = Path("/run/homelab-postgres/lock")
 
 def main() -> int:
     words = _parser().parse_args()
-    stop_on_signals()
     process.ENVIRONMENT.update(ENVIRONMENT)
-    try:
-        account.require_root("homelab-postgres")
-        setup = load(CONFIGURATION)
-        account.become(setup.account)
-        # The request names what is asked for: whoever waited for the same gets the answer of the first.
-        result = exclusive(LOCK, _request(words), lambda: _run_on_share(words, setup))
-        report.result(result)
-    except Trouble as trouble:
-        report.error(trouble.message, trouble.hint, trouble.evidence)
-        return 1
-    except (Stopped, BrokenPipeError, KeyboardInterrupt) as stopped:
-        return _farewell(stopped)
-    except OSError as error:
-        report.error(f"{error.filename or 'a file'}: {error.strerror}", None, None)
-        return 1
-    return 0
+    return command.run(lambda: _job(words))
+
+
+def _job(words: argparse.Namespace) -> dict[str, object]:
+    account.require_root("homelab-postgres")
+    setup = load(CONFIGURATION)
+    account.become(setup.account)
+    return exclusive(LOCK, command.request(words), lambda: _run_on_share(words, setup))
 
 
 def _run_on_share(words: argparse.Namespace, setup: Setup) -> dict[str, object]:
@@ -74,37 +60,6 @@ def _run(words: argparse.Namespace, setup: Setup) -> dict[str, object]:
     return extract(setup, words.database, request) if words.database else restore(setup, request)
 
 
-def _request(words: argparse.Namespace) -> dict[str, str]:
-    return {name: str(value) for name, value in sorted(vars(words).items()) if value is not None}
-
-
-def _farewell(stopped: BaseException) -> int:
-    """What was begun is stopped by now. Say so if anybody still listens."""
-    hint = "run the same command again: it goes on where this run stopped"
-    try:
-        report.error(f"stopped by {stopped or 'the reader going away'}", hint, None)
-    except OSError:
-        # Nobody listens; Python must not complain when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return parse_moment(text, datetime.now().astimezone())
-    except ValueError as wrong:
-        raise argparse.ArgumentTypeError(str(wrong)) from None
-
-
-def _fingerprint(where: str) -> Any:
-    if where != "-":
-        raise argparse.ArgumentTypeError("only standard input (-) is read")
-    try:
-        return json.load(sys.stdin)
-    except ValueError as wrong:
-        raise argparse.ArgumentTypeError(f"no JSON: {wrong}") from None
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "homelab-postgres", description="Back up, restore and prove the PostgreSQL cluster of this host."
@@ -113,13 +68,17 @@ def _parser() -> argparse.ArgumentParser:
     one = jobs.add_parser("backup", help="make a backup, and write down what is in it")
     one.add_argument("--type", choices=("full", "diff", "incr"), help="default: full once a week, else incr")
     one = jobs.add_parser("restore", help="replace the cluster (or one database) by what a backup and the WAL hold")
-    one.add_argument("--to", type=_moment, metavar="TIME", help="as it was then (ISO 8601, local or with an offset)")
+    one.add_argument(
+        "--to", type=command.moment, metavar="TIME", help="as it was then (ISO 8601, local or with an offset)"
+    )
     one.add_argument("--database", metavar="NAME", help="this database only; the others are left alone")
     one.add_argument("--label", help="begin with this backup instead of the newest that will do")
     one.add_argument("--record", metavar="SHA256", help="refuse if the record of --label is another file than this")
     jobs.add_parser("prove", help="restore the newest backup aside, compare, and write a proof")
     one = jobs.add_parser("fingerprint", help="count and sum up what is in the cluster now")
-    one.add_argument("--against", type=_fingerprint, metavar="-", help="compare with the one (JSON) on standard input")
+    one.add_argument(
+        "--against", type=command.fingerprint, metavar="-", help="compare with the one (JSON) on standard input"
+    )
     return parser
 
 
