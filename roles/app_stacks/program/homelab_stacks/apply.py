@@ -15,8 +15,8 @@ from homelab_host.process import run
 
 from . import engine, stack
 from .compose import OVERRIDE
-from .desired import Desired, parse
-from .project import DATA, PROJECTS, Project, make, systemctl
+from .desired import DATA, PROJECTS, Desired, parse
+from .project import Project, make, systemctl
 from .values import Wrong, get, object_of
 
 HOME = Path("/etc/homelab-provision")

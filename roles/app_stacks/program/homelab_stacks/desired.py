@@ -7,13 +7,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from . import health, needs, units
 from .values import Wrong, get, object_of, relative
 
-PROJECTS, DATA = PurePosixPath("/etc/homelab-provision/stacks"), PurePosixPath("/srv/stacks")
+PROJECTS, DATA = Path("/etc/homelab-provision/stacks"), Path("/srv/stacks")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

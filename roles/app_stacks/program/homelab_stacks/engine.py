@@ -40,12 +40,11 @@ def override(home: Path, name: str) -> str:
     return json.dumps({"services": laid}, indent=1, sort_keys=True) + "\n"
 
 
-def pull(home: Path, name: str) -> list[str]:
-    """Fetch the images that are not here yet; which they were. Raises `Trouble` if one cannot be had."""
+def pull(home: Path, name: str) -> None:
+    """Fetch the images that are not here yet. Raises `Trouble` if one cannot be had."""
     listed = run([*call(home, name), "config", "--images"], patience=PATIENCE)
     if listed.status:
         raise Trouble(f"{name}: compose.yml cannot be used", "mend it in the site", listed.last_words)
-    fetched = []
     for image in dict.fromkeys(listed.out.split()):
         if run(["docker", "image", "inspect", image], patience=PATIENCE).status == 0:
             continue
@@ -53,8 +52,6 @@ def pull(home: Path, name: str) -> list[str]:
         done = run(["docker", "pull", "--quiet", image], patience=PULLING)
         if done.status:
             raise Trouble(f"{name}: the image {image} cannot be had", _hint(done.last_words), done.last_words)
-        fetched.append(image)
-    return fetched
 
 
 def _hint(said: str) -> str:

@@ -21,9 +21,9 @@ from homelab_host import disk_space
 from homelab_host.errors import Trouble
 from homelab_host.process import run
 
-from .desired import Desired
+from .desired import DATA, PROJECTS, Desired
 
-PROJECTS, DATA, UNITS = Path("/etc/homelab-provision/stacks"), Path("/srv/stacks"), Path("/etc/systemd/system")
+UNITS = Path("/etc/systemd/system")
 # Seconds that a copy of data may be silent.
 COPYING = 6 * 3600.0
 
