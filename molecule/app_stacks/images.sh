@@ -13,7 +13,8 @@ work=$(mktemp -d)
 mkdir "$work/usr" "$work/app" "$work/tmp"
 for name in bin lib lib64 sbin; do ln -s "usr/$name" "$work/$name"; done
 cp /usr/local/lib/notes.py "$work/app/notes.py"
-for version in 1.0 1.1 broken; do
+for version in 1.0 1.1 broken large; do
+  if [ "$version" = large ]; then head -c 100M /dev/urandom >"$work/app/large"; fi
   image=127.0.0.1:5000/notes:$version
   tar --create --directory="$work" . |
     docker import --change "CMD [\"python3\", \"/app/notes.py\", \"$version\", \"/data\", \"8000\"]" - "$image" >/dev/null

@@ -182,7 +182,8 @@ def test_one_that_never_worked_says_so_each_time(
 
 
 WRONG = {
-    "digest": ("the image 127.0.0.1:5000/notes:1.0@sha256:00", "compare its tag and digest"),
+    "version": ("notes stays at 1.1: 1.0 is older", "say `downgrade: true`"),
+    "digest": ("the image 127.0.0.1:5000/notes:1.1@sha256:00", "compare its tag and digest"),
     "compose": ("notes: compose.yml cannot be used", "mend it in the site"),
     "secret": ("the secret token has no value", "mend it in the site"),
 }
@@ -191,12 +192,14 @@ WRONG = {
 @pytest.mark.negative
 @pytest.mark.parametrize("wrong", WRONG)
 def test_what_cannot_work_is_named_and_touches_nothing(
-    machine: Container, document: dict[str, Any], wrong: str
+    machine: Container, document: dict[str, Any], digests: dict[str, str], wrong: str
 ) -> None:
     before = started(machine)
+    if wrong != "version":
+        document = upgraded(document, "1.1", digests)
     match wrong:
         case "digest":
-            document["stacks"][0]["images"]["notes"] = f"127.0.0.1:5000/notes:1.0@sha256:{'0' * 64}"
+            document["stacks"][0]["images"]["notes"] = f"127.0.0.1:5000/notes:1.1@sha256:{'0' * 64}"
         case "compose":
             document["projects"]["notes"] = "services: [this is none"
         case "secret":
@@ -210,6 +213,25 @@ def test_what_cannot_work_is_named_and_touches_nothing(
     assert "a-secret-of" not in json.dumps(last)
     assert started(machine) == before
     assert ask(machine) == "notes 1.1 good day"
+
+
+@pytest.mark.negative
+def test_a_disk_that_is_full_in_mid_pull_costs_nobody_anything(
+    machine: Container, document: dict[str, Any], digests: dict[str, str]
+) -> None:
+    """There is room for half of what has to be fetched."""
+    before = started(machine)
+    machine.sh("fallocate --length $(($(stat --file-system --format='%a * %S' /srv) - 50000000)) /srv/full")
+    try:
+        told = apply(machine, upgraded(document, "large", digests))["stacks"]["notes"]
+    finally:
+        machine.sh("rm /srv/full")
+    assert "the image 127.0.0.1:5000/notes:large@sha256:" in told["failed"]
+    assert "no space left" in told["evidence"]
+    assert told["hint"].startswith("make room in /srv")
+    assert started(machine) == before
+    assert ask(machine) == "notes 1.1 good day"
+    assert apply(machine, upgraded(document, "1.1", digests))["changed"] is False
 
 
 def test_without_its_share_a_stack_waits_and_says_so(machine: Container) -> None:

@@ -9,13 +9,15 @@ import pytest
 
 HOME = "/etc/homelab-provision/stacks"
 
-# The question of each stack's own health check, asked once more, by the program that asks it at the start.
+# The questions of each stack, asked by the program that asks for its health at the start.
 ASK = """
 python3 -IBc 'import json, sys
 sys.path.insert(0, "/usr/local/lib/homelab-provision")
 from homelab_stacks import health
 for stack in json.load(open("/etc/homelab-provision/stacks.json"))["stacks"]:
-    print(stack["name"], health.objection(health.parse(stack["health"], stack["name"])) or "healthy", sep=": ")'
+    for question in (stack["health"], *stack["checks"]):
+        answer = health.objection(health.parse(question, stack["name"])) or "as it should be"
+        print(stack["name"], question["url"], answer, sep=" ")'
 """
 READ = f"""
 find {HOME} -type f '(' -path '*/secrets/*' -o -name environment ')' | while read -r file; do
@@ -51,7 +53,11 @@ def test_every_stack_runs_and_comes_with_the_boot(answers: Any, stacks: Any) -> 
 
 
 def test_every_stack_does_what_it_is_for(answers: Any, stacks: Any) -> None:
-    assert answers["ask"].text.splitlines() == [f"{stack['name']}: healthy" for stack in stacks]
+    assert answers["ask"].text.splitlines() == [
+        f"{stack['name']} {question['url']} as it should be"
+        for stack in stacks
+        for question in (stack["health"], *stack["checks"])
+    ]
 
 
 def test_no_change_was_left_halfway(answers: Any) -> None:

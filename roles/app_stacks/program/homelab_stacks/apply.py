@@ -13,11 +13,11 @@ from homelab_host import records, report
 from homelab_host.errors import Trouble
 from homelab_host.process import run
 
-from . import engine, stack
+from . import engine, stack, venv
 from .compose import OVERRIDE
-from .desired import DATA, PROJECTS, Desired, parse
+from .desired import Desired, parse
 from .project import Project, make, systemctl
-from .values import Wrong, get, object_of
+from .values import DATA, PROJECTS, Wrong, get, object_of
 
 HOME = Path("/etc/homelab-provision")
 CONFIGURATION, KEY = HOME / "stacks.json", HOME / "stacks-backup-key"
@@ -53,7 +53,7 @@ def apply(document: object, check: bool) -> dict[str, object]:
 
 def _left(desired: Sequence[Desired]) -> list[Desired]:
     """Stacks that are on the host and not in the list any more: they stop, and their data stay."""
-    there = {path.name.removesuffix(".previous") for path in PROJECTS.glob("*/") if path.suffix in ("", ".previous")}
+    there = {path.name.partition(".")[0] for path in PROJECTS.glob("*/")}
     gone = sorted(there - {each.name for each in desired})
     return [Desired(name) for name in gone]
 
@@ -116,6 +116,11 @@ def _keep_running(project: Project, outcome: Outcome, check: bool) -> None:
 def _change(project: Project, desired: Desired, outcome: Outcome, check: bool) -> None:
     """The new project takes the old one's place, or, if it does not become healthy, leaves it as it was."""
     before = project.told("version")
+    if before and not desired.downgrade and _older(desired.version, before):
+        raise Trouble(
+            f"{desired.name} stays at {before}: {desired.version} is older, and may not be able to read its data",
+            "if it can, say `downgrade: true`; or restore the data that it had, from a backup of then",
+        )
     action = _what(before, desired.version)
     if check:
         outcome.actions.append(action)
@@ -168,6 +173,8 @@ def _prepare(project: Project, desired: Desired) -> None:
     if desired.kind == "compose":
         project.add(OVERRIDE, engine.override(project.next, project.name))
         engine.pull(project.next, project.name)
+    if desired.packages:
+        venv.make(Path(desired.files["venv"]), project.name, desired.packages)
     make(DATA, 0o711)
     make(project.data, 0o711)
     for folder in desired.folders:
@@ -176,6 +183,11 @@ def _prepare(project: Project, desired: Desired) -> None:
             place.mkdir(parents=True)
             place.chmod(folder.mode)
             os.chown(place, folder.owner, folder.owner)
+
+
+def _older(version: str, other: str) -> bool:
+    """As Debian compares versions, which takes every text for one."""
+    return run(["dpkg", "--compare-versions", version, "lt", other], patience=60).status == 0
 
 
 def _what(before: str | None, after: str) -> str:

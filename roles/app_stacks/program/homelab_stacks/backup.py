@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from homelab_host import records as files
 from homelab_host import report, share
 from homelab_host.errors import Trouble
 from homelab_host.records import key_proof
@@ -70,7 +71,7 @@ def _new_label(repository: Repository, folder: Path, setup: Setup) -> str:
     """A label that is newer than all there are: a clock that was set back must not make the newest look old."""
     label = records.label_of(now())
     known = [each.label for each in repository.snapshots() if each.label]
-    known += record_files.labels(folder)
+    known += files.labels(folder)
     if label <= max(known, default=""):
         raise Trouble(f"there is a backup {max(known)}, and by this host's clock it is {label[:-1]}", "set the clock")
     return label
@@ -132,8 +133,8 @@ def _let_go(setup: Setup, repository: Repository, folder: Path, record: Record) 
     gone = [each for each in snapshots if each.label not in keep]
     if gone:
         repository.forget([each.id for each in gone])
-    there = {each.label for each in snapshots} - {each.label for each in gone}
-    record_files.drop(folder, [label for label in record_files.labels(folder) if label not in there])
+    there = {each.label for each in snapshots if each.label} - {each.label for each in gone}
+    files.drop(folder, there)
     if retention.prune_due(complete, record.label):
         report.step("remove data that no backup holds any more")
         repository.prune()

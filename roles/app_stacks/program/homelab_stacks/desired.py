@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from . import health, needs, units
-from .values import Wrong, get, object_of, relative
+from . import health, needs, units, venv
+from .values import DATA, PROJECTS, Wrong, get, object_of, relative
 
-PROJECTS, DATA = Path("/etc/homelab-provision/stacks"), Path("/srv/stacks")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+# A tag says to a person what it is, the digest to the engine.
+_IMAGE = re.compile(r"[^\s@]+:[^\s@/:]+@sha256:[0-9a-f]{64}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -30,7 +30,9 @@ class Folder:
 
 @dataclass(frozen=True)
 class Desired:
-    """One stack. `files`: those of its project by their path, units among them; `told`: what its stack.json says."""
+    """One stack. `files`: those of its project by their path, units among them; `told`: what its stack.json says.
+    `packages`: what its virtual environment has, which its file `venv` names. `downgrade`: whether an older version
+    can read what a newer one wrote."""
 
     name: str
     kind: str = ""
@@ -40,6 +42,8 @@ class Desired:
     files: Mapping[str, str] = field(default_factory=dict)
     folders: tuple[Folder, ...] = ()
     told: Mapping[str, Any] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    downgrade: bool = False
 
     @property
     def digest(self) -> str:
@@ -63,27 +67,27 @@ def parse(found: object, projects: Mapping[str, Any]) -> Desired:
         return Desired(name, purge=entry.get("purge", False) is True)
     secrets = _secrets(object_of(entry.get("secrets", {}), f"{where}, secrets"), where)
     folders = tuple(_folder(each, where) for each in entry.get("folders", []))
+    texts = _texts(object_of(entry.get("files", {}), f"{where}, files"), where)
+    packages = _packages(kind, entry.get("python_packages", []), where)
     told = _told(name, kind, version, entry)
     files = {
         **({"compose.yml": get(projects, name, str, f"{where}, compose")} if kind == "compose" else {}),
         **{f"secrets/{each}": text for each, text in secrets.items()},
+        **{f"files/{each}": text for each, text in texts.items()},
         **units.of_stack(name, kind, version, entry, [folder.path for folder in folders]),
-        "environment": _environment(name, entry, where),
+        **({"venv": str(venv.place(name, packages))} if packages else {}),
+        "environment": _environment(name, entry, packages, where),
         "stack.json": json.dumps(told, indent=1, sort_keys=True) + "\n",
     }
-    return Desired(name, kind, version, True, False, files, folders, told)
+    downgrade = entry.get("downgrade", False) is True
+    return Desired(name, kind, version, True, False, files, folders, told, packages, downgrade)
 
 
 def _told(name: str, kind: str, version: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     """What the unit and the backups have to know of it, checked by those who read it."""
     where = f"stack {name}"
-    asked = {
-        "host": "",
-        "status": 200,
-        "contains": "",
-        "seconds": 120,
-        **object_of(entry.get("health"), f"{where}, health"),
-    }
+    asked = _question(entry.get("health"), f"{where}, health")
+    checks = [_question(each, f"{where}, checks") for each in entry.get("checks", [])]
     servers = [{"port": 5432, **object_of(each, f"{where}, databases")} for each in entry.get("databases", [])]
     keep = {
         "paths": [],
@@ -94,18 +98,30 @@ def _told(name: str, kind: str, version: str, entry: Mapping[str, Any]) -> dict[
     }
     needed = {"mounts": list(entry.get("mounts", [])), "databases": servers}
     needs.parse(needed, f"{where}, needs")
-    health.parse(asked, f"{where}, health")
     places = {"folder": str(DATA / name), "project": str(PROJECTS / name), "unit": f"stack-{name}.service"}
-    return {"name": name, "kind": kind, "version": version, **places, "needs": needed, "health": asked, "backup": keep}
+    what = {"name": name, "kind": kind, "version": version}
+    return {**what, **places, "needs": needed, "health": asked, "checks": checks, "backup": keep}
 
 
-def _environment(name: str, entry: Mapping[str, Any], where: str) -> str:
+def _question(found: object, where: str) -> dict[str, Any]:
+    """A question over HTTP as the site has it, with what it leaves out."""
+    told = {"host": "", "status": 200, "contains": "", "seconds": 120, **object_of(found, where)}
+    health.parse(told, where)
+    return told
+
+
+def _environment(name: str, entry: Mapping[str, Any], packages: Sequence[str], where: str) -> str:
     """Variables as compose and systemd both read them: between single quotes, as they stand."""
     images = object_of(entry.get("images", {}), f"{where}, images")
+    for image, reference in images.items():
+        if not isinstance(reference, str) or not _IMAGE.fullmatch(reference):
+            raise Wrong(f"{where}: the image {image} has to be NAME:TAG@sha256:DIGEST, not {reference!r}")
     variables = {
         **{f"IMAGE_{image.upper().replace('-', '_')}": value for image, value in images.items()},
         "STACK_DATA": str(DATA / name),
         "STACK_SECRETS": str(PROJECTS / name / "secrets"),
+        "STACK_FILES": str(PROJECTS / name / "files"),
+        **({"STACK_VENV": str(venv.place(name, packages))} if packages else {}),
         **object_of(entry.get("environment", {}), f"{where}, environment"),
     }
     for variable, value in variables.items():
@@ -119,12 +135,27 @@ def _environment(name: str, entry: Mapping[str, Any], where: str) -> str:
     return "".join(f"{variable}='{value}'\n" for variable, value in sorted(variables.items()))
 
 
+def _packages(kind: str, found: object, where: str) -> tuple[str, ...]:
+    if not isinstance(found, list) or not all(isinstance(each, str) and venv.EXACT.fullmatch(each) for each in found):
+        raise Wrong(f"{where}: python_packages is a list of exact versions, as in `name==1.2`, not {found!r}")
+    if found and kind != "service":
+        raise Wrong(f"{where}: python_packages are for a service; a compose project has them in its image")
+    return tuple(found)
+
+
 def _secrets(found: Mapping[str, Any], where: str) -> dict[str, str]:
     for name, text in found.items():
         if not _WORD.fullmatch(name):
             raise Wrong(f"{where}: {name!r} is no name of a secret")
         if not isinstance(text, str) or not text:
             raise Wrong(f"{where}: the secret {name} has no value")
+    return dict(found)
+
+
+def _texts(found: Mapping[str, Any], where: str) -> dict[str, str]:
+    for name, text in found.items():
+        if not _WORD.fullmatch(name) or not isinstance(text, str):
+            raise Wrong(f"{where}: a file has a name without blanks and slashes, and a text, not {name!r}")
     return dict(found)
 
 

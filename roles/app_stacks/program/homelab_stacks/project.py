@@ -5,6 +5,7 @@
     …/NAME.previous                               the one before, until the new one is known to work
     /srv/stacks/NAME                              the data
     /srv/stacks/.upgrade-NAME                     a copy of them from before an upgrade
+    /srv/stacks/.venv/NAME                        virtual environments, of which the project names one
 
 NAME.previous is the one sign that a change is under way: whoever finds it goes back.
 """
@@ -21,7 +22,9 @@ from homelab_host import disk_space
 from homelab_host.errors import Trouble
 from homelab_host.process import run
 
-from .desired import DATA, PROJECTS, Desired
+from . import venv
+from .desired import Desired
+from .values import DATA, PROJECTS
 
 UNITS = Path("/etc/systemd/system")
 # Seconds that a copy of data may be silent.
@@ -127,7 +130,9 @@ class Project:
 
     def clear(self) -> None:
         """Remove what a change leaves, or one that was killed, when there is nothing to go back to."""
-        for path in (self.next, self.gone, self.copy, self.part, self.failed):
+        environments, used = venv.ENVIRONMENTS / self.name, self.told("venv")
+        unused = [path for path in environments.glob("*") if str(path) != used] if used else [environments]
+        for path in (self.next, self.gone, self.copy, self.part, self.failed, *unused):
             remove(path)
 
     def link(self) -> None:

@@ -12,9 +12,8 @@ from homelab_host.errors import Trouble
 from homelab_host.process import run
 
 from . import engine, health, needs
-from .desired import PROJECTS
 from .project import Project
-from .values import object_of
+from .values import PROJECTS, object_of
 
 # sysexits.h: try again later. systemd does, for a unit that fails.
 TRY_AGAIN = 75

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .values import Wrong
+from .values import DATA, PROJECTS, Wrong
 
 # A program in a cage: it writes its own folders and nothing else, and has no rights to give up.
 HARDENED = """\
@@ -73,13 +73,13 @@ def _service(name: str, entry: Mapping[str, Any], folders: Sequence[str]) -> str
         raise Wrong(f"stack {name}: a service has a `command`, a list of words")
     if not command[0].startswith("/"):
         raise Wrong(f"stack {name}: the command begins with the whole path of a program, not {command[0]!r}")
-    home = f"/etc/homelab-provision/stacks/{name}"
-    places = [f"/srv/stacks/{name}/{folder}" for folder in folders] + [f"-{mount}" for mount in entry.get("mounts", [])]
+    home, data = PROJECTS / name, DATA / name
+    places = [f"{data}/{folder}" for folder in folders] + [f"-{mount}" for mount in entry.get("mounts", [])]
     # json.dumps quotes as systemd reads it; a percent sign would begin a specifier.
     words = " ".join(json.dumps(word, ensure_ascii=False).replace("%", "%%") for word in command)
     return (
         f"Type=exec\nRestart=always\nUser=stack-{name}\nGroup=stack-{name}\nSlice={slice_of(name)}\n"
-        f"EnvironmentFile={home}/environment\nWorkingDirectory=/srv/stacks/{name}\n"
+        f"EnvironmentFile={home}/environment\nWorkingDirectory={data}\n"
         f"ExecStartPre=+/usr/local/sbin/homelab-stacks needs {name}\nExecStart={words}\n"
         + "".join(f"LoadCredential={each}:{home}/secrets/{each}\n" for each in sorted(entry.get("secrets", {})))
         + "".join(f"ReadWritePaths={place}\n" for place in places)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+# Where projects and data of the stacks lie.
+PROJECTS, DATA = Path("/etc/homelab-provision/stacks"), Path("/srv/stacks")
 # Beside the data while it is restored; no path of a stack may begin like that.
 RESTORING, REPLACED = ".restore-", ".before-restore-"
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -14,8 +12,6 @@ from typing import Any
 from homelab_host import records as library
 from homelab_host.errors import Trouble
 from homelab_host.records import body
-from homelab_host.share import bounded
-from homelab_host.signing import digest
 from homelab_host.timestamps import read, write
 
 from .pgbackrest_info import Backup, Listed, history_files, segments
@@ -23,9 +19,6 @@ from .wal import parse_lsn, segment_before, segment_name, segment_number
 
 FORMAT = 1
 ROLE = "postgres"
-# pgBackRest's labels: 20261123-134125F, and 20261123-134125F_20261123-134134I of what builds on it.
-MOST_BYTES = 32 << 20
-OF_A_BACKUP = re.compile(r"\d{8}-\d{6}F(_\d{8}-\d{6}[DI])?\.json")
 
 
 @dataclass(frozen=True)
@@ -80,49 +73,8 @@ def render(record: Record) -> str:
 
 
 def load_all(folder: Path, judged: Mapping[str, str] | None = None) -> list[Record]:
-    """All records, oldest first. What is none by its name is somebody else's (a desktop's, a synchroniser's).
-
-    Raises `Trouble` that names a record which cannot be understood, unless a newer one is good. `judged`: label →
-    SHA-256 of the file that somebody else has looked at; another file under that name is refused.
-    """
-
-    def texts() -> dict[str, str]:
-        try:
-            ours = [each for each in sorted(folder.iterdir()) if OF_A_BACKUP.fullmatch(each.name) and each.is_file()]
-            return {each.name: _beginning(each) for each in ours}
-        except FileNotFoundError:
-            return {}
-
-    try:
-        found = bounded(texts)
-    except OSError as error:
-        raise Trouble(f"cannot read the records in {folder}: {error.strerror}", "look at the share") from None
-    for label, desired in (judged or {}).items():
-        if f"{label}.json" in found and digest(found[f"{label}.json"]) != desired:
-            raise Trouble(
-                f"{folder / label}.json is not the record that was judged: it was changed since",
-                "see who writes to the share; then run the rebuild anew, so that the backup is judged again",
-            )
-    records: list[Record] = []
-    for name in sorted(found, key=_moment_of, reverse=True):
-        try:
-            records.append(parse_record(found[name], str(folder / name)))
-        except Trouble as trouble:
-            if not records:
-                hint = "look at the file; if it is of no use, remove it: the backups themselves lie elsewhere"
-                raise Trouble(trouble.message, hint) from None
-    return sorted(records, key=lambda record: record.moment)
-
-
-def _beginning(file: Path) -> str:
-    """The text of a file; of one that is too large for a record so much that it is none."""
-    with file.open("rb") as opened:
-        return opened.read(MOST_BYTES + 1).decode(errors="replace")
-
-
-def _moment_of(name: str) -> str:
-    """When a backup was made, by the name of its record; it sorts so."""
-    return name.removesuffix(".json").rpartition("_")[2][:15]
+    """All records, oldest first (homelab_host.records.load_all)."""
+    return library.load_all(folder, parse_record, judged)
 
 
 def save_record(folder: Path, record: Record) -> None:
@@ -136,23 +88,13 @@ def drop_expired(folder: Path, labels: Iterable[str], made: str) -> None:
     A list without the backup that was just `made` is no list of what there is: nothing is removed on its word. What
     is no record by its name is somebody else's.
     """
-    kept = {f"{label}.json" for label in labels}
-    if f"{made}.json" not in kept:
+    kept = set(labels)
+    if made not in kept:
         raise Trouble(
             f"pgBackRest does not list the backup {made}, which was made just now; all records were kept",
             "look at the NAS, then at `pgbackrest info`",
         )
-
-    def remove() -> None:
-        for each in folder.iterdir():
-            if each.name not in kept and OF_A_BACKUP.fullmatch(each.name):
-                with suppress(FileNotFoundError):
-                    each.unlink()
-
-    try:
-        bounded(remove)
-    except OSError as error:
-        raise Trouble(f"cannot remove old records in {folder}: {error.strerror}", "look at the share") from None
+    library.drop(folder, kept)
 
 
 def needed_files(

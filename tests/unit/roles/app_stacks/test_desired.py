@@ -12,10 +12,11 @@ from tests.unit.roles import programs
 desired = programs.stacks("desired")
 values = programs.stacks("values")
 
+IMAGE = f"registry/notes:1.4@sha256:{'0' * 64}"
 NOTES: dict[str, Any] = {
     "name": "my-notes",
     "version": "1.4",
-    "images": {"web": "registry/notes:1.4"},
+    "images": {"web": IMAGE},
     "environment": {"GREETING": "good day", "WORKERS": 2, "DEBUG": False},
     "secrets": {"token": "s3cret"},
     "folders": [{"path": "data", "owner": 1000}],
@@ -43,8 +44,9 @@ def test_a_project_gets_its_variables_as_they_stand() -> None:
     assert files(NOTES)["environment"].splitlines() == [
         "DEBUG='false'",
         "GREETING='good day'",
-        "IMAGE_WEB='registry/notes:1.4'",
+        f"IMAGE_WEB='{IMAGE}'",
         "STACK_DATA='/srv/stacks/my-notes'",
+        "STACK_FILES='/etc/homelab-provision/stacks/my-notes/files'",
         "STACK_SECRETS='/etc/homelab-provision/stacks/my-notes/secrets'",
         "WORKERS='2'",
     ]
@@ -69,6 +71,21 @@ def test_no_secret_is_in_what_others_may_read() -> None:
         assert [path for path, text in made.items() if "s3cret" in text] == [f"secrets/{next(iter(entry['secrets']))}"]
 
 
+def test_texts_of_the_site_are_files_of_the_project() -> None:
+    made = files({**NOTES, "files": {"Caddyfile": "notes.home.arpa {\n}\n"}})
+    assert made["files/Caddyfile"] == "notes.home.arpa {\n}\n"
+
+
+def test_a_service_gets_an_environment_for_its_packages_and_another_for_others() -> None:
+    places = set()
+    for packages in (["notes==1.0", "flask==3.1"], ["notes==1.1", "flask==3.1"], ["flask==3.1", "notes==1.0"]):
+        made = files({**SEARCH, "python_packages": packages})
+        assert f"STACK_VENV='{made['venv']}'" in made["environment"].splitlines()
+        assert made["venv"].startswith("/srv/stacks/.venv/search/")
+        places.add(made["venv"])
+    assert len(places) == 2
+
+
 @pytest.mark.parametrize("change", [{"version": "1.5"}, {"secrets": {"token": "other"}}, {"memory": "2G"}])
 def test_whatever_changes_is_seen(change: dict[str, Any]) -> None:
     before = desired.parse(NOTES, PROJECTS)
@@ -89,6 +106,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"secrets": {"token": ""}}, "the secret token has no value"),
     ({"secrets": {"token": None}}, "the secret token has no value"),
     ({"secrets": {"../token": "s3cret"}}, "is no name of a secret"),
+    ({"images": {"web": ""}}, "the image web has to be NAME:TAG@sha256:DIGEST, not ''"),
+    ({"images": {"web": "registry/notes:1.4"}}, "the image web has to be NAME:TAG@sha256:DIGEST"),
+    ({"images": {"web": f"registry:5000/notes@sha256:{'0' * 64}"}}, "the image web has to be NAME:TAG@sha256:DIGEST"),
+    ({"files": {"../Caddyfile": "text"}}, "a file has a name without blanks and slashes"),
+    ({"files": {"Caddyfile": 5}}, "a file has a name without blanks and slashes, and a text, not 'Caddyfile'"),
+    ({"checks": [{"url": "127.0.0.1"}]}, "stack my-notes, checks: '127.0.0.1' is no URL of HTTP"),
+    ({"python_packages": ["notes==1"]}, "python_packages are for a service"),
+    ({"kind": "service", "python_packages": ["notes>=1"]}, "a list of exact versions, as in `name==1.2`"),
+    ({"kind": "service", "python_packages": ["--index-url=x==1"]}, "a list of exact versions, as in `name==1.2`"),
     ({"folders": [{"path": "../x"}]}, "is no path below the stack's folder"),
     ({"folders": [{"path": "/etc"}]}, "is no path below the stack's folder"),
     ({"folders": [{"path": "data", "mode": "rwx"}]}, "is not octal"),

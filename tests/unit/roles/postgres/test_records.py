@@ -25,7 +25,8 @@ from tests.unit.roles.postgres.repository_output import (
 from tests.unit.roles.programs import library, part
 
 records = part("records")
-save = library("records").save
+files = library("records")
+save = files.save
 source = part("restore_plan")
 told = part("pgbackrest_info")
 Trouble = part("errors").Trouble
@@ -112,7 +113,7 @@ def test_a_broken_record_that_a_newer_one_replaces_holds_nobody_up(tmp_path: Pat
 
 @pytest.mark.negative
 @pytest.mark.parametrize(
-    "text", ["{", "[" * 100_000, '{"fingerprint": {}}', '{"fingerprint": "' + "x" * (records.MOST_BYTES + 2)]
+    "text", ["{", "[" * 100_000, '{"fingerprint": {}}', '{"fingerprint": "' + "x" * (files.MOST_BYTES + 2)]
 )
 def test_a_broken_record_that_is_the_newest_is_named(tmp_path: Path, text: str) -> None:
     save(tmp_path, f"{FULL}.json", records.render(EARLY))

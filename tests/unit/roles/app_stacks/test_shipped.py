@@ -1,0 +1,96 @@
+"""Stacks that come with the toolkit: what a site's words make of them, as the role hands it to its program."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from homelab_provision import paths
+from tests.unit.roles import programs
+
+desired = programs.stacks("desired")
+values = programs.stacks("values")
+ROLE = paths.content("roles") / "app_stacks"
+NAMES = sorted(path.parent.name for path in (ROLE / "stacks").glob("*/stack.yml"))
+DIGEST = f"sha256:{'0' * 64}"
+
+
+def document(tmp_path: Path, stacks: list[dict[str, Any]]) -> Any:
+    """What the role makes of `app_stacks`, by its own variables."""
+    files = sorted((ROLE / "vars" / "main").glob("*.yml"))
+    out = tmp_path / "document.json"
+    task = {
+        "ansible.builtin.copy": {"dest": str(out), "content": "{{ __app_stacks_document | to_json }}", "mode": "0600"}
+    }
+    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+    play = {
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "vars": {**defaults, "app_stacks_backup_share": "", "role_path": str(ROLE), "app_stacks": stacks},
+        "vars_files": [str(file) for file in files],
+        "tasks": [task],
+    }
+    playbook = tmp_path / "play.yml"
+    playbook.write_text(json.dumps([play]))
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), playbook],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LANG": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(out.read_text())
+
+
+def entry(name: str) -> dict[str, Any]:
+    """As a site has one: what it alone can know."""
+    shipped = yaml.safe_load((ROLE / "stacks" / name / "stack.yml").read_text())
+    images = {image: f"registry.home.arpa/{image}:{shipped['version']}@{DIGEST}" for image in shipped["images"]}
+    return {"name": name, "stack": name, "images": images, "secrets": dict.fromkeys(shipped["secrets"], "s3cret")}
+
+
+def test_the_interface_names_those_that_there_are() -> None:
+    options = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    assert options["app_stacks"]["options"]["stack"]["choices"] == NAMES
+    assert NAMES
+
+
+@pytest.mark.processes
+def test_each_is_whole_with_what_only_a_site_can_know_and_yields_to_it(tmp_path: Path) -> None:
+    last = entry(NAMES[-1]) | {"name": "mine", "environment": {"OWN": "yes"}, "health": {"seconds": 7}}
+    made = document(tmp_path, [*map(entry, NAMES), last])
+    stacks = {each["name"]: each for each in made["stacks"]}
+    for name in NAMES:
+        parsed = desired.parse(stacks[name], made["projects"])
+        assert parsed.version
+        assert parsed.told["health"]["url"]
+        assert yaml.safe_load(parsed.files["compose.yml"])["services"]
+    shipped = yaml.safe_load((ROLE / "stacks" / NAMES[-1] / "stack.yml").read_text())
+    mine = stacks["mine"]
+    assert mine["health"] == {**shipped["health"], "seconds": 7}
+    assert mine["environment"] == {**shipped["environment"], "OWN": "yes"}
+    assert made["projects"]["mine"] == made["projects"][NAMES[-1]]
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize("name", NAMES)
+def test_an_image_or_a_secret_that_nobody_gave_is_named(name: str) -> None:
+    shipped = yaml.safe_load((ROLE / "stacks" / name / "stack.yml").read_text())
+    projects = {name: (ROLE / "stacks" / name / "compose.yml").read_text()}
+    whole = {**shipped, **entry(name)}
+    desired.parse(whole, projects)
+    for image in shipped["images"]:
+        with pytest.raises(values.Wrong, match=f"stack {name}: the image {image} has to be NAME:TAG@sha256"):
+            desired.parse({**whole, "images": {**whole["images"], image: ""}}, projects)
+    for secret in shipped["secrets"]:
+        with pytest.raises(values.Wrong, match=f"stack {name}: the secret {secret} has no value"):
+            desired.parse({**whole, "secrets": {**whole["secrets"], secret: ""}}, projects)
