@@ -86,10 +86,10 @@ class Identities:
 
 
 def load(vault: Vault, site: str, *hosts: Host, all_hosts: Iterable[Host] = (), keep: bool = True) -> Identities:
-    """The identities of the site called `site` and of `hosts`; what is missing, the hosts' passwords too, is made, and
-    kept unless `keep` says not to. The site's authority may sign for those of `all_hosts` that are provisioned; when it
-    may not yet (a new host, or an authority that older versions made without limits), it gets a new certificate for
-    its key."""
+    """The identities of the site called `site` and of `hosts`; what is missing, the passwords of all hosts too, is
+    made, and kept unless `keep` says not to. The site's authority may sign for those of `all_hosts` that are
+    provisioned; when it may not yet (a new host, or an authority that older versions made without limits), it gets a
+    new certificate for its key."""
     named = (*hosts, *all_hosts)
     stored, changed = _completed(vault, site, hosts, named)
     if changed and keep:
@@ -130,7 +130,8 @@ def _completed(
         _complete(values, _makers_of_a_host())
         if "tls_private" not in values or not fits(_certificate(values, "tls"), authority, host.name, host.address):
             values |= _kept("tls", issue(authority, host.name, host.address))
-    passwords = {SECRET_PREFIX + name for host in hosts for name in host.secrets}
+    # Those of the others, too: the stack of one host has its database on another, which may be played first.
+    passwords = {SECRET_PREFIX + name for host in named_hosts for name in host.secrets}
     if passwords:
         kept = stored.setdefault(SECRETS, {})
         kept |= {name: secrets.token_urlsafe(24) for name in sorted(passwords - kept.keys())}

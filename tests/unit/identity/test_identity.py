@@ -88,6 +88,15 @@ def test_passwords_are_made_once_and_the_users_own_stay(lab_vault: Vault) -> Non
 
 
 @pytest.mark.processes
+def test_a_host_that_is_played_first_finds_the_passwords_of_the_others(lab_vault: Vault) -> None:
+    other = HOST.model_copy(update={"name": "site-wyse", "secrets": ("notes_database",)})
+    told = identities.load(lab_vault, "lab", HOST, all_hosts=[HOST, other])
+    assert told.secrets == tuple(lab_vault.read(["secrets"])["secrets"].values())
+    assert list(lab_vault.read(["secrets"])["secrets"]) == ["secret_notes_database"]
+    assert list(told.hosts) == ["db-wyse"]
+
+
+@pytest.mark.processes
 def test_what_an_older_vault_lacks_is_added_and_the_rest_stays(lab_vault: Vault) -> None:
     first = identities.load(lab_vault, "lab", HOST)
     values = lab_vault.read(["db-wyse"])["db-wyse"]
