@@ -126,7 +126,10 @@ def _bring_keys(opened: Session) -> None:
 
 
 def _play(opened: Session, playbook: Path, names: Sequence[str], artifacts: Path, tell: Emit, order: Order) -> Recap:
-    macs = {name: mac_of(opened.site, name) for name in names}
+    told = {
+        "provision_macs": {name: mac_of(opened.site, name) for name in names},
+        "provision_authority": opened.identities.site.authority.certificate,
+    }
     return play(
         Playbook(
             path=playbook,
@@ -137,7 +140,7 @@ def _play(opened: Session, playbook: Path, names: Sequence[str], artifacts: Path
             diff=order.diff,
             tags=order.tags,
             roles=(opened.site.root / "roles",),
-            variables={"provision_macs": macs, **order.variables},
+            variables={**told, **order.variables},
             vault_password_file=opened.vault.password_file,
             variables_file=opened.vault.variables_file(),
         ),

@@ -29,6 +29,7 @@ def play_site(rebuild: Rebuild) -> Recap:
             limit=rebuild.plan.host,
             variables={
                 "provision_macs": {rebuild.plan.host: rebuild.machine.passport.macs[0]},
+                "provision_authority": rebuild.session.identities.site.authority.certificate,
                 "provision_run": rebuild.run.id,
                 "provision_restore": awaiting_data,
             },

@@ -30,7 +30,7 @@ CONNECTION, SSH = "ansible_connection", ("ssh", "smart", "ansible.builtin.ssh")
 EXPORTS = "nfs_server_exports"  # who has it keeps the backups of the others
 OURS = (NETWORK, NEEDS, BACKUP, SECRETS, "provision_mounts")
 # What `site.yml` is told by the toolkit itself, and a playbook may look at.
-TOLD = ("provision_macs", "provision_run", "provision_restore")
+TOLD = ("provision_macs", "provision_authority", "provision_run", "provision_restore")
 _NO_NEEDS = Needs()
 _NO_ROLES: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 

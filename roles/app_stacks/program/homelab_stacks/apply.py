@@ -15,6 +15,7 @@ from homelab_host.process import run
 
 from . import engine, stack, venv
 from .compose import OVERRIDE
+from .database import furnished
 from .desired import Desired, parse
 from .project import Project, make, systemctl
 from .values import DATA, PROJECTS, Wrong, get, object_of
@@ -40,7 +41,10 @@ def apply(document: object, check: bool) -> dict[str, object]:
     try:
         top = object_of(document, "the whole")
         projects = object_of(top.get("projects"), "projects")
-        desired = [parse(each, projects) for each in get(top, "stacks", list, "")]
+        servers = object_of(top.get("servers") or {}, "servers")
+        authority = str(top.get("authority") or "")
+        stacks = [furnished(each, servers, authority) for each in get(top, "stacks", list, "")]
+        desired = [parse(each, projects) for each in stacks]
         if (second := object_of(top.get("second") or {}, "second")) and not second.get("repository"):
             raise Wrong("the second repository is not named: `repository` is missing")
     except Wrong as wrong:

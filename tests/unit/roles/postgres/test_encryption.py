@@ -183,7 +183,8 @@ def test_half_a_change_of_the_key_is_refused_before_anything_is_written(
             (archive / "archive.info").chmod(0o600)
         tasks = yaml.safe_load((ROLE / "tasks/main.yml").read_text())
         first = next(number for number, task in enumerate(tasks) if "host_state" in task)
-        files = [str(ROLE / name) for name in ("defaults/main.yml", "vars/main/cluster.yml", "vars/main/accounts.yml")]
+        files = [str(ROLE / "defaults/main.yml")]
+        files += [str(ROLE / f"vars/main/{name}.yml") for name in ("cluster", "accounts", "tenants")]
         told = {"postgres_backup_share": str(folder), "postgres_backup_key": key, "postgres_packages": []}
         play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars_files": files}
         (folder / "play.yml").write_text(yaml.safe_dump([{**play, "tasks": tasks[:first]}]))
