@@ -44,6 +44,14 @@ def backup(host: str, site_dir: Path | None, kind: str | None, prove: bool, as_j
 @click.option("--to", "to", metavar="TIME", help="Its state at this time: 2026-11-23T07:30, with or without an offset.")
 @click.option("--database", metavar="NAME", help="Only this database; the others stay as they are.")
 @click.option("--stack", metavar="NAME", help="Only this stack; the others stay as they are.")
+@click.option(
+    "--from",
+    "origin",
+    type=click.Choice(["share", "second"]),
+    default="share",
+    show_default=True,
+    help="Which repository: that on the NAS, or the second one, elsewhere.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def restore(
@@ -52,6 +60,7 @@ def restore(
     to: str | None,
     database: str | None,
     stack: str | None,
+    origin: str,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -63,6 +72,7 @@ def restore(
       provision restore db-wyse --to 2026-11-23T07:30
       provision restore db-wyse --database spans
       provision restore site-wyse --stack notes --to 2026-11-23T07:30
+      provision restore site-wyse --from second    the NAS is gone, too
     """
     from homelab_provision.cli.render import renderer
     from homelab_provision.jobs.backup import Part
@@ -79,7 +89,7 @@ def restore(
             if not yes:
                 show.confirm(f"{text} Type the name of the host", host)
 
-        results = job(find_site(site_dir), host, to, part, emit=show, confirm=confirm)
+        results = job(find_site(site_dir), host, to, part, second=origin == "second", emit=show, confirm=confirm)
     _print(results, as_json)
 
 

@@ -15,7 +15,7 @@ from homelab_provision.runs.phase import Phase
 from homelab_provision.runs.recorder import recorded
 from homelab_provision.runs.store import Request
 from homelab_provision.site.models import Host
-from homelab_provision.site.roles import part_of, programs_of
+from homelab_provision.site.roles import part_of, programs_of, restores_from_second
 
 Results = dict[str, dict[str, Any]]
 
@@ -38,19 +38,30 @@ def back_up(site_dir: Path, host: str, kind: str | None, *, prove: bool, emit: E
 
 
 def restore(
-    site_dir: Path, host: str, to: str | None, part: Part | None, *, emit: Emit, confirm: Callable[[str], None]
+    site_dir: Path,
+    host: str,
+    to: str | None,
+    part: Part | None,
+    *,
+    second: bool = False,
+    emit: Emit,
+    confirm: Callable[[str], None],
 ) -> Results:
     """Bring the data of a host back: to its newest state, or as it was at the time `to`; or one part of it.
 
-    `confirm` is told what will be replaced, and raises if it must not be. Returns the result of each role's program.
+    With `second` it comes from the second repository, of those roles that can ask it. `confirm` is told what will be
+    replaced, and raises if it must not be. Returns the result of each role's program.
     """
     options = [*(["--to", to] if to else []), *([f"--{part.kind}", part.name] if part else [])]
+    options += ["--from", "second"] if second else []
 
     def ask(programs: Sequence[str]) -> None:
         what = f"the {part.kind} {part.name}" if part else f"the data ({', '.join(programs)})"
-        confirm(f"This replaces {what} of {host} by {f'its state of {to}' if to else 'the newest backup'}.")
+        source = f"its state of {to}" if to else "the newest backup"
+        confirm(f"This replaces {what} of {host} by {source}{' in the second repository' if second else ''}.")
 
-    return _run(site_dir, host, Phase.RESTORE, [["restore", *options]], emit, ask, proven=True, part=part)
+    orders = [["restore", *options]]
+    return _run(site_dir, host, Phase.RESTORE, orders, emit, ask, proven=True, part=part, second=second)
 
 
 def _run(
@@ -63,10 +74,11 @@ def _run(
     *,
     proven: bool,
     part: Part | None = None,
+    second: bool = False,
 ) -> Results:
     with session(site_dir, [name]) as opened:
         host = opened.site.host(name)
-        programs = _programs(host, part)
+        programs = _programs(host, part, second)
         ask(list(programs))
         request = Request(command=phase.value, site=site_dir, host=name)
         with recorded(request, [name], f"{phase} {name}", phase, emit, proven=proven) as recording:
@@ -86,8 +98,9 @@ def _run(
             return results
 
 
-def _programs(host: Host, part: Part | None) -> dict[str, str]:
-    """The roles of the host whose data can be backed up, or those that have such parts, each with its program."""
+def _programs(host: Host, part: Part | None, second: bool) -> dict[str, str]:
+    """The roles of the host whose data can be backed up, or those that have such parts, each with its program; with
+    `second`, those of which that one restores from a second repository."""
     programs = {role: program for role, program in programs_of(host.roles).items() if program}
     if not programs:
         raise UsageError(
@@ -100,4 +113,9 @@ def _programs(host: Host, part: Part | None) -> dict[str, str]:
         )
     if part and not (programs := {role: program for role, program in programs.items() if part_of(role) == part.kind}):
         raise UsageError(f"no role of `{host.name}` keeps a {part.kind}", hint=f"its roles: {', '.join(host.roles)}")
+    if second and not (programs := {role: program for role, program in programs.items() if restores_from_second(role)}):
+        raise UsageError(
+            f"no role of `{host.name}` restores from a second repository by itself",
+            hint=f"its roles: {', '.join(host.roles)}",
+        )
     return programs

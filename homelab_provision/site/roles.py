@@ -73,8 +73,17 @@ def part_of(role: str) -> str:
 
     It says so in `vars/main/state.yml`, as `<role>_part`.
     """
-    declared = yaml.safe_load((paths.content("roles") / role / "vars" / "main" / "state.yml").read_text())
-    return str(declared.get(f"{role}_part", ""))
+    return str(_state(role).get(f"{role}_part", ""))
+
+
+def restores_from_second(role: str) -> bool:
+    """Whether the role's program restores from its second repository, too: `<role>_second` in `vars/main/state.yml`."""
+    return _state(role).get(f"{role}_second") is True
+
+
+def _state(role: str) -> dict[str, Any]:
+    state: dict[str, Any] = yaml.safe_load((paths.content("roles") / role / "vars" / "main" / "state.yml").read_text())
+    return state
 
 
 def _is_pattern(hosts: object) -> bool:

@@ -104,6 +104,20 @@ def test_a_part_is_brought_back_by_the_role_that_has_it(ran: list[tuple[str, ...
     assert ran == [("both-wyse", "/usr/local/sbin/homelab-stacks", "restore", "--stack", "notes")]
 
 
+def test_what_has_a_second_repository_is_brought_back_from_it(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
+    told: list[str] = []
+    backup.restore(tmp_path, "both-wyse", None, None, second=True, emit=discard, confirm=told.append)
+    assert told == ["This replaces the data (app_stacks) of both-wyse by the newest backup in the second repository."]
+    assert ran == [("both-wyse", "/usr/local/sbin/homelab-stacks", "restore", "--from", "second")]
+
+
+@pytest.mark.negative
+def test_a_host_that_has_none_is_told_before_anything_is_asked(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no role of `db-wyse` restores from a second repository by itself"):
+        backup.restore(tmp_path, "db-wyse", None, None, second=True, emit=discard, confirm=pytest.fail)
+    assert not ran
+
+
 @pytest.mark.negative
 def test_a_part_that_no_role_of_the_host_has_is_refused(ran: list[tuple[str, ...]], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no role of `db-wyse` keeps a stack"):
