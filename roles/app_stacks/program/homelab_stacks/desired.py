@@ -70,11 +70,13 @@ def parse(found: object, projects: Mapping[str, Any]) -> Desired:
     texts = _texts(object_of(entry.get("files", {}), f"{where}, files"), where)
     packages = _packages(kind, entry.get("python_packages", []), where)
     told = _told(name, kind, version, entry)
+    # systemd puts nothing in for a variable in the path of the program itself.
+    command = [str(word).replace("${STACK_VENV}", str(venv.place(name, packages))) for word in entry.get("command", [])]
     files = {
         **({"compose.yml": get(projects, name, str, f"{where}, compose")} if kind == "compose" else {}),
         **{f"secrets/{each}": text for each, text in secrets.items()},
         **{f"files/{each}": text for each, text in texts.items()},
-        **units.of_stack(name, kind, version, entry, [folder.path for folder in folders]),
+        **units.of_stack(name, kind, version, {**entry, "command": command}, [folder.path for folder in folders]),
         **({"venv": str(venv.place(name, packages))} if packages else {}),
         "environment": _environment(name, entry, packages, where),
         "stack.json": json.dumps(told, indent=1, sort_keys=True) + "\n",

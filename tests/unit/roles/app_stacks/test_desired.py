@@ -79,7 +79,8 @@ def test_texts_of_the_site_are_files_of_the_project() -> None:
 def test_a_service_gets_an_environment_for_its_packages_and_another_for_others() -> None:
     places = set()
     for packages in (["notes==1.0", "flask==3.1"], ["notes==1.1", "flask==3.1"], ["flask==3.1", "notes==1.0"]):
-        made = files({**SEARCH, "python_packages": packages})
+        made = files({**SEARCH, "python_packages": packages, "command": ["${STACK_VENV}/bin/notes", "--all"]})
+        assert f'ExecStart="{made["venv"]}/bin/notes" "--all"' in made["stack-search.service"].splitlines()
         assert f"STACK_VENV='{made['venv']}'" in made["environment"].splitlines()
         assert made["venv"].startswith("/srv/stacks/.venv/search/")
         places.add(made["venv"])

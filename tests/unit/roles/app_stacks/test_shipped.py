@@ -15,6 +15,7 @@ import yaml
 from homelab_provision import paths
 from tests.unit.roles import programs
 
+database = programs.stacks("database")
 desired = programs.stacks("desired")
 values = programs.stacks("values")
 ROLE = paths.content("roles") / "app_stacks"
@@ -40,8 +41,9 @@ def document(tmp_path: Path, stacks: list[dict[str, Any]]) -> Any:
     }
     playbook = tmp_path / "play.yml"
     playbook.write_text(json.dumps([play]))
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {localhost: }}\n")
     done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), playbook],
+        [Path(sys.executable).with_name("ansible-playbook"), "--inventory", tmp_path / "hosts.yml", playbook],
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LANG": "C.UTF-8"},
         capture_output=True,
         text=True,
@@ -55,7 +57,13 @@ def entry(name: str) -> dict[str, Any]:
     """As a site has one: what it alone can know."""
     shipped = yaml.safe_load((ROLE / "stacks" / name / "stack.yml").read_text())
     images = {image: f"registry.home.arpa/{image}:{shipped['version']}@{DIGEST}" for image in shipped["images"]}
-    return {"name": name, "stack": name, "images": images, "secrets": dict.fromkeys(shipped["secrets"], "s3cret")}
+    made = {"name": name, "stack": name, "images": images, "secrets": dict.fromkeys(shipped["secrets"], "s3cret")}
+    made["files"] = {"sites.caddy": "notes.home.arpa {}"}
+    return made | {"database": {"host": "db-wyse", "password": "s3cret"}}
+
+
+def parsed(stack: dict[str, Any], projects: dict[str, str]) -> Any:
+    return desired.parse(database.furnished(stack, {"db-wyse": "192.0.2.10"}, "a certificate"), projects)
 
 
 def test_the_interface_names_those_that_there_are() -> None:
@@ -70,14 +78,14 @@ def test_each_is_whole_with_what_only_a_site_can_know_and_yields_to_it(tmp_path:
     made = document(tmp_path, [*map(entry, NAMES), last])
     stacks = {each["name"]: each for each in made["stacks"]}
     for name in NAMES:
-        parsed = desired.parse(stacks[name], made["projects"])
-        assert parsed.version
-        assert parsed.told["health"]["url"]
-        assert yaml.safe_load(parsed.files["compose.yml"])["services"]
+        whole = parsed(stacks[name], made["projects"])
+        assert whole.version
+        assert whole.told["health"]["url"]
+        assert yaml.safe_load(whole.files["compose.yml"])["services"]
     shipped = yaml.safe_load((ROLE / "stacks" / NAMES[-1] / "stack.yml").read_text())
     mine = stacks["mine"]
     assert mine["health"] == {**shipped["health"], "seconds": 7}
-    assert mine["environment"] == {**shipped["environment"], "OWN": "yes"}
+    assert mine["environment"] == {**shipped.get("environment", {}), "OWN": "yes"}
     assert made["projects"]["mine"] == made["projects"][NAMES[-1]]
 
 
@@ -87,10 +95,10 @@ def test_an_image_or_a_secret_that_nobody_gave_is_named(name: str) -> None:
     shipped = yaml.safe_load((ROLE / "stacks" / name / "stack.yml").read_text())
     projects = {name: (ROLE / "stacks" / name / "compose.yml").read_text()}
     whole = {**shipped, **entry(name)}
-    desired.parse(whole, projects)
+    parsed(whole, projects)
     for image in shipped["images"]:
         with pytest.raises(values.Wrong, match=f"stack {name}: the image {image} has to be NAME:TAG@sha256"):
-            desired.parse({**whole, "images": {**whole["images"], image: ""}}, projects)
+            parsed({**whole, "images": {**whole["images"], image: ""}}, projects)
     for secret in shipped["secrets"]:
         with pytest.raises(values.Wrong, match=f"stack {name}: the secret {secret} has no value"):
-            desired.parse({**whole, "secrets": {**whole["secrets"], secret: ""}}, projects)
+            parsed({**whole, "secrets": {**whole["secrets"], secret: ""}}, projects)

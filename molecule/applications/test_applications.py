@@ -1,0 +1,194 @@
+"""The stacks that ship, asked as those would who use them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.container import Container
+
+ADMIN = ("admin", "the-first-password-of-mlflow")
+MLFLOW, OPENCODE, OWN = "http://127.0.0.1:5000", "http://127.0.0.1:4096", "http://127.0.0.1:8000"
+CALENDAR = "http://127.0.0.1:5232"
+DOOR = "https://applications"
+ADA = ("ada", "the-password-of-ada")
+
+# Asks from within, where ports of stacks are shown that nobody else may reach.
+ASK = """
+import base64, json, ssl, sys, urllib.error, urllib.request
+asked = json.load(sys.stdin)
+headers = {"Host": asked["host"]} if asked["host"] else {}
+if asked["who"]:
+    headers["Authorization"] = "Basic " + base64.b64encode(":".join(asked["who"]).encode()).decode()
+data = asked["data"].encode() if asked["data"] is not None else None
+request = urllib.request.Request(asked["url"], data, headers, method=asked["method"])
+if data is not None:
+    request.add_header("Content-Type", "application/json")
+context = ssl.create_default_context(cafile="/etc/homelab-provision/tls/ca.crt")
+try:
+    answer = urllib.request.urlopen(request, timeout=60, context=context)
+except urllib.error.HTTPError as error:
+    answer = error
+print(json.dumps([answer.status, answer.read().decode()]))
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+@pytest.fixture(scope="module")
+def machine(request: pytest.FixtureRequest) -> Container:
+    return Container.of(request.config)
+
+
+def ask(
+    machine: Container,
+    url: str,
+    data: object = None,
+    *,
+    who: tuple[str, str] | None = None,
+    host: str = "",
+    method: str | None = None,
+) -> Answer:
+    text = data if isinstance(data, str) or data is None else json.dumps(data)
+    asked = {"url": url, "data": text, "who": who, "host": host, "method": method}
+    told = machine.sh(f"python3 -c {shlex.quote(ASK)} <<<{shlex.quote(json.dumps(asked))}")
+    return Answer(*json.loads(told))
+
+
+def test_mlflow_keeps_a_run_and_its_artifact(machine: Container) -> None:
+    def call(path: str, data: object) -> Any:
+        answer = ask(machine, f"{MLFLOW}/api/2.0/mlflow/{path}", data, who=ADMIN)
+        assert answer.status == 200, answer
+        return answer.json
+
+    run = call("runs/create", {"experiment_id": "0", "start_time": 1})["run"]["info"]
+    call("runs/log-metric", {"run_id": run["run_id"], "key": "loss", "value": 0.25, "timestamp": 1})
+    artifact = f"/api/2.0/mlflow-artifacts/artifacts/{run['artifact_uri'].partition(':/')[2]}/note.txt"
+    assert ask(machine, MLFLOW + artifact, "a note", who=ADMIN, method="PUT").status == 200
+    assert ask(machine, MLFLOW + artifact, who=ADMIN).text == "a note"
+    found = machine.sh("find /srv/stacks/mlflow/artifacts -name note.txt -exec stat --format '%u %s' {} +")
+    assert found == "3101 6"
+    told = ask(machine, f"{MLFLOW}/api/2.0/mlflow/runs/get?run_id={run['run_id']}", who=ADMIN).json
+    assert told["run"]["data"]["metrics"][0]["value"] == 0.25
+
+
+@pytest.mark.negative
+def test_mlflow_tells_strangers_nothing(machine: Container) -> None:
+    search = f"{MLFLOW}/api/2.0/mlflow/experiments/search?max_results=1"
+    assert ask(machine, search, who=ADMIN).status == 200
+    assert ask(machine, search).status == 401
+    assert ask(machine, search, who=("admin", "password1234")).status == 401
+    assert ask(machine, search, who=ADMIN, host="elsewhere.invalid").status == 403
+
+
+def test_mlflow_is_the_version_that_was_asked_for(machine: Container) -> None:
+    assert ask(machine, f"{MLFLOW}/version", who=ADMIN).text == "3.17.2"
+
+
+def test_opencode_knows_the_inference_of_the_site(machine: Container) -> None:
+    who = ("opencode", "the-password-of-opencode")
+    assert ask(machine, f"{OPENCODE}/global/health", who=who).json == {"healthy": True, "version": "1.18.33"}
+    [provider] = ask(machine, f"{OPENCODE}/config/providers", who=who).json["providers"]
+    assert (provider["id"], list(provider["models"])) == ("site", ["small"])
+
+
+@pytest.mark.negative
+def test_opencode_lets_nobody_in_without_a_password(machine: Container) -> None:
+    assert ask(machine, f"{OPENCODE}/global/health").status == 401
+    assert ask(machine, f"{OPENCODE}/config/providers", who=("opencode", "a-guess-of-somebody")).status == 401
+    image = machine.sh("docker ps --filter name=opencode --format '{{.Image}}'")
+    refused = machine.run(
+        f"echo short >/root/password; docker run --rm -v /root/password:/run/secrets/password {image}"
+    )
+    assert refused.returncode == 1
+    assert "12 characters or more" in refused.stderr
+
+
+def test_a_tool_of_ones_own_has_its_database_and_its_folder(machine: Container) -> None:
+    before = ask(machine, f"{OWN}/notes").json["notes"]
+    number = ask(machine, f"{OWN}/notes", "buy bread").json["note"]
+    assert ask(machine, f"{OWN}/notes").json["notes"] == before + 1
+    assert machine.sh("tail -1 /srv/stacks/own-app/data/notes.log") == f'{number} "buy bread"'
+    assert ask(machine, f"{OWN}/version").json == {"version": "1.0"}
+
+
+def test_a_program_from_the_index_runs_without_containers(machine: Container) -> None:
+    entry = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//test//EN\r\nBEGIN:VEVENT\r\nUID:1\r\nSUMMARY:buy bread\r\n"
+    entry += "DTSTAMP:20261126T120000Z\r\nDTSTART:20261127T080000Z\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    kept = ask(machine, f"{CALENDAR}/ada/home/", entry, who=ADA, method="PUT")
+    assert kept.status == 201, kept
+    assert "SUMMARY:buy bread" in ask(machine, f"{CALENDAR}/ada/home/", who=ADA).text
+    assert ask(machine, f"{CALENDAR}/ada/home/").status == 401
+    user, program = machine.sh("ps --no-headers -o user:20,args -C radicale || ps -C python3 -o user:20,args").split()[
+        :2
+    ]
+    assert user == "stack-calendar", program
+
+
+@pytest.mark.negative
+def test_a_database_is_open_to_its_own_stack_alone(machine: Container) -> None:
+    """Its password alone opens it neither without TLS, nor as another's, nor from another machine."""
+    secrets = "/etc/homelab-provision/stacks/mlflow/secrets"
+    host = machine.sh("sed -n \"s/^DATABASE_HOST='\\(.*\\)'$/\\1/p\" /etc/homelab-provision/stacks/mlflow/environment")
+    password = machine.sh(f"cat {secrets}/database_password")
+    authority = machine.sh(f"cat {secrets}/database_ca.crt")
+
+    def login(where: Container, database: str = "mlflow", mode: str = "verify-full") -> str:
+        words = f"host={host} user=mlflow dbname={database} sslmode={mode} sslrootcert=/root/authority.crt"
+        made = f"cat >/root/authority.crt <<'END'\n{authority}\nEND\nexport PGPASSWORD={shlex.quote(password)}\n"
+        done = where.run(f"{made}psql -XAt '{words}' -c 'SELECT 1'")
+        return done.stdout.strip() or done.stderr
+
+    assert login(machine) == "1"
+    assert "no encryption" in login(machine, mode="disable")
+    assert "no pg_hba.conf entry" in login(machine, database="notes")
+    assert "no pg_hba.conf entry" in login(Container("applications-db"))
+
+
+def test_the_front_door_shows_what_runs_to_those_who_are_known(machine: Container) -> None:
+    machine.sh("echo everybody >/srv/stacks/caddy/www/page.txt")
+    assert ask(machine, f"{DOOR}/").status == 401
+    assert ask(machine, f"{DOOR}/", who=("ada", "a-guess")).status == 401
+    assert "What runs here" in ask(machine, f"{DOOR}/", who=ADA).text
+    assert ask(machine, f"{DOOR}/sites.caddy", who=ADA).status == 404
+    assert ask(machine, f"{DOOR}/files/page.txt").text == "everybody\n"
+
+
+def test_the_front_door_leads_to_a_stack(machine: Container) -> None:
+    assert ask(machine, f"{DOOR}:8443/version", who=ADMIN).text == "3.17.2"
+    assert ask(machine, f"{DOOR}:8443/api/2.0/mlflow/experiments/search?max_results=1").status == 401
+    foreign = ask(
+        machine, f"{DOOR}:8443/api/2.0/mlflow/experiments/search?max_results=1", who=ADMIN, host="else.invalid"
+    )
+    assert foreign.status == 403
+
+
+@pytest.mark.negative
+def test_no_secret_is_shown_by_the_engine(machine: Container) -> None:
+    shown = machine.sh("docker inspect $(docker ps --quiet)")
+    for secret in ("the-first-password", "a-key-of-the-scenario", "pass:word", "the-password-of"):
+        assert secret not in shown
+
+
+def test_none_of_them_is_root_without_need(machine: Container) -> None:
+    told = machine.sh(
+        "docker ps --quiet | xargs docker inspect --format '{{.Name}} {{.Config.User}} {{.HostConfig.ReadonlyRootfs}}'"
+    )
+    assert sorted(told.split("\n")) == [
+        "/caddy-caddy-1  true",
+        "/mlflow-mlflow-1 3101:3101 true",
+        "/opencode-opencode-1 3102:3102 true",
+        "/own-app-app-1 3103:3103 true",
+    ]
