@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ansible.module_utils.homelab import files
 from ansible.module_utils.homelab.unlogged import UnloggedModule
-from ansible.module_utils.homelab_nas_mounts import mount_files, mount_units, mountpoint, spec
+from ansible.module_utils.homelab_nas_mounts import mount_files, mount_units, mountpoint, spec, time_limits
 from ansible.module_utils.homelab_nas_mounts.spec import Entry, NasError, unit_name
 
 DOCUMENTATION = r"""
@@ -188,7 +188,7 @@ def main() -> None:
     try:
         entries, present = spec.read(module.params["mounts"], ids), mount_files.present()
         todo = plan(module, entries, present)
-        found = mount_units.probe({*((entry.server, entry.port) for entry in entries), *present.values()})
+        found = time_limits.probe({*((entry.server, entry.port) for entry in entries), *present.values()})
         silent, problems = warnings(entries, found), []
         for text in silent:
             module.warn(text)

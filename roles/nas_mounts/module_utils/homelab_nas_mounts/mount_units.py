@@ -1,26 +1,21 @@
 """The systemd units of the shares: which have to start or to end, and how a share is let go.
 
-Whatever might wait for a server does so in a program of its own, under a time limit.
+Whatever might wait for a server does so in a program of its own, under a time limit (time_limits.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import subprocess
-import threading
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.homelab import units
-from ansible.module_utils.homelab_nas_mounts import mountpoint
+from ansible.module_utils.homelab_nas_mounts import mountpoint, time_limits
 from ansible.module_utils.homelab_nas_mounts.spec import unit_name
 
 PROPERTIES = "Id,LoadState,ActiveState,NeedDaemonReload"
-PROBE_SECONDS = 3
 LET_GO_SECONDS = 20
 
 Shown = dict[str, dict[str, str]]
@@ -47,24 +42,6 @@ def asleep(paths: Iterable[str], shown: Shown) -> list[str]:
     return [path for path, unit in units.items() if unit["ActiveState"] not in ("active", "activating")]
 
 
-def probe(servers: Iterable[tuple[str, int]]) -> dict[tuple[str, int], bool]:
-    """Which servers take a connection within three seconds; all are asked at once, names included."""
-    answers = dict.fromkeys(servers, False)
-
-    def ask(server: tuple[str, int]) -> None:
-        with contextlib.suppress(OSError), socket.create_connection(server, timeout=PROBE_SECONDS):
-            answers[server] = True
-
-    # Daemons, so that a resolver which hangs does not keep the module from ending.
-    threads = [threading.Thread(target=ask, args=(server,), daemon=True) for server in list(answers)]
-    for thread in threads:
-        thread.start()
-    give_up = time.monotonic() + PROBE_SECONDS + 0.5
-    for thread in threads:
-        thread.join(max(0.0, give_up - time.monotonic()))
-    return dict(answers)
-
-
 def let_go(path: str, *, answers: bool) -> str | None:
     """Unmount the share at `path`, if it is mounted; the reason if that cannot be.
 
@@ -74,21 +51,10 @@ def let_go(path: str, *, answers: bool) -> str | None:
     gently = ["umount", "--no-canonicalize", path]
     dead = ["umount", "--no-canonicalize", "--internal-only", "--lazy", path]
     while (types := mountpoint.mounts_now().get(path)) and types[-1] != "autofs":
-        _bounded(gently if answers else dead)
+        time_limits.run(gently if answers else dead, LET_GO_SECONDS)
         if len(mountpoint.mounts_now().get(path, [])) >= len(types):
             return f"{path} is in use by {', '.join(users(path)) or 'the kernel'}"
     return None
-
-
-def _bounded(argv: list[str]) -> None:
-    """Run a program that may never end; after the time limit it is killed and not waited for."""
-    # The kernel may hold it for as long as the server is away, so `run` would wait for it after all.
-    quiet = subprocess.DEVNULL
-    child = subprocess.Popen(argv, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
-    try:
-        child.wait(LET_GO_SECONDS)
-    except subprocess.TimeoutExpired:
-        child.kill()
 
 
 def users(path: str) -> list[str]:

@@ -16,6 +16,7 @@ from tests.unit.roles import modules
 bare = modules.part("mountpoint", "nas_mounts")
 nas_entries = modules.part("spec", "nas_mounts")
 nas_units = modules.part("mount_units", "nas_mounts")
+time_limits = modules.part("time_limits", "nas_mounts")
 
 MOUNTINFO = """\
 29 1 8:2 / / rw,relatime shared:1 - ext4 /dev/sda2 rw
@@ -90,19 +91,19 @@ def test_servers_are_asked_all_at_once_and_none_for_long() -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             closed_port = other.getsockname()[1]
         asked = {("127.0.0.1", open_port), ("127.0.0.1", closed_port)}
-        assert nas_units.probe(asked) == {("127.0.0.1", open_port): True, ("127.0.0.1", closed_port): False}
-    assert nas_units.probe(set()) == {}
+        assert time_limits.probe(asked) == {("127.0.0.1", open_port): True, ("127.0.0.1", closed_port): False}
+    assert time_limits.probe(set()) == {}
 
 
 def test_a_share_is_let_go_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     layers, ran = ["autofs", "nfs4", "nfs4"], []
 
-    def umount(argv: list[str]) -> None:
+    def umount(argv: list[str], _seconds: float) -> None:
         ran.append(argv)
         layers.pop()
 
     monkeypatch.setattr(bare, "mounts_now", lambda: {"/mnt/x": list(layers)})
-    monkeypatch.setattr(nas_units, "_bounded", umount)
+    monkeypatch.setattr(time_limits, "run", umount)
     assert nas_units.let_go("/mnt/x", answers=True) is None
     assert layers == ["autofs"], "the automount is systemd's to take away"
     assert ran == [["umount", "--no-canonicalize", "/mnt/x"]] * 2
@@ -114,7 +115,7 @@ def test_a_share_is_let_go_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> No
 def test_only_a_dead_share_is_pulled_away(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[list[str]] = []
     monkeypatch.setattr(bare, "mounts_now", lambda: {"/mnt/x": ["autofs", "nfs4"]})
-    monkeypatch.setattr(nas_units, "_bounded", ran.append)
+    monkeypatch.setattr(time_limits, "run", lambda argv, _seconds: ran.append(argv))
     monkeypatch.setattr(nas_units, "users", lambda path: ["sleep (7)"])
     assert nas_units.let_go("/mnt/x", answers=True) == "/mnt/x is in use by sleep (7)"
     assert "--lazy" not in ran[0]
@@ -130,10 +131,9 @@ def test_who_uses_a_share_is_told_by_the_kernel(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
-def test_a_program_that_never_ends_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nas_units, "LET_GO_SECONDS", 0.2)
+def test_a_program_that_never_ends_is_left_behind() -> None:
     started = time.monotonic()
-    nas_units._bounded(["sleep", "60"])
+    time_limits.run(["sleep", "60"], 0.2)
     assert time.monotonic() - started < 30
 
 

@@ -18,6 +18,7 @@ files = modules.part("files")
 nas_entries = modules.part("spec", "nas_mounts")
 nas_files = modules.part("mount_files", "nas_mounts")
 nas_units = modules.part("mount_units", "nas_mounts")
+time_limits = modules.part("time_limits", "nas_mounts")
 
 FOREIGN = "LABEL=hlp-root / ext4 noatime 0 1\n"
 BACKUP = {"source": "127.0.0.1:/srv/b", "path": "/mnt/backup", "profile": "backup"}
@@ -54,7 +55,7 @@ class Machine:
             (bare, "is_guarded"): self.guarded.__contains__,
             (bare, "guard"): self.guard,
             (bare, "release"): self.release,
-            (nas_units, "probe"): lambda servers: {server: server in self.up for server in servers},
+            (time_limits, "probe"): lambda servers: {server: server in self.up for server in servers},
             (nas_units, "let_go"): self.let_go,
             (self.module.UnloggedModule, "run_command"): self.run_command,
             (os, "fchown"): lambda *_: None,
