@@ -60,6 +60,9 @@ QUESTIONS = {
     "automounts": f"{PATHS} | while read -r path; do systemctl is-active"
     ' "$(systemd-escape --path --suffix=automount "$path")"; done',
     "beneath": BENEATH,
+    "first": f"{PATHS} | while read -r path; do systemctl show --property=Before --value"
+    ' "$(systemd-escape --path --suffix=mount "$path")"; done',
+    "last": "systemctl show --property=ActiveState,Before homelab-dead-shares.service",
     "read": READ,
     "secrets": SECRETS,
     "ports": "ss --no-header --listening --tcp --udp --numeric --processes",
@@ -81,6 +84,15 @@ def test_an_access_ends_in_time_whether_the_nas_is_there_or_not(answers: Any, pa
     took = {path: int(seconds) for seconds, path in (line.split(" ", 1) for line in answers["read"].text.splitlines())}
     assert took.keys() == set(paths)
     assert {path: seconds for path, seconds in took.items() if seconds > LIMIT} == {}
+
+
+def test_a_share_is_unmounted_only_after_those_of_a_dead_nas_were_let_go(answers: Any, paths: list[str]) -> None:
+    """Of units that stop together, the one that would start last stops first."""
+    orders = answers["first"].text.splitlines()
+    assert ["homelab-dead-shares.service" in order.split() for order in orders] == [True] * len(paths)
+    told = dict(line.split("=", 1) for line in answers["last"].text.splitlines())
+    assert told["ActiveState"] == "active", "what does not run is not stopped either"
+    assert set(told["Before"].split()) == {"shutdown.target"}, "nothing waits for it at boot"
 
 
 @pytest.mark.negative

@@ -12,7 +12,8 @@ ROLES = paths.content("roles")
 PACKAGE = ROLES / "postgres/program/homelab_postgres"
 LIBRARY = ROLES / "backup/program/homelab_host"
 STACKS = ROLES / "app_stacks/program/homelab_stacks"
-for _folder in (PACKAGE.parent, STACKS.parent, LIBRARY.parent):
+SHARES = ROLES / "nas_mounts/program/homelab_nas_mounts"
+for _folder in (PACKAGE.parent, STACKS.parent, SHARES.parent, LIBRARY.parent):
     if str(_folder) not in sys.path:
         sys.path.append(str(_folder))
 
@@ -31,3 +32,8 @@ def library(name: str) -> ModuleType:
 def stacks(name: str) -> ModuleType:
     """One module of the program of the role `app_stacks`."""
     return importlib.import_module(f"{STACKS.name}.{name}")
+
+
+def shares(name: str) -> ModuleType:
+    """One module of the program of the role `nas_mounts`."""
+    return importlib.import_module(f"{SHARES.name}.{name}")

@@ -1,0 +1,1 @@
+../../module_utils/homelab_nas_mounts/time_limits.py
