@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,15 @@ def test_each_is_whole_with_what_only_a_site_can_know_and_yields_to_it(tmp_path:
     assert mine["health"] == {**shipped["health"], "seconds": 7}
     assert mine["environment"] == {**shipped.get("environment", {}), "OWN": "yes"}
     assert made["projects"]["mine"] == made["projects"][NAMES[-1]]
+
+
+@pytest.mark.processes
+def test_one_that_was_copied_into_the_site_is_found_there(tmp_path: Path) -> None:
+    shutil.copytree(ROLE / "stacks" / "own-app", tmp_path / "stacks" / "search")
+    (tmp_path / "stacks" / "search" / "compose.yml").write_text("services: {mine: {image: x}}\n")
+    [stack] = document(tmp_path, [{"name": "search", "memory": "3G"}])["stacks"]
+    shipped = yaml.safe_load((ROLE / "stacks" / "own-app" / "stack.yml").read_text())
+    assert stack == {**shipped, "name": "search", "memory": "3G"}
 
 
 @pytest.mark.negative
