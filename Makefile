@@ -50,8 +50,9 @@ ansible-lint:
 shellcheck:
 	shellcheck $$(git grep -lE '^#!/bin/(ba)?sh' -- ':!*.md' ':!*.py')
 
+# Many wait for programs that they have started: one more at once than there are processors here.
 unit:
-	$(PYTEST) -q -m "not lab and not packaging and not long" -o faulthandler_timeout=300 tests
+	$(PYTEST) -q --numprocesses 3 --dist loadfile -m "not lab and not packaging and not long" -o faulthandler_timeout=300 tests
 
 setup:
 	@tools/setup
