@@ -182,6 +182,12 @@ def test_no_secret_is_shown_by_the_engine(machine: Container) -> None:
         assert secret not in shown
 
 
+def test_a_command_can_be_run_in_them(machine: Container) -> None:
+    """As the facts of backups are asked."""
+    for name, number in (("mlflow-mlflow-1", "3101"), ("opencode-opencode-1", "3102"), ("own-app-app-1", "3103")):
+        assert machine.sh(f"docker exec {name} id -u") == number
+
+
 def test_none_of_them_is_root_without_need(machine: Container) -> None:
     told = machine.sh(
         "docker ps --quiet | xargs docker inspect --format '{{.Name}} {{.Config.User}} {{.HostConfig.ReadonlyRootfs}}'"
