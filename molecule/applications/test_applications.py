@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,6 +174,27 @@ def test_the_front_door_leads_to_a_stack(machine: Container) -> None:
         machine, f"{DOOR}:8443/api/2.0/mlflow/experiments/search?max_results=1", who=ADMIN, host="else.invalid"
     )
     assert foreign.status == 403
+
+
+@pytest.mark.negative
+def test_the_front_door_alone_is_open_to_other_machines(machine: Container) -> None:
+    """Also where its containers have the host's own network, and nothing is forwarded to them."""
+
+    def opens(port: int) -> bool:
+        try:
+            socket.create_connection((machine.address, port), timeout=3).close()
+        except OSError:
+            return False
+        return True
+
+    assert {port: opens(port) for port in (80, 443, 8443, 4096, 5000, 8000)} == {
+        80: True,
+        443: True,
+        8443: True,
+        4096: False,
+        5000: False,
+        8000: False,
+    }
 
 
 @pytest.mark.negative
