@@ -86,6 +86,8 @@ class Project:
         """Lay the project aside, whole and on the disk."""
         remove(self.next)
         texts = {**desired.files, "version": desired.version, "digest": desired.digest}
+        # A service reads its `files` under an account of its own.
+        make(PROJECTS, 0o755)
         make(self.next, 0o755)
         # Who may not enter reads none of them; a container is given the file, not the way to it.
         make(self.next / "secrets", 0o700)
