@@ -154,8 +154,8 @@ def test_a_database_is_open_to_its_own_stack_alone(machine: Container) -> None:
 
     assert login(machine) == "1"
     assert "no encryption" in login(machine, mode="disable")
-    assert "no pg_hba.conf entry" in login(machine, database="notes")
-    assert "no pg_hba.conf entry" in login(Container("applications-db"))
+    assert "pg_hba.conf rejects connection" in login(machine, database="notes")
+    assert "pg_hba.conf rejects connection" in login(Container("applications-db"))
 
 
 def test_the_front_door_shows_what_runs_to_those_who_are_known(machine: Container) -> None:
