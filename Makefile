@@ -1,17 +1,20 @@
 # demo: see a rebuild    test: everything    check: the fast part    bench: the figures
 # next: how far the next Ansible is
-.PHONY: demo test lab long long-lab long-rest next roles check setup bench clean ruff mypy yamllint ansible-lint shellcheck unit
+.PHONY: demo test check-and-lab lab long long-lab long-rest next roles check setup bench clean ruff mypy yamllint ansible-lint shellcheck unit
 PYTEST = .venv/bin/python -m pytest
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 demo: setup
 	@tools/demo
 
+# The roles' containers wait for themselves much of the time, so they have company from the beginning.
 test: setup
-	@$(MAKE) --no-print-directory check
-	@$(MAKE) --no-print-directory --jobs=2 lab roles
+	@$(MAKE) --no-print-directory --jobs=2 roles check-and-lab
 
-# Virtual machines wait for themselves much of the time: two files of tests at once, and the roles' containers meanwhile.
+check-and-lab:
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory lab
+
 lab:
 	$(PYTEST) --numprocesses 2 --dist loadfile -m "(lab or packaging) and not long" --durations=0 tests
 

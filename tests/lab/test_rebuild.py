@@ -170,6 +170,7 @@ def test_flipped_byte_is_caught_before_the_partition_table(homelab: Homelab) -> 
     assert b"hlp-root" not in table.stdout
 
 
+@pytest.mark.long
 def test_old_system_that_answers_instead_of_the_new_one_is_named(homelab: Homelab) -> None:
     """wyse-a, believed dead, comes back with the host's own key while wyse-b is being written."""
     assert homelab.run("lab", "install", "wyse-a").returncode == 0
