@@ -17,13 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from homelab_provision import paths
+from homelab_provision.errors import ExitCode
 from homelab_provision.lab.lab import Lab
 from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.lab.reach import lab_of
 from homelab_provision.site.loading import load_site
 
+# Seconds until a machine that was told to reboot lets somebody in, under emulation and beside other work.
+REBOOT = 600
 PROVISION = [sys.executable, "-m", "homelab_provision"]
 
 
@@ -57,6 +61,34 @@ class Homelab:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
+
+    def done(self, *words: str, feed: str | None = None) -> subprocess.CompletedProcess[str]:
+        """`provision WORDS`, which must succeed."""
+        run = self.run(*words, feed=feed)
+        assert run.returncode == ExitCode.DONE, run.stderr
+        return run
+
+    def on(self, host: str, script: str, feed: str | None = None) -> str:
+        """What a shell script on a host prints, with `feed` as its input; it must succeed."""
+        return self.done("lab", "ssh", host, "--", "sh", "-c", script, feed=feed).stdout
+
+    def tell(self, host: str, **variables: object) -> None:
+        """Make these the variables that the site has for a host alone."""
+        file = self.site / "host_vars" / f"{host}.yml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(yaml.safe_dump(variables))
+
+    def reboot(self, host: str) -> float:
+        """Reboot a host and wait for it; the seconds until its next kernel started, by its own clock."""
+        started = float(self.on(host, "date +%s"))
+        boot = "cat /proc/sys/kernel/random/boot_id"
+        before = self.on(host, boot)
+        self.run("lab", "ssh", host, "--", "systemctl", "reboot")
+        give_up = time.monotonic() + REBOOT
+        while (asked := self.run("lab", "ssh", host, "--", "sh", "-c", boot)).stdout in (before, ""):
+            assert time.monotonic() < give_up, asked.stderr
+            time.sleep(2)
+        return float(self.on(host, "awk '/^btime/ {print $2}' /proc/stat")) - started
 
     def latest(self) -> dict[str, Any]:
         """`provision runs show latest --json`."""

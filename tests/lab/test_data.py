@@ -29,19 +29,9 @@ PSQL = ("runuser", "-u", "postgres", "--", "psql", "-X", "-q", "-At", "-v", "ON_
 NEAREST = "SELECT id FROM spans ORDER BY embedding <-> %s LIMIT 3"
 
 
-def ok(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    assert done.returncode == ExitCode.DONE, done.stderr
-    return done
-
-
-def on(homelab: Homelab, host: str, script: str, feed: str | None = None) -> str:
-    """What a shell script, which reads `feed`, says on a host."""
-    return ok(homelab.run("lab", "ssh", host, "--", "sh", "-c", script, feed=feed)).stdout
-
-
 def sql(homelab: Homelab, text: str, feed: str | None = None) -> str:
     """What psql answers on the host; `feed` is for a COPY from standard input."""
-    return ok(homelab.run("lab", "ssh", HOST, "--", *PSQL, "-c", text, feed=feed)).stdout.strip()
+    return homelab.done("lab", "ssh", HOST, "--", *PSQL, "-c", text, feed=feed).stdout.strip()
 
 
 def load(homelab: Homelab, rows: int, first: int) -> None:
@@ -63,8 +53,8 @@ def archive(homelab: Homelab) -> None:
 
 def answers(homelab: Homelab) -> str:
     """Rows and checksum of every table, extensions, versions, and the demo's questions."""
-    fingerprint = on(homelab, HOST, "homelab-postgres fingerprint").splitlines()[-1]
-    asked = ok(homelab.run("lab", "ssh", HOST, "--", *PSQL, feed=(PROJECT / "tools" / "questions.sql").read_text()))
+    fingerprint = homelab.on(HOST, "homelab-postgres fingerprint").splitlines()[-1]
+    asked = homelab.done("lab", "ssh", HOST, "--", *PSQL, feed=(PROJECT / "tools" / "questions.sql").read_text())
     return fingerprint + "\n" + asked.stdout
 
 
@@ -77,7 +67,7 @@ class Client:
         self.password = Vault.of(site.root, name=site.name).read(["secrets"])["secrets"]["secret_spans"]
         self._inside = Privilege.current().inside(site.lab.namespace)
         self._authority = folder / "ca.crt"
-        self._authority.write_text(ok(homelab.run("config", "ca")).stdout)
+        self._authority.write_text(homelab.done("config", "ca").stdout)
 
     def ask(self, query: str, *parameters: Any, **changed: str) -> dict[str, Any]:
         connection = {
@@ -108,11 +98,11 @@ def refused(homelab: Homelab, said: str) -> None:
 
 def test_a_lost_database_comes_back_with_every_row(homelab: Homelab, tmp_path: Path) -> None:
     for machine in ("nas-a", "wyse-a"):
-        ok(homelab.run("lab", "install", machine))
-    ok(homelab.run("apply", "nas", HOST))
+        homelab.done("lab", "install", machine)
+    homelab.done("apply", "nas", HOST)
     sql(homelab, (PROJECT / "tools" / "spans.sql").read_text())
     load(homelab, ROWS, 1)
-    ok(homelab.run("apply", HOST))
+    homelab.done("apply", HOST)
     assert sql(homelab, "SELECT count(*) FROM pg_index WHERE indisvalid AND indrelid = 'spans'::regclass") == "3"
 
     client = Client(homelab, tmp_path)
@@ -124,15 +114,15 @@ def test_a_lost_database_comes_back_with_every_row(homelab: Homelab, tmp_path: P
     archive(homelab)
     before = answers(homelab)
     assert f'"rows": {ROWS + 50}' in before
-    machine_id = on(homelab, HOST, "cat /etc/machine-id")
+    machine_id = homelab.on(HOST, "cat /etc/machine-id")
     homelab.machine("wyse-a").power_off()
     the_nas_vanishes_during_the_restore(homelab)
     assert answers(homelab) == before
-    assert on(homelab, HOST, "cat /etc/machine-id") == machine_id
+    assert homelab.on(HOST, "cat /etc/machine-id") == machine_id
     assert client.ask(NEAREST, [0.0] * 16)["rows"], "the same certificate, the same password"
 
     data_that_is_kept_needs_no_restore(homelab, before)
-    ok(homelab.run("verify", HOST))
+    homelab.done("verify", HOST)
     the_password_shows_nowhere(homelab, client.password)
 
 
@@ -152,9 +142,9 @@ def clients_get_in_with_tls_and_their_password_only(client: Client) -> None:
 
 def backups_are_judged_before_anything_is_wiped(homelab: Homelab) -> None:
     refused(homelab, "there is no backup")
-    ok(homelab.run("backup", HOST, "--type", "full"))
+    homelab.done("backup", HOST, "--type", "full")
     refused(homelab, "no backup was ever restored and compared")
-    proven = json.loads(ok(homelab.run("backup", HOST, "--prove", "--json")).stdout)["postgres"]
+    proven = json.loads(homelab.done("backup", HOST, "--prove", "--json").stdout)["postgres"]
     assert proven["rows"] == ROWS
     planned = homelab.run("rebuild", HOST, "--onto", "wyse-a", "--plan", "--json")
     assert planned.returncode == ExitCode.CHANGES_PENDING, planned.stderr
@@ -162,14 +152,14 @@ def backups_are_judged_before_anything_is_wiped(homelab: Homelab) -> None:
 
     proof = f"{SHARE}/postgres/proof.json"
     old = (datetime.now(UTC) - timedelta(days=9)).isoformat()
-    on(homelab, "nas", f'cp -p {proof} /root/proof; sed -i \'s/"proven": *"[^"]*"/"proven": "{old}"/\' {proof}')
+    homelab.on("nas", f'cp -p {proof} /root/proof; sed -i \'s/"proven": *"[^"]*"/"proven": "{old}"/\' {proof}')
     refused(homelab, "the last proof is 9 days old")
     refused(homelab, "was changed after it was signed")
-    on(homelab, "nas", f"cp -p /root/proof {proof}")
-    largest = on(homelab, "nas", f"find {SHARE}/pgbackrest/backup -type f | xargs ls -S | head -n1").strip()
-    on(homelab, "nas", f"cp -p {largest} /root/whole; head -c -1 /root/whole >{largest}")
+    homelab.on("nas", f"cp -p /root/proof {proof}")
+    largest = homelab.on("nas", f"find {SHARE}/pgbackrest/backup -type f | xargs ls -S | head -n1").strip()
+    homelab.on("nas", f"cp -p {largest} /root/whole; head -c -1 /root/whole >{largest}")
     refused(homelab, "the repository is damaged")
-    on(homelab, "nas", f"cp -p /root/whole {largest}")
+    homelab.on("nas", f"cp -p /root/whole {largest}")
     homelab.machine("nas-a").set_link(False)
     refused(homelab, "192.168.50.20 does not answer")
     homelab.machine("nas-a").set_link(True)
@@ -181,7 +171,7 @@ def the_database_goes_back_to_a_time(homelab: Homelab) -> None:
     time.sleep(1)
     sql(homelab, "DELETE FROM spans WHERE id > 10")
     archive(homelab)
-    done = json.loads(ok(homelab.run("restore", HOST, "--to", moment, "--yes", "--json")).stdout)["postgres"]
+    done = json.loads(homelab.done("restore", HOST, "--to", moment, "--yes", "--json").stdout)["postgres"]
     assert done["rows"] == ROWS
     assert answers(homelab) == before
 
@@ -197,7 +187,7 @@ def the_nas_vanishes_during_the_restore(homelab: Homelab) -> None:
     assert (failed["name"], failed["result"]) == ("restore", "failed")
     assert "/mnt/backup" in said
     homelab.machine("nas-a").set_link(True)
-    ok(homelab.run("rebuild", HOST, "--resume", "--yes"))
+    homelab.done("rebuild", HOST, "--resume", "--yes")
     shown = homelab.latest()
     assert shown["result"] == "proven", shown
     restored = next(phase["proof"] for phase in shown["phases"] if phase["name"] == "restore")
@@ -207,13 +197,13 @@ def the_nas_vanishes_during_the_restore(homelab: Homelab) -> None:
 
 def data_that_is_kept_needs_no_restore(homelab: Homelab, before: str) -> None:
     cluster = "SELECT system_identifier FROM pg_control_system()"
-    same = sql(homelab, cluster), on(homelab, HOST, "stat -c '%i %u:%g' /srv/postgresql/17/main")
-    on(homelab, HOST, "touch /root/gone; sync")
-    ok(homelab.run("rebuild", HOST, "--onto", "wyse-b", "--keep-data", "--yes"))
+    same = sql(homelab, cluster), homelab.on(HOST, "stat -c '%i %u:%g' /srv/postgresql/17/main")
+    homelab.on(HOST, "touch /root/gone; sync")
+    homelab.done("rebuild", HOST, "--onto", "wyse-b", "--keep-data", "--yes")
     shown = homelab.latest()
     assert shown["result"] == "proven", shown
     assert next(phase["proof"] for phase in shown["phases"] if phase["name"] == "restore")["data"] == "kept"
-    assert (sql(homelab, cluster), on(homelab, HOST, "stat -c '%i %u:%g' /srv/postgresql/17/main")) == same
+    assert (sql(homelab, cluster), homelab.on(HOST, "stat -c '%i %u:%g' /srv/postgresql/17/main")) == same
     assert answers(homelab) == before
     assert homelab.run("lab", "ssh", HOST, "--", "test", "-e", "/root/gone").returncode == ExitCode.FAILED
 
@@ -229,8 +219,8 @@ def the_password_shows_nowhere(homelab: Homelab, password: str) -> None:
         f" cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | grep -qaFf {pattern} && echo in a process;"
         f" rm {pattern}; echo done"
     )
-    planted = on(homelab, HOST, seek % f"cp {pattern} /tmp/planted", password + "\n")
+    planted = homelab.on(HOST, seek % f"cp {pattern} /tmp/planted", password + "\n")
     assert planted.splitlines() == ["/tmp/planted", "done"], "the search finds nothing"
-    assert on(homelab, HOST, seek % "rm /tmp/planted", password + "\n").splitlines() == ["done"]
+    assert homelab.on(HOST, seek % "rm /tmp/planted", password + "\n").splitlines() == ["done"]
     seek = f"cat >/root/pattern; grep -rlFf /root/pattern {SHARE}/postgres; rm /root/pattern; echo done"
-    assert on(homelab, "nas", seek, password + "\n").splitlines() == ["done"]
+    assert homelab.on("nas", seek, password + "\n").splitlines() == ["done"]

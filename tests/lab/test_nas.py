@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,9 +68,8 @@ PLAYBOOK = [
 # Seconds. A request over NFS fails after about 40, and `ls` makes two; under emulation everything else takes longer.
 ERROR = 120
 RELOAD = 60
-# From `reboot` to the start of the next kernel, firmware and all, and until that one lets somebody in.
+# From `reboot` to the start of the next kernel, firmware and all.
 DOWN = 90
-BACK = 300
 # An emulated NAS serves two to three minutes after it was switched on, and later beside other work.
 SERVING = 900
 RETURN = 400
@@ -83,6 +81,7 @@ class House:
 
     def __init__(self, homelab: Homelab, folder: Path) -> None:
         self.homelab = homelab
+        self.on, self.done = homelab.on, homelab.done
         self.playbook = folder / "shares.yml"
         self.playbook.write_text(yaml.safe_dump(PLAYBOOK))
         exports: list[dict[str, object]] = [
@@ -91,7 +90,7 @@ class House:
         exports[1] |= {"size": "200 MB", "snapshots": 2}
         # The shortest times that still work: after a start nobody opens files for as long.
         smb = f"ip saddr {HOST} tcp dport 445 accept"
-        self.tell(
+        homelab.tell(
             "nas",
             nfs_server_exports=exports,
             nfs_server_lease_time=10,
@@ -103,25 +102,11 @@ class House:
         self.done("apply", "nas")
         self.on("nas", SAMBA, feed=f"{MEDIA['password']}\n")
 
-    def tell(self, host: str, **variables: object) -> None:
-        file = self.homelab.site / "host_vars" / f"{host}.yml"
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(yaml.safe_dump(variables))
-
-    def done(self, *words: str, feed: str | None = None) -> subprocess.CompletedProcess[str]:
-        run = self.homelab.run(*words, feed=feed)
-        assert run.returncode == ExitCode.DONE, run.stderr
-        return run
-
     def mount(self, *shares: Mapping[str, object]) -> str:
         """Play the roles with these shares; what Ansible printed."""
-        self.tell("db-wyse", nas_mounts=[dict(share) for share in shares])
+        self.homelab.tell("db-wyse", nas_mounts=[dict(share) for share in shares])
         self.done("run", str(self.playbook), "--limit", "db-wyse")
         return "".join(file.read_text() for file in (self.homelab.runs_folder / "latest").glob("**/stdout"))
-
-    def on(self, host: str, script: str, feed: str | None = None) -> str:
-        """What a shell script on a host prints; it must succeed."""
-        return self.done("lab", "ssh", host, "--", "sh", "-c", script, feed=feed).stdout
 
     def fails_within(self, script: str) -> float:
         """The seconds after which a script on db-wyse ends with an error; it must, and in time."""
@@ -133,16 +118,8 @@ class House:
         return seconds
 
     def reboot(self) -> float:
-        """Reboot db-wyse; the seconds until its next kernel started, by its own clock. They must not be many."""
-        started = float(self.on("db-wyse", "date +%s"))
-        boot = "cat /proc/sys/kernel/random/boot_id"
-        before = self.on("db-wyse", boot)
-        self.homelab.run("lab", "ssh", "db-wyse", "--", "systemctl", "reboot")
-        give_up = time.monotonic() + DOWN + BACK
-        while (asked := self.homelab.run("lab", "ssh", "db-wyse", "--", "sh", "-c", boot)).stdout in (before, ""):
-            assert time.monotonic() < give_up, asked.stderr
-            time.sleep(2)
-        down = float(self.on("db-wyse", "awk '/^btime/ {print $2}' /proc/stat")) - started
+        """Reboot db-wyse, which takes few seconds."""
+        down = self.homelab.reboot("db-wyse")
         story = "journalctl --no-pager --boot=-1 --lines=100 --output=short-monotonic"
         assert down < DOWN, self.on("db-wyse", story)
         return down
