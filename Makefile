@@ -1,6 +1,10 @@
 # demo: see a rebuild    test: everything    check: the fast part    bench: the figures
 # next: how far the next Ansible is
 .PHONY: demo test check-and-lab lab long long-lab long-rest next roles check setup bench clean ruff mypy yamllint ansible-lint shellcheck unit
+SCENARIOS = $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
+# With applications that are large and slow to start.
+LONG_SCENARIOS =
+play = for scenario in $(1); do molecule test --scenario-name $$scenario || exit 1; done
 PYTEST = .venv/bin/python -m pytest
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -28,11 +32,10 @@ long-lab:
 
 long-rest:
 	$(PYTEST) -m "long and not lab" --durations=0 tests
+	@$(call play,$(LONG_SCENARIOS))
 
 roles:
-	for scenario in $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)); do \
-	  molecule test --scenario-name $$scenario || exit 1; \
-	done
+	@$(call play,$(filter-out $(LONG_SCENARIOS),$(SCENARIOS)))
 
 check: setup
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target mypy unit ansible-lint ruff yamllint shellcheck

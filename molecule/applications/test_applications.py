@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import socket
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from tests.asking import Answer, question
 from tests.container import Container
 
 ADMIN = ("admin", "the-first-password-of-mlflow")
@@ -18,54 +17,15 @@ CALENDAR = "http://127.0.0.1:5232"
 DOOR = "https://applications"
 ADA = ("ada", "the-password-of-ada")
 
-# Asks from within, where ports of stacks are shown that nobody else may reach.
-ASK = """
-import base64, json, ssl, sys, urllib.error, urllib.request
-asked = json.load(sys.stdin)
-headers = {"Host": asked["host"]} if asked["host"] else {}
-if asked["who"]:
-    headers["Authorization"] = "Basic " + base64.b64encode(":".join(asked["who"]).encode()).decode()
-data = asked["data"].encode() if asked["data"] is not None else None
-request = urllib.request.Request(asked["url"], data, headers, method=asked["method"])
-if data is not None:
-    request.add_header("Content-Type", "application/json")
-context = ssl.create_default_context(cafile="/etc/homelab-provision/tls/ca.crt")
-try:
-    answer = urllib.request.urlopen(request, timeout=60, context=context)
-except urllib.error.HTTPError as error:
-    answer = error
-print(json.dumps([answer.status, answer.read().decode()]))
-"""
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    text: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.text)
-
 
 @pytest.fixture(scope="module")
 def machine(request: pytest.FixtureRequest) -> Container:
     return Container.of(request.config)
 
 
-def ask(
-    machine: Container,
-    url: str,
-    data: object = None,
-    *,
-    who: tuple[str, str] | None = None,
-    host: str = "",
-    method: str | None = None,
-) -> Answer:
-    text = data if isinstance(data, str) or data is None else json.dumps(data)
-    asked = {"url": url, "data": text, "who": who, "host": host, "method": method}
-    told = machine.sh(f"python3 -c {shlex.quote(ASK)} <<<{shlex.quote(json.dumps(asked))}")
-    return Answer(*json.loads(told))
+def ask(machine: Container, url: str, data: object = None, **changed: Any) -> Answer:
+    """From within, where ports of stacks are shown that nobody else may reach."""
+    return Answer.of(machine.sh(question(url, data, **changed)))
 
 
 def test_mlflow_keeps_a_run_and_its_artifact(machine: Container) -> None:

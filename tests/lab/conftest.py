@@ -42,7 +42,7 @@ class Homelab:
         """`provision WORDS` to its end, with `feed` as its input; never raises for its exit status."""
         return subprocess.run(
             [*PROVISION, *words],
-            env=self._environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -55,7 +55,7 @@ class Homelab:
         self.started = datetime.now(UTC)
         return subprocess.Popen(
             [*PROVISION, *words],
-            env=self._environment,
+            env=self.environment,
             text=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -142,7 +142,8 @@ class Homelab:
         return self.lab.machine(name)
 
     @property
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """What tells `provision` where this homelab is."""
         return {**os.environ, "PROVISION_SITE": str(self.site)}
 
 

@@ -1,0 +1,383 @@
+"""Applications for real: they wait for what they need, are reached as declared, and outlive their machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homelab_provision.errors import ExitCode
+from homelab_provision.site.loading import load_site
+from homelab_provision.site.vault.store import Vault
+from tests.asking import Answer, question
+from tests.lab.conftest import PROVISION, Homelab
+
+pytestmark = [pytest.mark.lab, pytest.mark.long]
+
+IMAGES = Path(__file__).parents[2] / "molecule" / "image"
+NAS, DATABASE, SITE = "192.168.50.20", "192.168.50.10", "192.168.50.11"
+READER = {"address": "192.168.50.1", "access": "ro", "insecure": True}
+LAN = "192.168.50.0/24"
+# db-wyse stands for the rest of the world, too: it has the registry, and elsewhere's repository, which forgets nothing.
+REGISTRY = f"{DATABASE}:5001"
+ELSEWHERE = 8443
+MLFLOW, DOOR = f"http://{SITE}:5000", f"https://{SITE}"
+NOTES, CALENDAR = "http://127.0.0.1:8000/notes", "http://127.0.0.1:5232/ada/home/"
+ADA = ("ada", "the-password-of-ada")
+FRIEND = ("site-wyse", "the-password-of-the-friend")
+
+SITES = """
+https:// {
+	import host
+	root * /www
+	file_server
+}
+"""
+CALENDAR_CONFIG = """
+[server]
+hosts = 127.0.0.1:5232
+[auth]
+type = htpasswd
+htpasswd_filename = /run/credentials/stack-calendar.service/people
+htpasswd_encryption = plain
+[storage]
+filesystem_folder = /mnt/data/calendar
+"""
+ENTRY = """BEGIN:VCALENDAR
+VERSION:2.0
+PRODID:-//test//EN
+BEGIN:VEVENT
+UID:1
+SUMMARY:buy bread
+DTSTAMP:20261126T120000Z
+DTSTART:20261127T080000Z
+END:VEVENT
+END:VCALENDAR
+""".replace("\n", "\r\n")
+PACKAGES = f"""set -eu
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq update
+apt-get -qq install --no-install-recommends docker-registry restic-rest-server apache2-utils >/dev/null
+systemctl disable --quiet --now docker-registry.service
+mkdir -p /srv/elsewhere /srv/registry
+htpasswd -iBc /srv/elsewhere/.htpasswd {FRIEND[0]}
+"""
+SERVE = f"""
+tls=/etc/homelab-provision/tls
+systemd-run --quiet --unit=elsewhere restic-rest-server --path /srv/elsewhere --append-only --private-repos \\
+  --listen :{ELSEWHERE} --tls --tls-cert $tls/host.crt --tls-key $tls/host.key
+"""
+# Seconds in which a stack that needs a long time to start under emulation has done so.
+SLOW = 900
+# A stack is back a minute after what it waited for; under emulation its own start takes longer than that.
+BACK = 420
+
+
+def export(path: str, writer: str, *others: dict[str, object]) -> dict[str, object]:
+    return {"path": path, "clients": [{"address": writer, "access": "rw"}, *others]}
+
+
+class House:
+    """A homelab whose site-wyse runs applications."""
+
+    def __init__(self, homelab: Homelab) -> None:
+        self.homelab = homelab
+        self.on, self.done = homelab.on, homelab.done
+        homelab.edit("plays: db-wyse", "plays: site-wyse")
+        homelab.edit("wyse-b:  # the spare\n", "wyse-b:\n    plays: db-wyse\n")
+        for _ in ("passport", "lab"):
+            homelab.edit("memory_mib: 2048", "memory_mib: 3072")
+        groups = "containers: {hosts: {site-wyse: }}\n    applications: {hosts: {site-wyse: }}\n"
+        homelab.edit("    web:\n      hosts:", f"    {groups}\n    web:\n      hosts:", "hosts.yml")
+        # The shortest times that still work: after a start nobody opens files for as long.
+        homelab.tell(
+            "nas",
+            nfs_server_exports=[
+                export("/srv/backup/db-wyse", DATABASE, READER),
+                export("/srv/backup/site-wyse", SITE, READER),
+                export("/srv/data", SITE),
+            ],
+            nfs_server_lease_time=10,
+            nfs_server_grace_time=10,
+        )
+        opened = f"ip saddr {LAN} tcp dport {{ 5001, {ELSEWHERE} }} accept"
+        homelab.tell("db-wyse", base_firewall_rules=[opened])
+        for machine in ("nas-a", "wyse-b", "wyse-a"):
+            self.done("lab", "install", machine)
+
+    def ask(self, url: str, data: object = None, *, by: str = "db-wyse", **changed: Any) -> Answer:
+        """What a machine of the LAN is answered."""
+        return Answer.of(self.on(by, question(url, data, **changed)))
+
+    def opens(self, port: int, by: str = "db-wyse") -> bool:
+        script = f"import socket; socket.create_connection(('{SITE}', {port}), 5)"
+        done = self.homelab.run("lab", "ssh", by, "--", "python3", "-c", script)
+        return done.returncode == ExitCode.DONE
+
+    def stacks(self) -> dict[str, str]:
+        """What systemd says of each stack."""
+        names = ("mlflow", "notes", "calendar", "door")
+        told = self.on("site-wyse", f"systemctl is-active {' '.join(f'stack-{name}' for name in names)} || true")
+        return dict(zip(names, told.split(), strict=True))
+
+    def wait_for(self, seconds: float, **states: str) -> float:
+        """Wait until the stacks are in these states; how long it took."""
+        started = time.monotonic()
+        while not states.items() <= (now := self.stacks()).items():
+            waited = time.monotonic() - started
+            assert waited < seconds, (now, self.on("site-wyse", "journalctl --no-pager --lines=60 --unit='stack-*'"))
+            time.sleep(2)
+        return time.monotonic() - started
+
+
+def test_applications_outlive_their_machine(homelab: Homelab) -> None:
+    house = House(homelab)
+    images = the_world_has_images_and_room(house)
+    describe(homelab, images)
+    house.done("apply", "nas", "db-wyse", "site-wyse")
+    kept = something_is_kept(house)
+    declared_ports_answer_and_no_others(house)
+    a_program_gets_no_more_than_its_memory(house)
+    what_is_missing_is_waited_for(house)
+    assert all_of_it(house, kept) == kept
+    house.done("backup", "site-wyse", "--prove")
+    the_machine_comes_back_from_the_nas(house, kept)
+    the_machine_comes_back_from_elsewhere(house, kept)
+
+
+def the_world_has_images_and_room(house: House) -> dict[str, str]:
+    """The images of the stacks that ship, by their tags, in a registry of the LAN; and a place for copies."""
+    house.done("apply", "db-wyse")
+    house.on("db-wyse", PACKAGES, feed=FRIEND[1])
+    subprocess.run([sys.executable, IMAGES / "stacks", "caddy", "mlflow", "own-app"], check=True)
+    volume = ["docker", "run", "--rm", "--volume=homelab-provision-registry:/registry:ro"]
+    packed = subprocess.Popen(
+        [*volume, "homelab-provision/molecule:debian13", "tar", "--create", "--directory=/registry", "docker"],
+        stdout=subprocess.PIPE,
+    )
+    unpack = ["lab", "ssh", "db-wyse", "--", "tar", "--extract", "--directory=/srv/registry"]
+    environment = house.homelab.environment
+    subprocess.run([*PROVISION, *unpack], env=environment, stdin=packed.stdout, check=True, timeout=1200)
+    assert packed.wait() == 0
+    return the_world_serves(house)
+
+
+def the_world_serves(house: House) -> dict[str, str]:
+    house.on("db-wyse", SERVE)
+    script = (IMAGES / "registry").read_text()
+    words = ["lab", "ssh", "db-wyse", "--", "sh", "-s", REGISTRY, "/srv/registry"]
+    return dict(line.split() for line in house.done(*words, feed=script).stdout.splitlines())
+
+
+def describe(homelab: Homelab, images: dict[str, str]) -> None:
+    """What site-wyse runs."""
+    secrets = ["stacks_backup", "mlflow_admin", "mlflow_session", "mlflow_database", "notes_database"]
+    slow = {"seconds": SLOW}
+    homelab.tell(
+        "site-wyse",
+        provision_secrets=secrets,
+        provision_mounts=[{"source": f"{NAS}:/srv/data", "path": "/mnt/data"}],
+        docker_insecure_registries=[REGISTRY],
+        app_stacks_backup_key="{{ secret_stacks_backup }}",
+        app_stacks_backup_second_repository={
+            "repository": f"rest:https://{DATABASE}:{ELSEWHERE}/site-wyse",
+            "environment": {
+                "RESTIC_REST_USERNAME": FRIEND[0],
+                "RESTIC_REST_PASSWORD": FRIEND[1],
+            },
+            "certificate": "{{ provision_authority }}",
+        },
+        app_stacks=[
+            {
+                "name": "mlflow",
+                "stack": "mlflow",
+                "images": {"mlflow": images["mlflow:3.17.2"]},
+                "database": {"host": "db-wyse", "password": "{{ secret_mlflow_database }}"},
+                "secrets": {
+                    "admin_password": "{{ secret_mlflow_admin }}",
+                    "session_key": "{{ secret_mlflow_session }}",
+                },
+                "environment": {"ADDRESS": "0.0.0.0", "ALLOWED_HOSTS": f"{SITE}:5000"},
+                "ports": [{"port": 5000, "sources": [LAN]}],
+                "health": slow,
+            },
+            {
+                # It is published for everybody, and declared for nobody.
+                "name": "notes",
+                "stack": "own-app",
+                "images": {"app": images["own-app:1.0"]},
+                "database": {"host": "db-wyse", "password": "{{ secret_notes_database }}"},
+                "environment": {"ADDRESS": "0.0.0.0"},
+                "health": slow,
+            },
+            {
+                "name": "calendar",
+                "kind": "service",
+                "version": "3",
+                "account": 3110,
+                "debian_packages": ["python3-radicale"],
+                "command": ["/usr/bin/python3", "-m", "radicale", "--config", "${STACK_FILES}/config"],
+                "files": {"config": CALENDAR_CONFIG},
+                "mounts": ["/mnt/data"],
+                "secrets": {"people": ":".join(ADA)},
+                "health": {"url": "http://127.0.0.1:5232/.web/", "contains": "Radicale", **slow},
+                "memory": "300M",
+            },
+            {
+                "name": "door",
+                "stack": "caddy",
+                "images": {"caddy": images["caddy:2.11.2"]},
+                "files": {"sites.caddy": SITES},
+                "secrets": {"people": "ada $2b$10$y3kTc6cTiusBvvb5ZQntnur3Lnv7/NjqRBu5Selq/WGljmqT5G/2O"},
+                "ports": [{"port": 443}],
+                "health": slow,
+            },
+        ],
+    )
+
+
+def secret(homelab: Homelab, name: str) -> str:
+    site = load_site(homelab.site)
+    found: str = Vault.of(site.root, name=site.name).read(["secrets"])["secrets"][f"secret_{name}"]
+    return found
+
+
+def something_is_kept(house: House) -> dict[str, Any]:
+    """Each application gets something that nobody may lose."""
+    admin = ("admin", secret(house.homelab, "mlflow_admin"))
+
+    def call(path: str, data: object) -> Any:
+        answer = house.ask(f"{MLFLOW}/api/2.0/mlflow/{path}", data, who=admin)
+        assert answer.status == 200, answer
+        return answer.json
+
+    run = call("runs/create", {"experiment_id": "0", "run_name": "kept", "start_time": 1})["run"]["info"]
+    call("runs/log-metric", {"run_id": run["run_id"], "key": "loss", "value": 0.25, "timestamp": 1})
+    artifact = f"/api/2.0/mlflow-artifacts/artifacts/{run['artifact_uri'].partition(':/')[2]}/note.txt"
+    assert house.ask(MLFLOW + artifact, "a note", who=admin, method="PUT").status == 200
+    assert house.ask(f"{MLFLOW}/api/2.0/mlflow/runs/get?run_id={run['run_id']}").status == 401
+    assert house.ask(f"{MLFLOW}/version", who=admin, host="elsewhere.invalid").status == 403
+    house.ask(NOTES, "buy bread", by="site-wyse")
+    house.on("site-wyse", "echo everybody >/srv/stacks/door/www/page.txt")
+    kept = house.ask(CALENDAR, ENTRY, by="site-wyse", who=ADA, method="PUT")
+    assert kept.status == 201, kept
+    everything = all_of_it(house, {"run": run["run_id"], "artifact": artifact})
+    assert (everything["loss"], everything["note"], everything["notes"]) == (0.25, "a note", 1)
+    assert "buy bread" in everything["calendar"]
+    assert everything["log"] == '1 "buy bread"\n'
+    assert everything["page"] == "everybody\n"
+    return everything
+
+
+def all_of_it(house: House, kept: dict[str, Any], without: str = "") -> dict[str, Any]:
+    """What each application says of what it was given, but for one."""
+    admin = ("admin", secret(house.homelab, "mlflow_admin"))
+    run = house.ask(f"{MLFLOW}/api/2.0/mlflow/runs/get?run_id={kept['run']}", who=admin).json["run"]
+    calendar = house.ask(CALENDAR, by="site-wyse", who=ADA).text if without != "calendar" else ""
+    return {
+        "run": run["info"]["run_id"],
+        "artifact": kept["artifact"],
+        "loss": run["data"]["metrics"][0]["value"],
+        "note": house.ask(MLFLOW + kept["artifact"], who=admin).text,
+        "notes": house.ask(NOTES, by="site-wyse").json["notes"],
+        "log": house.on("site-wyse", "cat /srv/stacks/notes/data/notes.log"),
+        "page": house.ask(f"{DOOR}/page.txt").text,
+        "calendar": calendar,
+    }
+
+
+def declared_ports_answer_and_no_others(house: House) -> None:
+    """From another machine, whatever is restarted, and in whatever order."""
+
+    def opens() -> dict[int, bool]:
+        return {port: house.opens(port) for port in (443, 5000, 8000)}
+
+    expected = {443: True, 5000: True, 8000: False}
+    assert opens() == expected
+    assert house.opens(8000, by="site-wyse"), "it is published"
+    for restart in ("nftables docker", "docker nftables"):
+        house.on("site-wyse", f"for unit in {restart}; do systemctl restart $unit; done")
+        house.wait_for(SLOW, mlflow="active", notes="active", door="active")
+        assert opens() == expected, restart
+    house.homelab.reboot("site-wyse")
+    house.wait_for(SLOW, mlflow="active", notes="active", door="active", calendar="active")
+    assert opens() == expected
+    assert house.opens(8000, by="site-wyse")
+
+
+def a_program_gets_no_more_than_its_memory(house: House) -> None:
+    """With much left on the machine, what wants 400 MB within 256 MB ends, and nothing else does."""
+    greedy = "x = bytearray(400 << 20)"
+    house.on("site-wyse", f"! docker exec notes-app-1 /opt/app/bin/python -c '{greedy}'")
+    run = "systemd-run --quiet --wait --collect"
+    house.on("site-wyse", f"! {run} --slice=stack_calendar.slice python3 -c '{greedy}'")
+    house.on("site-wyse", f"{run} python3 -c '{greedy}'")
+    assert set(house.stacks().values()) == {"active"}
+
+
+def what_is_missing_is_waited_for(house: House) -> None:
+    """NAS and database away at boot: who needs them waits, says so, and needs no hands when they are back."""
+    for machine in ("nas-a", "wyse-b"):
+        house.homelab.machine(machine).power_off()
+    house.homelab.reboot("site-wyse")
+    house.wait_for(SLOW, door="active")
+    assert house.opens(443, by="site-wyse")
+    waiting = house.stacks()
+    assert {name for name, state in waiting.items() if state != "active"} == {"mlflow", "notes", "calendar"}, waiting
+    time.sleep(30)  # each has been asked more than once
+    for name, what in (("mlflow", f"the database server {DATABASE}:5432"), ("calendar", "the share at /mnt/data")):
+        assert f"waits for {what}" in house.on("site-wyse", f"journalctl --boot --unit=stack-{name} --output=cat")
+    assert not house.on("site-wyse", "docker ps --quiet --filter name=mlflow --filter name=notes")
+    house.on("site-wyse", "mountpoint --quiet /mnt/data; test ! -e /mnt/data/calendar")
+
+    house.done("lab", "on", "nas-a")
+    until_served(house, "nas", "nfs-server.service")
+    print("\nBACK calendar", house.wait_for(BACK, calendar="active"))
+    house.done("lab", "on", "wyse-b")
+    until_served(house, "db-wyse", "postgresql@17-main.service")
+    print("BACK notes", house.wait_for(BACK, notes="active"))
+    print("BACK mlflow", house.wait_for(BACK, mlflow="active"))
+    the_world_serves(house)
+
+
+def until_served(house: House, host: str, unit: str) -> None:
+    """Its own time is not what is measured after it."""
+    give_up = time.monotonic() + SLOW
+    while (asked := house.homelab.run("lab", "ssh", host, "--", "systemctl", "is-active", unit)).stdout != "active\n":
+        assert time.monotonic() < give_up, asked.stdout + asked.stderr
+        time.sleep(3)
+
+
+def lose(house: House) -> None:
+    machine = house.homelab.machine("wyse-a")
+    machine.power_off()
+    machine.wipe()
+
+
+def the_machine_comes_back_from_the_nas(house: House, kept: dict[str, Any]) -> None:
+    lose(house)
+    house.done("rebuild", "site-wyse", "--onto", "wyse-a", "--yes")
+    shown = house.homelab.latest()
+    assert shown["result"] == "proven", shown
+    restored = next(phase["proof"] for phase in shown["phases"] if phase["name"] == "restore")
+    assert restored["data"] == "restored", restored
+    assert all_of_it(house, kept) == kept
+
+
+def the_machine_comes_back_from_elsewhere(house: House, kept: dict[str, Any]) -> None:
+    """With the NAS dead the machine is not proven, as a share is missing; its applications work all the same."""
+    house.homelab.machine("nas-a").power_off()
+    lose(house)
+    words = ("rebuild", "site-wyse", "--onto", "wyse-a", "--yes")
+    refused = house.homelab.run(*words)
+    assert refused.returncode == ExitCode.REFUSED, refused.stderr
+    assert f"{NAS} does not answer" in refused.stderr
+    rebuilt = house.homelab.run(*words, "--accept-unproven-backup")
+    print("ELSEWHERE", rebuilt.returncode, rebuilt.stderr[-3000:])
+    house.done("restore", "site-wyse", "--from", "second", "--yes")
+    house.wait_for(SLOW, mlflow="active", notes="active", door="active")
+    assert all_of_it(house, kept, without="calendar") == {**kept, "calendar": ""}
