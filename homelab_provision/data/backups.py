@@ -29,6 +29,7 @@ from pydantic import (
 from homelab_provision.data.nfs import Export
 from homelab_provision.errors import ProvisionError, Refused
 from homelab_provision.identity.signing import CLOCK_SKEW, Signer, digest, objection
+from homelab_provision.site.roles import restores_from_second
 from homelab_provision.site.values import age_text
 
 PROOF = "proof.json"
@@ -326,6 +327,11 @@ def _refusal(host: str, role: str, against: Sequence[str], away: bool) -> Refuse
     """`away`: there may well be good backups, but nobody could look."""
     if away:
         hint = "bring the NAS back, or what is named above, and run the same command again; --keep-data does without it"
+        if restores_from_second(role):
+            hint += (
+                f"; where there is a second repository, --accept-unproven-backup begins empty, and "
+                f"`provision restore {host} --from second` brings the data back"
+            )
     else:
         hint = (
             f"`provision backup {host} --prove` makes a new one while {host} lives; --keep-data leaves the data "

@@ -252,6 +252,9 @@ def test_a_nas_that_is_away_is_a_reason_to_refuse(monkeypatch: pytest.MonkeyPatc
     planned, doubts = plan(good(), accept=True)
     assert planned == ()
     assert "cannot be read" in doubts[0]
+    with pytest.raises(Refused) as refused:
+        plan(good(), programs={"app_stacks": "/usr/local/sbin/homelab-stacks"})
+    assert "`provision restore db-wyse --from second`" in (refused.value.hint or "")
 
 
 def test_accepted_doubts_are_told_and_what_is_there_is_planned() -> None:
