@@ -33,6 +33,7 @@ long-lab:
 long-rest:
 	$(PYTEST) -m "long and not lab" --durations=0 tests
 	@$(call play,$(LONG_SCENARIOS))
+	export IMAGE=debian13-next-docker; $(call play,docker app_stacks)
 
 roles:
 	@$(call play,$(filter-out $(LONG_SCENARIOS),$(SCENARIOS)))

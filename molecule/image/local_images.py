@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 LABEL = "homelab-provision.inputs"
 DOCKERD_SECONDS = 60
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -76,4 +77,21 @@ def import_root(tag: str, digest: str, mmdebstrap: Sequence[str], *changes: str)
         imported = subprocess.run(importing, stdin=root.stdout, stdout=subprocess.DEVNULL, timeout=1800, check=False)
     if root.returncode or imported.returncode:
         subprocess.run(["docker", "image", "rm", tag], capture_output=True, timeout=60, check=False)
+        die(f"the image {tag} could not be built; the messages above say why")
+
+
+def docker_build(
+    tag: str, digest: str, context: str = "-", arguments: Mapping[str, str] | None = None, stdin: bytes | None = None
+) -> None:
+    """Make an image by its Dockerfile, in the folder `context` or in the archive `stdin`."""
+    # The classic builder where the new one is not installed.
+    buildkit = subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False).returncode == 0
+    # Names that only this computer knows are known there, too.
+    words = ["docker", "build", "--quiet", "--network=host", f"--tag={tag}", f"--label={LABEL}={digest}"]
+    words += [f"--build-arg={name}={value}" for name, value in (arguments or {}).items()]
+    words += [f"--build-arg={name}" for name in PROXIES if name in os.environ]
+    environment = {**os.environ, "DOCKER_BUILDKIT": str(int(buildkit))}
+    built = subprocess.run([*words, context], input=stdin, env=environment, capture_output=True, check=False)
+    if built.returncode:
+        sys.stderr.buffer.write(built.stdout[-20000:] + built.stderr[-20000:])
         die(f"the image {tag} could not be built; the messages above say why")
