@@ -126,3 +126,35 @@ def test_networks_that_meet_the_lan_are_refused(machine: Container) -> None:
     refused = machine.run(f"echo '{{\"no-such-word\": 1}}' >/tmp/daemon.json; {check} /tmp/daemon.json")
     assert "no-such-word" in refused.stderr
     machine.sh(f"{check} /etc/docker/daemon.json")
+
+
+# What another machine that has the share does: a registry that takes images, on the same folder.
+FILL = """
+cat >/root/filling.yml <<END
+version: 0.1
+http: {addr: 127.0.0.1:5003}
+storage: {filesystem: {rootdirectory: /srv/images}}
+END
+systemd-run --quiet --unit=filling docker-registry serve /root/filling.yml
+until exec 3<>/dev/tcp/127.0.0.1/5003; do sleep 0.2; done 2>/dev/null
+docker tag greeter:none 127.0.0.1:5003/greeter:1
+docker push --quiet 127.0.0.1:5003/greeter:1 >/dev/null
+systemctl stop filling.service
+docker image rm 127.0.0.1:5003/greeter:1 >/dev/null
+cat /srv/images/docker/registry/v2/repositories/greeter/_manifests/tags/1/current/link
+"""
+
+
+def test_images_of_a_folder_are_there_without_internet(machine: Container) -> None:
+    """By their digest, as stacks name them; and nobody on this host puts others into the folder."""
+    digest = machine.sh(FILL)
+    machine.sh(f"docker pull --quiet 127.0.0.1:5001/greeter:1@{digest}")
+    assert "greeter" in machine.sh("docker image ls --digests 127.0.0.1:5001/greeter")
+    machine.sh("docker tag greeter:none 127.0.0.1:5001/greeter:2")
+    refused = machine.run("docker push 127.0.0.1:5001/greeter:2")
+    machine.sh(f"docker image rm 127.0.0.1:5001/greeter:2 127.0.0.1:5001/greeter:1@{digest}")
+    assert refused.returncode == 1
+    assert "not allowed" in refused.stderr.lower() or "unsupported" in refused.stderr.lower(), refused.stderr
+    assert (
+        machine.sh("ss --no-header --listening --tcp --numeric 'sport = :5001' | awk '{print $4}'") == "127.0.0.1:5001"
+    )
