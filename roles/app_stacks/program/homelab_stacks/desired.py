@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import health, needs, units, venv
-from .values import DATA, PROJECTS, Wrong, get, object_of, relative
+from .values import DATA, PROJECTS, Wrong, absolute, get, object_of, relative
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -78,6 +78,7 @@ def parse(found: object, projects: Mapping[str, Any]) -> Desired:
         **{f"files/{each}": text for each, text in texts.items()},
         **units.of_stack(name, kind, version, {**entry, "command": command}, [folder.path for folder in folders]),
         **({"venv": str(venv.place(name, packages))} if packages else {}),
+        **({"reads": _reads(entry["reads"], where)} if entry.get("reads") else {}),
         "environment": _environment(name, entry, packages, where),
         "stack.json": json.dumps(told, indent=1, sort_keys=True) + "\n",
     }
@@ -103,6 +104,16 @@ def _told(name: str, kind: str, version: str, entry: Mapping[str, Any]) -> dict[
     places = {"folder": str(DATA / name), "project": str(PROJECTS / name), "unit": f"stack-{name}.service"}
     what = {"name": name, "kind": kind, "version": version}
     return {**what, **places, "needs": needed, "health": asked, "checks": checks, "backup": keep}
+
+
+def _reads(found: object, where: str) -> str:
+    """Files of the host by their digests: another one is another stack."""
+    if not isinstance(found, list):
+        raise Wrong(f"{where}: `reads` is a list of files, not {found!r}")
+    files = [absolute({"file": each}, "file", f"{where}, reads") for each in found]
+    return "".join(
+        f"{hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else 'missing'} {file}\n" for file in files
+    )
 
 
 def _question(found: object, where: str) -> dict[str, Any]:

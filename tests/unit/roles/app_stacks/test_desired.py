@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +77,17 @@ def test_texts_of_the_site_are_files_of_the_project() -> None:
     assert made["files/Caddyfile"] == "notes.home.arpa {\n}\n"
 
 
+def test_a_file_of_the_host_that_changes_makes_another_stack(tmp_path: Path) -> None:
+    certificate = tmp_path / "host.crt"
+    entry = {**NOTES, "reads": [str(certificate)]}
+    digests = [desired.parse(entry, PROJECTS).digest]
+    for text in ("old", "new"):
+        certificate.write_text(text)
+        digests += [desired.parse(entry, PROJECTS).digest] * 2
+    assert len(set(digests)) == 3
+    assert digests[1] == digests[2]
+
+
 def test_a_service_gets_an_environment_for_its_packages_and_another_for_others() -> None:
     places = set()
     for packages in (["notes==1.0", "flask==3.1"], ["notes==1.1", "flask==3.1"], ["flask==3.1", "notes==1.0"]):
@@ -123,6 +135,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"health": {"url": "ftp://127.0.0.1/"}}, "is no URL of HTTP"),
     ({"health": {}}, "`url` is missing"),
     ({"mounts": ["media"]}, "is no absolute path"),
+    ({"reads": ["host.crt"]}, "stack my-notes, reads: 'host.crt' is no absolute path"),
+    ({"reads": "/etc/host.crt"}, "`reads` is a list of files"),
     ({"databases": [{"host": 5}]}, "`host` has to be str"),
     ({"kind": "service", "command": []}, "a service has a `command`"),
     ({"kind": "service", "command": ["search"]}, "begins with the whole path of a program"),
