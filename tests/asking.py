@@ -51,7 +51,7 @@ def question(
     host: str = "",
     method: str | None = None,
 ) -> str:
-    """A script of the shell that asks; servers are known by the site's authority. `data` that is no text goes as JSON."""
+    """A script of the shell that asks. The site's authority proves servers; `data` that is no text goes as JSON."""
     text = data if isinstance(data, str) or data is None else json.dumps(data)
     asked = {"url": url, "data": text, "who": who, "host": host, "method": method}
     return f"printf %s {shlex.quote(json.dumps(asked))} | python3 -c {shlex.quote(ASK)}"

@@ -110,7 +110,7 @@ def _reads(found: object, where: str) -> str:
     """Files of the host by their digests: another one is another stack."""
     if not isinstance(found, list):
         raise Wrong(f"{where}: `reads` is a list of files, not {found!r}")
-    files = [absolute({"file": each}, "file", f"{where}, reads") for each in found]
+    files = [absolute({"reads": each}, "reads", where) for each in found]
     return "".join(
         f"{hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else 'missing'} {file}\n" for file in files
     )

@@ -135,7 +135,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"health": {"url": "ftp://127.0.0.1/"}}, "is no URL of HTTP"),
     ({"health": {}}, "`url` is missing"),
     ({"mounts": ["media"]}, "is no absolute path"),
-    ({"reads": ["host.crt"]}, "stack my-notes, reads: 'host.crt' is no absolute path"),
+    ({"reads": ["host.crt"]}, "`reads`: 'host.crt' is no absolute path"),
     ({"reads": "/etc/host.crt"}, "`reads` is a list of files"),
     ({"databases": [{"host": 5}]}, "`host` has to be str"),
     ({"kind": "service", "command": []}, "a service has a `command`"),
