@@ -60,12 +60,8 @@ def programs_of(roles: Iterable[str], folder: Path | None = None) -> dict[str, s
 
     Such a role says so in `vars/main/state.yml`, as `<role>_program`.
     """
-    declared = {role: (folder or paths.content("roles")) / role / "vars" / "main" / "state.yml" for role in roles}
-    return {
-        role: str(yaml.safe_load(file.read_text())[f"{role}_program"])
-        for role, file in declared.items()
-        if file.exists()
-    }
+    states = {role: _state(role, folder) for role in roles}
+    return {role: str(state[f"{role}_program"]) for role, state in states.items() if state}
 
 
 def part_of(role: str) -> str:
@@ -81,8 +77,10 @@ def restores_from_second(role: str) -> bool:
     return _state(role).get(f"{role}_second") is True
 
 
-def _state(role: str) -> dict[str, Any]:
-    state: dict[str, Any] = yaml.safe_load((paths.content("roles") / role / "vars" / "main" / "state.yml").read_text())
+def _state(role: str, folder: Path | None = None) -> dict[str, Any]:
+    """What a role says of the data that it keeps; nothing if it keeps none."""
+    file = (folder or paths.content("roles")) / role / "vars" / "main" / "state.yml"
+    state: dict[str, Any] = yaml.safe_load(file.read_text()) if file.exists() else {}
     return state
 
 
