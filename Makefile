@@ -1,6 +1,6 @@
 # demo: see a rebuild    test: everything    check: the fast part    bench: the figures
-# next: how far the next Ansible is
-.PHONY: demo test check-and-lab lab long long-lab long-rest next roles check setup bench clean ruff mypy yamllint ansible-lint shellcheck unit
+# next: how far the next Ansible is    test-online: with images that only registries have
+.PHONY: demo test check-and-lab lab long long-lab long-rest test-online next roles check setup bench clean ruff mypy yamllint ansible-lint shellcheck unit
 SCENARIOS = $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
 # With applications that are large and slow to start.
 LONG_SCENARIOS =
@@ -34,6 +34,10 @@ long-rest:
 	$(PYTEST) -m "long and not lab" --durations=0 tests
 	@$(call play,$(LONG_SCENARIOS))
 	export IMAGE=debian13-next-docker; $(call play,docker app_stacks)
+
+# Where registries are reached: with the images that are published there.
+test-online: setup
+	ONLINE=1 molecule test --scenario-name applications
 
 roles:
 	@$(call play,$(filter-out $(LONG_SCENARIOS),$(SCENARIOS)))

@@ -10,7 +10,7 @@ from typing import Any, Self
 ASK = """
 import base64, json, ssl, sys, urllib.error, urllib.request
 asked = json.load(sys.stdin)
-headers = {"Host": asked["host"]} if asked["host"] else {}
+headers = {name: asked[key] for name, key in (("Host", "host"), ("Authorization", "authorization")) if asked[key]}
 if asked["who"]:
     headers["Authorization"] = "Basic " + base64.b64encode(":".join(asked["who"]).encode()).decode()
 data = asked["data"].encode() if asked["data"] is not None else None
@@ -48,10 +48,11 @@ def question(
     data: object = None,
     *,
     who: tuple[str, str] | None = None,
+    authorization: str = "",
     host: str = "",
     method: str | None = None,
 ) -> str:
     """A script of the shell that asks. The site's authority proves servers; `data` that is no text goes as JSON."""
     text = data if isinstance(data, str) or data is None else json.dumps(data)
-    asked = {"url": url, "data": text, "who": who, "host": host, "method": method}
+    asked = {"url": url, "data": text, "who": who, "authorization": authorization, "host": host, "method": method}
     return f"printf %s {shlex.quote(json.dumps(asked))} | python3 -c {shlex.quote(ASK)}"

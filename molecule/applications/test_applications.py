@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shlex
 import socket
 from typing import Any
@@ -16,6 +18,8 @@ MLFLOW, OPENCODE, OWN = "http://127.0.0.1:5000", "http://127.0.0.1:4096", "http:
 CALENDAR = "http://127.0.0.1:5232"
 DOOR = "https://applications"
 ADA = ("ada", "the-password-of-ada")
+STAND_IN = pytest.mark.skipif("ONLINE" in os.environ, reason="here is the program itself")
+ONLINE = pytest.mark.skipif("ONLINE" not in os.environ, reason="its image is in registries alone: make test-online")
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +140,32 @@ def test_the_front_door_leads_to_a_stack(machine: Container) -> None:
     assert foreign.status == 403
 
 
+@STAND_IN
+def test_the_stand_in_for_wger_finds_database_cache_and_secrets(machine: Container) -> None:
+    """What the stack gives, through both doors: of the program itself this says nothing."""
+    told = ask(machine, f"{DOOR}:8444/found").json
+    assert (told["user"], told["tls"], told["proto"]) == ("wger", True, "https")
+    assert ask(machine, f"{DOOR}:8444/found").json["asked"] == told["asked"] + 1
+    secrets = [b"the-first-key-of-wger", b"the-other-key-of-wger"]
+    assert told["keys"] == [hashlib.sha256(secret).hexdigest() for secret in secrets]
+    machine.sh("echo 'of a person' >/srv/stacks/wger/media/picture.txt")
+    assert ask(machine, f"{DOOR}:8444/static/style.css").text == "of the stand-in\n"
+    assert ask(machine, f"{DOOR}:8444/media/picture.txt").text == "of a person\n"
+
+
+@ONLINE
+def test_wger_keeps_a_weight(machine: Container) -> None:
+    def call(path: str, data: object = None, token: str = "") -> Answer:
+        return ask(machine, f"{DOOR}:8444/api/v2/{path}/", data, authorization=f"Token {token}" if token else "")
+
+    person = {"username": "admin", "password": "adminadmin"}
+    token = call("login", person).json["token"]
+    assert call("weightentry", {"date": "2026-11-26", "weight": "81.5"}, token).status == 201
+    assert call("weightentry", token=token).json["results"][0]["weight"] == "81.50"
+    assert call("weightentry").status == 403
+    assert call("login", {**person, "password": "a-guess"}).status == 403
+
+
 @pytest.mark.negative
 def test_the_front_door_alone_is_open_to_other_machines(machine: Container) -> None:
     """Also where its containers have the host's own network, and nothing is forwarded to them."""
@@ -147,26 +177,33 @@ def test_the_front_door_alone_is_open_to_other_machines(machine: Container) -> N
             return False
         return True
 
-    assert {port: opens(port) for port in (80, 443, 8443, 4096, 5000, 8000)} == {
+    assert {port: opens(port) for port in (80, 443, 8443, 8444, 4096, 5000, 8000, 8002)} == {
         80: True,
         443: True,
         8443: True,
+        8444: True,
         4096: False,
         5000: False,
         8000: False,
+        8002: False,
     }
 
 
 @pytest.mark.negative
 def test_no_secret_is_shown_by_the_engine(machine: Container) -> None:
     shown = machine.sh("docker inspect $(docker ps --quiet)")
-    for secret in ("the-first-password", "a-key-of-the-scenario", "pass:word", "the-password-of"):
+    for secret in ("the-first-password", "a-key-of-the-scenario", "pass:word", "the-password-of", "key-of-wger"):
         assert secret not in shown
 
 
 def test_a_command_can_be_run_in_them(machine: Container) -> None:
     """As the facts of backups are asked."""
-    for name, number in (("mlflow-mlflow-1", "3101"), ("opencode-opencode-1", "3102"), ("own-app-app-1", "3103")):
+    for name, number in (
+        ("mlflow-mlflow-1", "3101"),
+        ("opencode-opencode-1", "3102"),
+        ("own-app-app-1", "3103"),
+        ("wger-web-1", "1000"),
+    ):
         assert machine.sh(f"docker exec {name} id -u") == number
 
 
@@ -179,4 +216,9 @@ def test_none_of_them_is_root_without_need(machine: Container) -> None:
         "/mlflow-mlflow-1 3101:3101 true",
         "/opencode-opencode-1 3102:3102 true",
         "/own-app-app-1 3103:3103 true",
+        "/wger-beat-1 1000 false",
+        "/wger-front-1 1000:1000 true",
+        "/wger-redis-1 999:999 true",
+        "/wger-web-1 1000 false",
+        "/wger-worker-1 1000 false",
     ]

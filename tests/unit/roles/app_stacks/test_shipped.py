@@ -57,8 +57,9 @@ def document(tmp_path: Path, stacks: list[dict[str, Any]]) -> Any:
 def entry(name: str) -> dict[str, Any]:
     """As a site has one: what it alone can know."""
     shipped = yaml.safe_load((ROLE / "stacks" / name / "stack.yml").read_text())
-    images = {image: f"registry.home.arpa/{image}:{shipped['version']}@{DIGEST}" for image in shipped["images"]}
-    made = {"name": name, "stack": name, "images": images, "secrets": dict.fromkeys(shipped["secrets"], "s3cret")}
+    version = shipped.get("version", "1")
+    images = {image: f"registry.home.arpa/{image}:{version}@{DIGEST}" for image in shipped["images"]}
+    made = {"name": name, "stack": name, "version": version, "images": images, "secrets": dict.fromkeys(shipped["secrets"], "s3cret")}
     made["files"] = {"sites.caddy": "notes.home.arpa {}"}
     return made | {"database": {"host": "db-wyse", "password": "s3cret"}}
 
