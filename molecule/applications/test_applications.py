@@ -6,6 +6,8 @@ import hashlib
 import os
 import shlex
 import socket
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,6 +89,24 @@ def test_a_tool_of_ones_own_has_its_database_and_its_folder(machine: Container) 
     assert ask(machine, f"{OWN}/notes").json["notes"] == before + 1
     assert machine.sh("tail -1 /srv/stacks/own-app/data/notes.log") == f'{number} "buy bread"'
     assert ask(machine, f"{OWN}/version").json == {"version": "1.0"}
+
+
+@pytest.mark.negative
+def test_a_version_that_spoils_its_database_is_undone(machine: Container) -> None:
+    """The play goes on to the end, says what was wrong, and both the folder and the database are as they were."""
+    before = ask(machine, f"{OWN}/notes").json["notes"], machine.sh("cat /srv/stacks/own-app/data/notes.log")
+    inventory = os.environ["MOLECULE_INVENTORY_FILE"]
+    words = ["ansible-playbook", f"--inventory={inventory}", "--extra-vars=own_app_is_spoilt=1", "converge.yml"]
+    done = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=600, check=False)
+    told = " ".join(done.stdout.split())
+    assert done.returncode != 0, told
+    assert "own-app 2.0 does not work" in told
+    assert "1.0 runs again, with its data as they were" in told
+    assert "half of the notes could not be migrated" in told
+    assert (ask(machine, f"{OWN}/notes").json["notes"], machine.sh("cat /srv/stacks/own-app/data/notes.log")) == before
+    tables = "SELECT string_agg(tablename, ',') FROM pg_tables WHERE tableowner = 'notes'"
+    assert Container("applications-db").sh(f'runuser -u postgres -- psql -XAt notes -c "{tables}"') == "notes"
+    assert "upgrade" not in machine.sh("ls -A /srv/stacks")
 
 
 def test_a_program_from_the_index_runs_without_containers(machine: Container) -> None:

@@ -13,7 +13,7 @@ from homelab_host import records, report
 from homelab_host.errors import Trouble
 from homelab_host.process import run
 
-from . import engine, stack, venv
+from . import database_copy, engine, stack, venv
 from .compose import OVERRIDE
 from .database import furnished
 from .desired import Desired, parse
@@ -139,6 +139,7 @@ def _change(project: Project, desired: Desired, outcome: Outcome, check: bool) -
             if before != desired.version:
                 report.step(f"keep a copy of the data of {project.name}")
                 project.keep_data()
+                database_copy.keep(project)
     except Trouble:
         project.clear()
         if before is not None:
@@ -163,6 +164,9 @@ def _change(project: Project, desired: Desired, outcome: Outcome, check: bool) -
         try:
             _go_back(project)
         except Trouble as again:
+            if project.previous.exists():
+                message = f"{what}; going back to {before} was broken off: {again.message}"
+                raise Trouble(message, again.hint, again.evidence) from None
             message = (
                 f"{what}; {before} is back, with its data as they were, and does not work either ({again.message})"
             )
@@ -215,6 +219,7 @@ def _stop(project: Project) -> None:
 
 def _go_back(project: Project) -> None:
     _stop(project)
+    database_copy.put_back(project)
     project.go_back()
     project.clear()
     _start(stack.find(project.name))

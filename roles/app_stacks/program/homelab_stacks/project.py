@@ -4,7 +4,7 @@
     …/NAME.next                                   one that is being written, or was not taken
     …/NAME.previous                               the one before, until the new one is known to work
     /srv/stacks/NAME                              the data
-    /srv/stacks/.upgrade-NAME                     a copy of them from before an upgrade
+    /srv/stacks/.upgrade-NAME                     a copy of them from before an upgrade; with .dump, of a database
     /srv/stacks/.venv/NAME                        virtual environments, of which the project names one
 
 NAME.previous is the one sign that a change is under way: whoever finds it goes back.
@@ -61,6 +61,15 @@ class Project:
     def part(self) -> Path:
         """A copy that is being made."""
         return DATA / f".upgrade-{self.name}.part"
+
+    @property
+    def dump(self) -> Path:
+        """A copy of its database from before an upgrade."""
+        return DATA / f".upgrade-{self.name}.dump"
+
+    @property
+    def dump_part(self) -> Path:
+        return DATA / f".upgrade-{self.name}.dump.part"
 
     @property
     def failed(self) -> Path:
@@ -134,7 +143,7 @@ class Project:
         """Remove what a change leaves, or one that was killed, when there is nothing to go back to."""
         environments, used = venv.ENVIRONMENTS / self.name, self.told("venv")
         unused = [path for path in environments.glob("*") if str(path) != used] if used else [environments]
-        for path in (self.next, self.gone, self.copy, self.part, self.failed, *unused):
+        for path in (self.next, self.gone, self.copy, self.part, self.dump, self.dump_part, self.failed, *unused):
             remove(path)
 
     def link(self) -> None:

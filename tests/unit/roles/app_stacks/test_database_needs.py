@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import threading
@@ -12,48 +11,12 @@ from typing import Any
 
 import pytest
 
-from homelab_provision.identity.certificates import Certificate, Named, issue, new_authority, renewed
-from tests.unit.roles import modules, programs
-from tests.unit.roles.postgres.server import PROGRAMS, Server, running
+from homelab_provision.identity.certificates import new_authority
+from tests.unit.roles import programs
+from tests.unit.roles.app_stacks.proven_server import ADDRESS, PASSWORD, Proven, free_port
+from tests.unit.roles.postgres.server import PROGRAMS, running
 
 needs = programs.stacks("needs")
-hba = modules.part("hba", "postgres")
-
-ADDRESS, PASSWORD = "127.0.0.1", "pass'word"
-SERVER = Named("db-wyse", ADDRESS)
-
-
-def free_port() -> int:
-    with socket.create_server((ADDRESS, 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
-class Proven(Server):
-    """A server with a certificate of the site, which lets `notes` into `notes` and nobody else."""
-
-    port = free_port()
-    settings = f"-c listen_addresses={ADDRESS} -c port={port} -c ssl=on -c password_encryption=scram-sha-256"
-    # Of the site as it was before it had this server, and since.
-    before: Certificate
-    authority: Certificate
-
-    def _write_hba(self, way: str, administrator: str) -> None:
-        self.before = new_authority("lab", [Named("site-wyse")])
-        self.authority = renewed(self.before, [SERVER])
-        shown = issue(self.authority, SERVER.name, SERVER.address)
-        clients = [{"address": ADDRESS, "database": "notes", "user": "notes"}]
-        data = self.folder / "data"
-        for name, text in {
-            "server.crt": shown.certificate,
-            "server.key": shown.private,
-            "pg_hba.conf": hba.text(clients),
-        }.items():
-            (data / name).write_text(text)
-            shutil.chown(data / name, "postgres", "postgres")
-            (data / name).chmod(0o600)
-
-    def administrator(self, statement: str) -> None:
-        self.run("psql", "-XAtq", f"--host={self.folder}", f"--port={self.port}", "-c", statement)
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +94,7 @@ def test_what_is_no_such_server_is_told(server: Proven, answer: bytes, told: str
 def test_a_client_with_what_a_stack_is_given_gets_in(server: Proven, tmp_path: Path) -> None:
     authority = tmp_path / "ca.crt"
     authority.write_text(server.authority.certificate)
-    server.administrator(f"CREATE ROLE notes LOGIN PASSWORD '{PASSWORD.replace(chr(39), chr(39) * 2)}'")
-    server.administrator("CREATE DATABASE notes OWNER notes")
+    server.make_notes()
     assert PROGRAMS
     words = f"host={ADDRESS} port={server.port} dbname=notes user=notes sslmode=verify-full sslrootcert={authority}"
     done = subprocess.run(

@@ -59,7 +59,13 @@ def entry(name: str) -> dict[str, Any]:
     shipped = yaml.safe_load((ROLE / "stacks" / name / "stack.yml").read_text())
     version = shipped.get("version", "1")
     images = {image: f"registry.home.arpa/{image}:{version}@{DIGEST}" for image in shipped["images"]}
-    made = {"name": name, "stack": name, "version": version, "images": images, "secrets": dict.fromkeys(shipped["secrets"], "s3cret")}
+    made = {
+        "name": name,
+        "stack": name,
+        "version": version,
+        "images": images,
+        "secrets": dict.fromkeys(shipped["secrets"], "s3cret"),
+    }
     made["files"] = {"sites.caddy": "notes.home.arpa {}"}
     return made | {"database": {"host": "db-wyse", "password": "s3cret"}}
 
