@@ -27,10 +27,10 @@ MEDIA = {
     "owner": "nobody",
 }
 
+# What `lab install` writes is as large as the image; a rebuild would have grown it.
+GROW = 'resize2fs "$(findmnt --noheadings --output SOURCE /)" 2>/dev/null'
 # No role makes an SMB server, which a bought NAS has of its own: Debian's Samba, as its manual has it.
 SAMBA = f"""set -e
-# What `lab install` writes is as large as the image; a rebuild would have grown it.
-resize2fs "$(findmnt --noheadings --output SOURCE /)" 2>/dev/null
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
 apt-get -qq install --no-install-recommends samba >/dev/null
@@ -99,6 +99,8 @@ class House:
         )
         for machine in ("nas-a", "wyse-a"):
             self.done("lab", "install", machine)
+        for host in ("nas", "db-wyse"):
+            self.on(host, GROW)
         self.done("apply", "nas")
         self.on("nas", SAMBA, feed=f"{MEDIA['password']}\n")
 
