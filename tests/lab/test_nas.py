@@ -132,24 +132,33 @@ class House:
         return set(told.split(",")) if told else set()
 
 
-def test_shares_outlive_their_nas(homelab: Homelab, tmp_path: Path) -> None:
-    house = House(homelab, tmp_path)
-    house.mount(DATA, BACKUP, MEDIA)
-    shares_are_mounted_by_their_first_use(house)
-    smb_share_is_its_owners(house)
+@pytest.fixture
+def house(homelab: Homelab, tmp_path: Path) -> House:
+    """With three shares, of which each has a file."""
+    made = House(homelab, tmp_path)
+    made.mount(DATA, BACKUP, MEDIA)
+    shares_are_mounted_by_their_first_use(made)
+    smb_share_is_its_owners(made)
+    return made
+
+
+def test_shares_are_limited_and_put_back(house: House) -> None:
     wrong_password_opens_no_smb_share(house)
     host_fills_no_more_than_its_share(house)
     what_a_host_destroys_is_put_back(house)
+    assert house.homelab.run("verify", "nas").returncode == ExitCode.DONE, "a foreign address is refused, and more"
+
+
+def test_shares_outlive_their_nas(house: House) -> None:
     nothing_is_lost_at_a_reboot(house)
     programs_write_on_and_on(house)
-    homelab.machine("nas-a").power_off()
+    house.homelab.machine("nas-a").power_off()
     host_lives_without_its_nas(house)
     host_boots_without_its_nas(house)
     house.done("lab", "on", "nas-a")
     nas_serves_again(house)
     shares_are_back_without_hands(house)
     removed_share_is_gone(house)
-    assert homelab.run("verify", "nas").returncode == ExitCode.DONE, "a foreign address is refused, and more"
 
 
 def shares_are_mounted_by_their_first_use(house: House) -> None:
