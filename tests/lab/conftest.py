@@ -68,6 +68,11 @@ class Homelab:
         assert run.returncode == ExitCode.DONE, run.stderr
         return run
 
+    def install(self, machine: str, host: str) -> None:
+        """Put the host that it plays onto a machine, with its root as large as a rebuild would make it."""
+        self.done("lab", "install", machine)
+        self.on(host, 'resize2fs "$(findmnt --noheadings --output SOURCE /)" 2>/dev/null')
+
     def on(self, host: str, script: str, feed: str | None = None) -> str:
         """What a shell script on a host prints, with `feed` as its input; it must succeed."""
         return self.done("lab", "ssh", host, "--", "sh", "-c", script, feed=feed).stdout

@@ -27,8 +27,6 @@ MEDIA = {
     "owner": "nobody",
 }
 
-# What `lab install` writes is as large as the image; a rebuild would have grown it.
-GROW = 'resize2fs "$(findmnt --noheadings --output SOURCE /)" 2>/dev/null'
 # No role makes an SMB server, which a bought NAS has of its own: Debian's Samba, as its manual has it.
 SAMBA = f"""set -e
 export DEBIAN_FRONTEND=noninteractive
@@ -97,10 +95,8 @@ class House:
             nfs_server_grace_time=10,
             base_firewall_rules=[smb],
         )
-        for machine in ("nas-a", "wyse-a"):
-            self.done("lab", "install", machine)
-        for host in ("nas", "db-wyse"):
-            self.on(host, GROW)
+        for machine, host in (("nas-a", "nas"), ("wyse-a", "db-wyse")):
+            homelab.install(machine, host)
         self.done("apply", "nas")
         self.on("nas", SAMBA, feed=f"{MEDIA['password']}\n")
 

@@ -106,8 +106,8 @@ class House:
         )
         opened = f"ip saddr {LAN} tcp dport {{ 5001, {ELSEWHERE} }} accept"
         homelab.tell("db-wyse", base_firewall_rules=[opened])
-        for machine in ("nas-a", "wyse-b", "wyse-a"):
-            self.done("lab", "install", machine)
+        for machine, host in (("nas-a", "nas"), ("wyse-b", "db-wyse"), ("wyse-a", "site-wyse")):
+            homelab.install(machine, host)
 
     def ask(self, url: str, data: object = None, *, by: str = "db-wyse", **changed: Any) -> Answer:
         """What a machine of the LAN is answered."""
