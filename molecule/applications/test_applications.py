@@ -98,7 +98,7 @@ def test_a_version_that_spoils_its_database_is_undone(machine: Container) -> Non
     inventory = os.environ["MOLECULE_INVENTORY_FILE"]
     words = ["ansible-playbook", f"--inventory={inventory}", "--extra-vars=own_app_is_spoilt=1", "converge.yml"]
     done = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=600, check=False)
-    told = " ".join(done.stdout.split())
+    told = " ".join(f"{done.stdout} {done.stderr}".split())
     assert done.returncode != 0, told
     assert "own-app 2.0 does not work" in told
     assert "1.0 runs again, with its data as they were" in told
