@@ -64,6 +64,26 @@ def test_mlflow_is_the_version_that_was_asked_for(machine: Container) -> None:
     assert ask(machine, f"{MLFLOW}/version", who=ADMIN).text == "3.17.2"
 
 
+def test_mlflow_brings_an_older_database_up_to_date(machine: Container) -> None:
+    """Before it is started: it would refuse most of them."""
+
+    def schema() -> str:
+        return Container("applications-db").sh(
+            "runuser -u postgres -- psql -XAt mlflow -c 'SELECT version_num FROM alembic_version'"
+        )
+
+    newest = schema()
+    older = "from alembic import command; from mlflow.store.db.utils import _get_alembic_config as of"
+    older += "; command.downgrade(of('postgresql+psycopg2://'), '-1')"
+    mlflow = "docker exec --env PGPASSFILE=/tmp/passfile mlflow-mlflow-1"
+    machine.sh(f"{mlflow} python -c {shlex.quote(older)}")
+    assert schema() != newest
+    told = machine.run(f"{mlflow} /etc/mlflow/entrypoint true")
+    assert "brought up to date" in told.stderr
+    assert schema() == newest
+    assert "brought" not in machine.run(f"{mlflow} /etc/mlflow/entrypoint true").stderr
+
+
 def test_opencode_knows_the_inference_of_the_site(machine: Container) -> None:
     who = ("opencode", "the-password-of-opencode")
     assert ask(machine, f"{OPENCODE}/global/health", who=who).json == {"healthy": True, "version": "1.18.33"}
