@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from homelab_host import records, report
+from homelab_host import records, report, synced
 from homelab_host.errors import Trouble
 from homelab_host.process import run
 
@@ -254,13 +254,5 @@ def _settle(path: Path, text: str, mode: int, check: bool) -> bool:
     if not text:
         path.unlink()
         return True
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as opened:
-        os.fchmod(opened.fileno(), mode)
-        opened.write(text)
-        opened.flush()
-        os.fsync(opened.fileno())
-    temporary.replace(path)
+    synced.write(path, text, mode)
     return True

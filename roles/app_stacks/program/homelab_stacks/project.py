@@ -12,13 +12,12 @@ NAME.previous is the one sign that a change is under way: whoever finds it goes 
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from homelab_host import disk_space
+from homelab_host import disk_space, synced
 from homelab_host.errors import Trouble
 from homelab_host.process import run
 
@@ -107,12 +106,7 @@ class Project:
 
     def add(self, path: str, text: str) -> None:
         """One file more of the project that is being written."""
-        descriptor = os.open(self.next / path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as opened:
-            os.fchmod(opened.fileno(), 0o600 if path == "environment" else 0o644)
-            opened.write(text)
-            opened.flush()
-            os.fsync(opened.fileno())
+        synced.write(self.next / path, text, 0o600 if path == "environment" else 0o644)
 
     def take(self) -> None:
         """The next project becomes the one in force; the one that was is kept."""

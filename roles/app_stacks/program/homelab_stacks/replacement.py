@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from homelab_host import disk_space, report
+from homelab_host import disk_space, report, synced
 from homelab_host.errors import Trouble
 from homelab_host.timestamps import now
 
@@ -153,9 +153,4 @@ def _read(work: Path) -> dict[str, Any]:
 
 
 def _write(work: Path, note: Mapping[str, Any]) -> None:
-    new = work / f"{NOTE}.new"
-    with new.open("w") as file:
-        file.write(json.dumps(note))
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(work / NOTE)
+    synced.write(work / NOTE, json.dumps(note), 0o600)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import os
 import re
 from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
@@ -16,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from . import synced
 from .errors import Trouble
 from .share import bounded
 from .signing import digest, signed
@@ -145,14 +145,7 @@ def save(folder: Path, name: str, text: str) -> None:
         folder.mkdir(exist_ok=True)
         with suppress(PermissionError):  # whose it is, the server decides
             folder.chmod(0o750)
-        temporary = folder / f".{name}.new"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
-        with os.fdopen(descriptor, "w") as file:
-            os.fchmod(file.fileno(), 0o640)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder / name)
+        synced.write(folder / name, text, 0o640)
 
     try:
         bounded(put)

@@ -59,12 +59,47 @@ def mute() -> Iterator[tuple[str, int]]:
 
 def test_a_share_is_known_by_the_kernels_number_and_address() -> None:
     assert list(shutdown.mounted({"filesystems": [DATA, FILMS]})) == [
-        shutdown.Mount("/mnt/data", "0:57", ("192.168.50.20", 2049)),
-        shutdown.Mount("/mnt/a film", "0:61", ("fe80::1%lan", 445)),
+        shutdown.Share("0:57", ("192.168.50.20", 2049), "/mnt/data"),
+        shutdown.Share("0:61", ("fe80::1%lan", 445), "/mnt/a film"),
     ]
     other = listed("/mnt/data", "nfs4", "rw,port=20490,addr=192.168.50.20")
     assert [mount.server for mount in shutdown.mounted({"filesystems": [other]})] == [("192.168.50.20", 20490)]
     assert list(shutdown.mounted({})) == []
+
+
+def in_use(folder: Path, device: str, address: str, told: str) -> Path:
+    """One NFS as `/sys/fs/nfs` of Debian 13 tells of it, where `nfs_client` and `switch` are links; its switch."""
+    connection = folder / device / "nfs_client/switch/xprt-1-tcp"
+    connection.mkdir(parents=True)
+    (connection / "dstaddr").write_text(f"{address}\n")
+    (connection / "xprt_info").write_text(told)
+    (folder / device / "shutdown").write_text("0\n")
+    return folder / device / "shutdown"
+
+
+def test_a_share_that_was_taken_off_the_tree_is_found_by_its_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutdown, "SWITCHES", tmp_path)
+    in_use(tmp_path, "0:57", "192.168.50.20", "last_used=4295172609\nsrc_port=963\ntasks_queuelen=0\ndst_port=20490\n")
+    in_use(tmp_path, "0:58", "fe80::1%lan", "<closed>\n")
+    (tmp_path / "net/nfs_client").mkdir(parents=True)
+    (tmp_path / "0:59").mkdir()
+    found = [shutdown.Share("0:57", ("192.168.50.20", 20490)), shutdown.Share("0:58", ("fe80::1%lan", 2049))]
+    assert list(shutdown.unmounted(without=set())) == found
+    assert list(shutdown.unmounted(without={"0:57"})) == found[1:]
+
+
+def test_a_dead_share_lets_go_that_is_off_the_tree_and_a_living_one_does_not(
+    tmp_path: Path, server: tuple[str, int], refusing: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutdown, "SWITCHES", tmp_path)
+    monkeypatch.setattr(shutdown, "PAUSE", 0.05)
+    monkeypatch.setattr(shutdown, "_findmnt", dict)
+    dead = in_use(tmp_path, "0:57", refusing[0], f"dst_port={refusing[1]}\n")
+    living = in_use(tmp_path, "0:58", server[0], f"dst_port={server[1]}\n")
+    assert shutdown.main() == 0
+    assert (dead.read_text(), living.read_text()) == ("1", "0\n")
 
 
 @pytest.mark.negative

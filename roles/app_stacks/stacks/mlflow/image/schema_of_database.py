@@ -8,4 +8,4 @@ with psycopg2.connect("") as connection, connection.cursor() as cursor:
         print("none")
     else:
         cursor.execute("SELECT version_num FROM alembic_version")
-        print(*cursor.fetchone())
+        print(*cursor.fetchall()[0])
