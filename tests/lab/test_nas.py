@@ -269,7 +269,7 @@ def shares_are_back_without_hands(house: House) -> None:
 
 def removed_share_is_gone(house: House) -> None:
     told = house.mount({**DATA, "options": ["timeo=70"]})
-    assert "does not answer" not in told
+    assert f"{NAS} does not answer" not in told
     for name in ("backup", "media"):
         gone = f"test ! -e /mnt/{name} && ! systemctl cat mnt-{name}.mount && ! grep /mnt/{name} /proc/mounts"
         house.on("db-wyse", gone)
