@@ -6,6 +6,7 @@ libnfs speaks the protocol, so neither a kernel module nor root is needed; in a 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -18,6 +19,10 @@ PORT = 2049
 DEADLINE = 60.0
 # A server on the same wire answers within milliseconds, or not at all.
 PROBE_SECONDS = 3
+# A server that wants to be asked again: somebody has to give back first what it was allowed to keep, as a host that has
+# just written does, or it has only started (RFC 7530, 13.1). A mounted NFS asks by itself, libnfs does not.
+LATER = re.compile(r"NFS4ERR_(DELAY|GRACE)\b")
+LATER_SECONDS, PAUSE = 120.0, 1.0
 # `-rw-r-----  1  2049  2049   1190802 a.out`, as nfs-ls prints it.
 _ENTRY = re.compile(r"(?P<type>[-dlcbps])[-rwxsStT]{9}\s+\d+\s+\d+\s+\d+\s+(?P<size>\d+) (?P<name>.+)")
 
@@ -49,16 +54,21 @@ class Export:
     def _run(self, program: str, *words: str) -> str:
         *options, name = words
         url = f"nfs://{self.server}{PurePosixPath(self.path) / name}?version=4"
-        try:
-            return run([*self.door.prefix, program, *options, url], deadline=DEADLINE).stdout
-        except ProcessError as error:
-            if error.returncode == 127:
-                raise
-            raise NfsError(
-                f"{self} does not let us look",
-                evidence=error.evidence,
-                hint="does the NAS export it to this computer, for reading?",
-            ) from None
+        give_up = time.monotonic() + LATER_SECONDS
+        while True:
+            try:
+                return run([*self.door.prefix, program, *options, url], deadline=DEADLINE).stdout
+            except ProcessError as error:
+                if error.returncode == 127:
+                    raise
+                if LATER.search(error.stderr) and time.monotonic() < give_up:
+                    time.sleep(PAUSE)
+                    continue
+                raise NfsError(
+                    f"{self} does not let us look",
+                    evidence=error.evidence,
+                    hint="does the NAS export it to this computer, for reading?",
+                ) from None
 
     def _probe(self) -> None:
         # libnfs waits for minutes where nobody is.

@@ -66,6 +66,25 @@ def test_a_server_that_is_away_and_one_that_refuses(monkeypatch: pytest.MonkeyPa
     assert refused.value.evidence == "NFS4ERR_ACCESS(-13)"
 
 
+def test_a_server_that_wants_to_be_asked_again_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As nfsd of Debian 13 did, a moment after a host had written what is listed."""
+    delay = 'Failed to opendir("/stacks") opendir call failed with "NFS4: (path /stacks) failed with NFS4ERR_DELAY(-5)"'
+    told = iter([delay, "failed with NFS4ERR_GRACE(-13)", ""])
+
+    def run(argv: list[str], **options: Any) -> Completed:
+        if error := next(told, delay):
+            raise ProcessError("failed", returncode=1, stderr=error)
+        return Completed(tuple(argv), 0, "text", "", 0.1)
+
+    monkeypatch.setattr(nfs, "run", run)
+    monkeypatch.setattr(nfs, "PAUSE", 0.001)
+    assert EXPORT.read("postgres/proof.json") == "text"
+    monkeypatch.setattr(nfs, "LATER_SECONDS", 0.01)
+    with pytest.raises(NfsError) as refused:
+        EXPORT.read("postgres/proof.json")
+    assert refused.value.evidence == delay
+
+
 @pytest.mark.negative
 @pytest.mark.processes
 def test_nobody_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
