@@ -9,7 +9,7 @@ import xllamacpp
 params = xllamacpp.CommonParams()
 params.model.path = "/opt/llama/model.gguf"
 params.model_alias = {"small"}
-params.hostname, params.port = "0.0.0.0", 8080
+params.hostnames, params.port = ["0.0.0.0"], 8080
 params.api_keys = [Path("/run/secrets/key").read_text().strip()]
 # All that the model can see, and one question after the other.
 params.n_ctx, params.n_parallel = 8192, 1
