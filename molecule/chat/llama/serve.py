@@ -4,7 +4,7 @@ import signal
 import sys
 from pathlib import Path
 
-import xllamacpp
+import xllamacpp  # type: ignore[import-not-found]  # the image has it
 
 params = xllamacpp.CommonParams()
 params.model.path = "/opt/llama/model.gguf"
