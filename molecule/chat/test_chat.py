@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from typing import Any
 
@@ -149,15 +148,24 @@ def test_no_secret_is_shown_by_the_engine(machine: Container) -> None:
         assert secret not in shown
 
 
-def test_backups_can_ask_what_it_holds(machine: Container) -> None:
-    """Also while it is paused, and without leaving files of somebody else's among its own."""
-    told = json.loads(machine.sh("cat /etc/homelab-provision/stacks.json"))["stacks"]
-    [stack] = [each for each in told if each["name"] == "open-webui"]
-    [fact] = stack["backup"]["facts"]
-    paused = "docker pause open-webui-open-webui-1 >&2; trap 'docker unpause open-webui-open-webui-1 >&2' EXIT"
-    asked = f"STACK_DATA=/srv/stacks/open-webui {shlex.join(fact['command'])}"
-    accounts, _ = machine.sh(f"{paused}\n{asked}").split()
-    assert accounts == "1"
+def test_a_chat_comes_back_from_a_backup(machine: Container, token: str) -> None:
+    """Which is proven first: a throw-away copy says how many there are."""
+    said = [{"id": "1", "role": "user", "content": QUESTION[0]["content"], "parentId": None, "childrenIds": []}]
+    chat = {"title": "capitals", "models": ["small"], "messages": said, "history": {"messages": {}, "currentId": None}}
+    made = ask(machine, f"{WEBUI}/api/v1/chats/new", {"chat": chat}, authorization=token)
+    assert made.status == 200, made
+
+    def kept() -> Any:
+        return ask(machine, f"{WEBUI}/api/v1/chats/{made.json['id']}", authorization=token).json["chat"]["messages"]
+
+    assert kept() == said
+    machine.sh("systemctl start homelab-backup@app_stacks.service homelab-prove@app_stacks.service")
+    [record] = machine.sh("cat /nas/backup/app_stacks/*F.json").splitlines()
+    assert json.loads(record)["label"] == json.loads(machine.sh("cat /nas/backup/app_stacks/proof.json"))["label"]
+    machine.sh("systemctl stop stack-open-webui.service && rm -r /srv/stacks/open-webui/data")
+    machine.sh("homelab-stacks restore && systemctl start stack-open-webui.service")
+    assert kept() == said
+    # The host has asked for facts, and left no files of somebody else's among its own.
     assert machine.sh("find /srv/stacks/open-webui/data ! -user 3106") == ""
 
 
