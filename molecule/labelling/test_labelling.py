@@ -158,7 +158,7 @@ def test_an_upload_lies_in_the_folder_that_is_kept(ask: Ask, machine: Container)
 
 
 def test_the_back_end_learns_what_was_labelled_and_guesses_the_rest(ask: Ask, project: Project) -> None:
-    """Through Label Studio alone: it sends the annotations, asks for predictions, and shows them in their order."""
+    """Through Label Studio alone: it sends the annotations, asks for guesses, and then people for the least sure."""
     connected = connect(ask, project, DECLARED)
     assert connected.status == 201, connected
     number = connected.json["id"]
@@ -178,9 +178,22 @@ def test_the_back_end_learns_what_was_labelled_and_guesses_the_rest(ask: Ask, pr
     fine, dull, unknown = (guesses[text] for text in OPEN)
     assert (fine[0], dull[0]) == ("good", "bad")
     assert 0.5 <= unknown[1] < min(fine[1], dull[1]) <= 1
-    order = urllib.parse.quote(json.dumps({"ordering": ["tasks:predictions_score"]}))
-    shown = [task["data"]["text"] for task in ask(f"/api/tasks?project={project.id}&query={order}").json["tasks"]]
-    assert shown[0] == OPEN[-1]
+    chosen = {"model_version": version, "sampling": "Uncertainty sampling"}
+    assert ask(f"/api/projects/{project.id}", chosen, method="PATCH").status == 200
+    assert ask(f"/api/projects/{project.id}/next").json["id"] == project.tasks[OPEN[-1]]
+
+
+def test_uploads_and_what_was_learnt_are_backed_up_and_proven(machine: Container) -> None:
+
+    def facts() -> Any:
+        return json.loads(machine.sh("homelab-stacks fingerprint | tail -n1"))["fingerprint"]
+
+    before = facts()
+    assert int(before["label-studio"]["uploads"]) > 0
+    machine.sh("systemctl start homelab-backup@app_stacks.service homelab-prove@app_stacks.service")
+    machine.sh("systemctl stop stack-label-studio-ml.service && rm -r /srv/stacks/label-studio-ml/data")
+    machine.sh("homelab-stacks restore --stack label-studio-ml && systemctl start stack-label-studio-ml.service")
+    assert facts() == before
 
 
 @pytest.mark.negative
