@@ -134,8 +134,12 @@ class Handler(BaseHTTPRequestHandler):
             return 413, {"error": f"a question of {length} bytes is not read"}
         text = self.rfile.read(length)
         backend = self.server.backend
-        answers = {"/setup": backend.setup, "/train": backend.train, "/predict": backend.predict}
-        answers["/webhook"] = lambda _: {}
+        answers: dict[str, Callable[[Any], object]] = {
+            "/setup": backend.setup,
+            "/train": backend.train,
+            "/predict": backend.predict,
+            "/webhook": lambda _: {},
+        }
         if self.path not in answers:
             return 404, {}
         try:
