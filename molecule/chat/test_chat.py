@@ -150,21 +150,22 @@ def test_no_secret_is_shown_by_the_engine(machine: Container) -> None:
 
 def test_a_chat_comes_back_from_a_backup(machine: Container, token: str) -> None:
     """Which is proven first: a throw-away copy says how many there are."""
-    said = [{"id": "1", "role": "user", "content": QUESTION[0]["content"], "parentId": None, "childrenIds": []}]
-    chat = {"title": "capitals", "models": ["small"], "messages": said, "history": {"messages": {}, "currentId": None}}
+    said = {"id": "1", "parentId": None, "childrenIds": [], **QUESTION[0]}
+    chat = {"title": "capitals", "models": ["small"], "messages": [said], "history": {"messages": {}, "currentId": None}}
     made = ask(machine, f"{WEBUI}/api/v1/chats/new", {"chat": chat}, authorization=token)
     assert made.status == 200, made
 
-    def kept() -> Any:
-        return ask(machine, f"{WEBUI}/api/v1/chats/{made.json['id']}", authorization=token).json["chat"]["messages"]
+    def kept() -> list[str]:
+        answer = ask(machine, f"{WEBUI}/api/v1/chats/{made.json['id']}", authorization=token)
+        return [message["content"] for message in answer.json["chat"]["messages"]]
 
-    assert kept() == said
+    assert kept() == [QUESTION[0]["content"]]
     machine.sh("systemctl start homelab-backup@app_stacks.service homelab-prove@app_stacks.service")
     [record] = machine.sh("cat /nas/app_stacks/*F.json").splitlines()
     assert json.loads(record)["label"] == json.loads(machine.sh("cat /nas/app_stacks/proof.json"))["label"]
     machine.sh("systemctl stop stack-open-webui.service && rm -r /srv/stacks/open-webui/data")
     machine.sh("homelab-stacks restore && systemctl start stack-open-webui.service")
-    assert kept() == said
+    assert kept() == [QUESTION[0]["content"]]
     # The host has asked for facts, and left no files of somebody else's among its own.
     assert machine.sh("find /srv/stacks/open-webui/data ! -user 3106") == ""
 
