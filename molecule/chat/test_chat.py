@@ -150,8 +150,8 @@ def test_no_secret_is_shown_by_the_engine(machine: Container) -> None:
 
 def test_a_chat_comes_back_from_a_backup(machine: Container, token: str) -> None:
     """Which is proven first: a throw-away copy says how many there are."""
-    said = {"id": "1", "parentId": None, "childrenIds": [], **QUESTION[0]}
-    chat = {"title": "capitals", "models": ["small"], "messages": [said], "history": {"messages": {}, "currentId": None}}
+    said: dict[str, Any] = {"id": "1", "parentId": None, "childrenIds": [], **QUESTION[0]}
+    chat = {"title": "capitals", "models": ["small"], "messages": [said], "history": {"messages": {}}}
     made = ask(machine, f"{WEBUI}/api/v1/chats/new", {"chat": chat}, authorization=token)
     assert made.status == 200, made
 
