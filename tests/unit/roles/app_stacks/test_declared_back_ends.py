@@ -166,7 +166,7 @@ def test_an_url_is_checked_as_it_is_asked() -> None:
     ["gpu:9090", "http://", "http://gpu:9090/predict", "http://a@gpu", "ftp://gpu", "http://gpu\\@x", "*", "http://*"],
 )
 def test_what_is_no_back_end_is_not_declared(wrong: str) -> None:
-    with pytest.raises(ValueError, match="has to be http://HOST:PORT"):
+    with pytest.raises(ValueError, match="has to be a scheme, a host and a port"):
         declared.origins(f"http://gpu:9090 {wrong}")
 
 

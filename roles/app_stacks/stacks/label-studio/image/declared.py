@@ -3,8 +3,8 @@
 What people can make it ask must not be within the site (SSRF), and Label Studio refuses private addresses: when an URL
 is given to it, and again with each connection. It can be told to refuse none, or to refuse other networks; then
 everything may be asked there, also by whoever imports from an URL. Here the guard stays, and what is declared is let
-through, by its origin (http://HOST:PORT), and for machine learning alone. A declared one that leads elsewhere meets the
-guard again.
+through, by scheme, host and port, and for machine learning alone. A declared one that leads elsewhere meets the guard
+again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def origins(text: str) -> tuple[str, ...]:
     words = text.replace(",", " ").split()
     for word in words:
         if not ORIGIN.fullmatch(word):
-            raise ValueError(f"ML_BACKENDS: {word!r} has to be http://HOST:PORT")
+            raise ValueError(f"ML_BACKENDS: {word!r} has to be a scheme, a host and a port, as http://127.0.0.1:9090")
     return tuple(f"{word.rstrip('/')}/".lower() for word in words)
 
 
