@@ -161,8 +161,8 @@ def test_a_chat_comes_back_from_a_backup(machine: Container, token: str) -> None
 
     assert kept() == [QUESTION[0]["content"]]
     machine.sh("systemctl start homelab-backup@app_stacks.service homelab-prove@app_stacks.service")
-    [record] = machine.sh("cat /nas/app_stacks/*F.json").splitlines()
-    assert json.loads(record)["label"] == json.loads(machine.sh("cat /nas/app_stacks/proof.json"))["label"]
+    record, proof = (json.loads(machine.sh(f"cat /nas/app_stacks/{name}.json")) for name in ("*F", "proof"))
+    assert proof["label"] == record["label"]
     machine.sh("systemctl stop stack-open-webui.service && rm -r /srv/stacks/open-webui/data")
     machine.sh("homelab-stacks restore && systemctl start stack-open-webui.service")
     assert kept() == [QUESTION[0]["content"]]
