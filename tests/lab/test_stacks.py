@@ -374,7 +374,7 @@ def the_machine_comes_back_from_elsewhere(house: House, kept: dict[str, Any]) ->
     assert refused.returncode == ExitCode.REFUSED, refused.stderr
     assert f"{NAS} does not answer" in refused.stderr
     rebuilt = house.homelab.run(*words, "--accept-unproven-backup")
-    print("ELSEWHERE", rebuilt.returncode, rebuilt.stderr[-3000:])
+    assert rebuilt.returncode == ExitCode.UNPROVEN, rebuilt.stderr
     house.done("restore", "site-wyse", "--from", "second", "--yes")
     house.wait_for(SLOW, mlflow="active", notes="active", door="active")
     assert all_of_it(house, kept, without="calendar") == {**kept, "calendar": ""}
