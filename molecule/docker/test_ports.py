@@ -89,9 +89,14 @@ knock() {
 }
 knock
 nft add rule inet homelab published ip saddr 198.51.100.2 accept
-iptables --insert DOCKER-USER --source 198.51.100.2 --jump ACCEPT
+# Since 28 the engine, too, drops such packets.
+for chain in 'raw PREROUTING' 'filter DOCKER-USER'; do
+    iptables --table ${chain% *} --insert ${chain#* } --source 198.51.100.2 --jump ACCEPT
+done
 echo " $(knock)"
-iptables --delete DOCKER-USER --source 198.51.100.2 --jump ACCEPT
+for chain in 'raw PREROUTING' 'filter DOCKER-USER'; do
+    iptables --table ${chain% *} --delete ${chain#* } --source 198.51.100.2 --jump ACCEPT
+done
 ip netns del lan && systemctl reload nftables.service
 """
 
