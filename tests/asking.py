@@ -25,6 +25,28 @@ except urllib.error.HTTPError as error:
 print(json.dumps([answer.status, answer.read().decode()]))
 """
 
+# A browser, as far as it takes one: with cookies, and with what a page hides in its form. The rest is sent as it is.
+BROWSER = """
+import http.cookiejar, json, re, sys, urllib.error, urllib.parse, urllib.request
+site, page, form, then = json.load(sys.stdin)
+jar = http.cookiejar.CookieJar()
+browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+def ask(path, data=None, kind="application/x-www-form-urlencoded"):
+    headers = {"Referer": site, "X-CSRFToken": next((each.value for each in jar if each.name == "csrftoken"), "")}
+    if data is not None:
+        headers["Content-Type"] = kind
+    try:
+        with browser.open(urllib.request.Request(site + path, data, headers), timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+hidden = re.search('name="csrfmiddlewaretoken" value="([^"]+)"', ask(page)[1])
+form["csrfmiddlewaretoken"] = hidden and hidden[1]
+told = [ask(page, urllib.parse.urlencode(form).encode())]
+told += [ask(path, data.encode(), kind) for path, data, kind in then]
+print(json.dumps(told))
+"""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -42,6 +64,11 @@ class Answer:
         """The answer in what the script `question` printed."""
         return cls(*json.loads(printed))
 
+    @classmethod
+    def all_of(cls, printed: str) -> list[Self]:
+        """The answers in what the script `visit` printed."""
+        return [cls(*each) for each in json.loads(printed)]
+
 
 def question(
     url: str,
@@ -56,3 +83,9 @@ def question(
     text = data if isinstance(data, str) or data is None else json.dumps(data)
     asked = {"url": url, "data": text, "who": who, "authorization": authorization, "host": host, "method": method}
     return f"printf %s {shlex.quote(json.dumps(asked))} | python3 -c {shlex.quote(ASK)}"
+
+
+def visit(site: str, page: str, form: dict[str, str], *then: tuple[str, str, str]) -> str:
+    """A script of the shell that sends the form of a page, and then path, data, and what kind of data they are."""
+    asked = json.dumps([site, page, form, then])
+    return f"printf %s {shlex.quote(asked)} | python3 -c {shlex.quote(BROWSER)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import socket
 import urllib.parse
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.asking import Answer, question
+from tests.asking import Answer, question, visit
 from tests.container import Container
 
 STUDIO, BACKEND = "http://127.0.0.1:8080", "http://127.0.0.1:9090"
@@ -30,34 +29,9 @@ GOOD = ["a fine and friendly book", "friendly people, a fine evening", "fine wea
 BAD = ["a dull and dreary book", "dreary people, a dull evening", "dull weather, dreary food", "such a dreary dog"]
 OPEN = ["a fine film with friendly faces", "a dull film with dreary faces", "a film"]
 
-# A browser, as far as it takes one: with cookies, and with what a page hides in its form. The rest is sent as it is.
-BROWSER = """
-import http.cookiejar, json, re, sys, urllib.error, urllib.parse, urllib.request
-site, page, form, then = json.load(sys.stdin)
-jar = http.cookiejar.CookieJar()
-browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
-def ask(path, data=None, kind="application/x-www-form-urlencoded"):
-    headers = {"Referer": site, "X-CSRFToken": next((each.value for each in jar if each.name == "csrftoken"), "")}
-    if data is not None:
-        headers["Content-Type"] = kind
-    try:
-        with browser.open(urllib.request.Request(site + path, data, headers), timeout=60) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-hidden = re.search('name="csrfmiddlewaretoken" value="([^"]+)"', ask(page)[1])
-form["csrfmiddlewaretoken"] = hidden and hidden[1]
-told = [ask(page, urllib.parse.urlencode(form).encode())]
-told += [ask(path, data.encode(), kind) for path, data, kind in then]
-print(json.dumps(told))
-"""
-
 
 def browse(machine: Container, page: str, form: dict[str, str], *then: tuple[str, str, str]) -> list[Answer]:
-    """What is answered to the form of a page, and to what is sent then: path, data, and what kind of data they are."""
-    asked = json.dumps([STUDIO, page, form, then])
-    told = machine.sh(f"printf %s {shlex.quote(asked)} | python3 -c {shlex.quote(BROWSER)}")
-    return [Answer(*each) for each in json.loads(told)]
+    return Answer.all_of(machine.sh(visit(STUDIO, page, form, *then)))
 
 
 def as_ada(machine: Container, path: str, data: str, kind: str) -> Answer:

@@ -13,7 +13,7 @@ import pytest
 from homelab_provision.errors import ExitCode
 from homelab_provision.site.loading import load_site
 from homelab_provision.site.vault.store import Vault
-from tests.asking import Answer, question
+from tests.asking import Answer, question, visit
 from tests.lab.conftest import PROVISION, Homelab
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
@@ -27,7 +27,9 @@ REGISTRY = f"{DATABASE}:5001"
 ELSEWHERE = 8443
 MLFLOW, DOOR = f"http://{SITE}:5000", f"https://{SITE}"
 NOTES, CALENDAR = "http://127.0.0.1:8000/notes", "http://127.0.0.1:5232/ada/home/"
+LABELS, CHATS = "http://127.0.0.1:8080", "http://127.0.0.1:8085"
 ADA = ("ada", "the-password-of-ada")
+MAIL = "ada@home.arpa"
 FRIEND = ("site-wyse", "the-password-of-the-friend")
 
 SITES = """
@@ -58,6 +60,13 @@ DTSTART:20261127T080000Z
 END:VEVENT
 END:VCALENDAR
 """.replace("\n", "\r\n")
+MOODS = """
+<View>
+  <Text name="review" value="$text"/>
+  <Choices name="mood" toName="review"><Choice value="good"/><Choice value="bad"/></Choices>
+</View>
+"""
+LABEL = {"from_name": "mood", "to_name": "review", "type": "choices", "value": {"choices": ["good"]}}
 PACKAGES = f"""set -eu
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
@@ -71,10 +80,11 @@ tls=/etc/homelab-provision/tls
 systemd-run --quiet --unit=elsewhere restic-rest-server --path /srv/elsewhere --append-only --private-repos \\
   --listen :{ELSEWHERE} --tls --tls-cert $tls/host.crt --tls-key $tls/host.key
 """
+SHIPPED = ("caddy", "label-studio", "mlflow", "open-webui", "own-app")
 # Seconds in which a stack that needs a long time to start under emulation has done so.
 SLOW = 900
 # A stack is back a minute after what it waited for. Emulated, it was after 14 and 49 seconds, and MLflow after 189.
-BACK, BACK_MLFLOW = 120, 420
+BACK, BACK_LARGE = 120, 420
 
 
 def export(path: str, writer: str, *others: dict[str, object]) -> dict[str, object]:
@@ -89,8 +99,9 @@ class House:
         self.on, self.done = homelab.on, homelab.done
         homelab.edit("plays: db-wyse", "plays: site-wyse")
         homelab.edit("wyse-b:  # the spare\n", "wyse-b:\n    plays: db-wyse\n")
-        for _ in ("passport", "lab"):
-            homelab.edit("memory_mib: 2048", "memory_mib: 3072")
+        for memory in (6144, 3072):
+            for _ in ("passport", "lab"):
+                homelab.edit("memory_mib: 2048", f"memory_mib: {memory}")
         groups = "containers: {hosts: {site-wyse: }}\n    applications: {hosts: {site-wyse: }}\n"
         homelab.edit("    web:\n      hosts:", f"    {groups}\n    web:\n      hosts:", "hosts.yml")
         # The shortest times that still work: after a start nobody opens files for as long.
@@ -120,7 +131,7 @@ class House:
 
     def stacks(self) -> dict[str, str]:
         """What systemd says of each stack."""
-        names = ("mlflow", "notes", "calendar", "door")
+        names = ("mlflow", "labels", "chats", "notes", "calendar", "door")
         told = self.on("site-wyse", f"systemctl is-active {' '.join(f'stack-{name}' for name in names)} || true")
         return dict(zip(names, told.split(), strict=True))
 
@@ -152,7 +163,7 @@ def the_world_has_images_and_room(house: House) -> dict[str, str]:
     """The images of the stacks that ship, by their tags, in a registry of the LAN; and a place for copies."""
     house.done("apply", "db-wyse")
     house.on("db-wyse", PACKAGES, feed=FRIEND[1])
-    subprocess.run([sys.executable, IMAGES / "stacks", "caddy", "mlflow", "own-app"], check=True)
+    subprocess.run([sys.executable, IMAGES / "stacks", *SHIPPED], check=True)
     volume = ["docker", "run", "--rm", "--volume=homelab-provision-registry:/registry:ro"]
     packed = subprocess.Popen(
         [*volume, "homelab-provision/molecule:debian13", "tar", "--create", "--directory=/registry", "docker"],
@@ -174,7 +185,8 @@ def the_world_serves(house: House) -> dict[str, str]:
 
 def describe(homelab: Homelab, images: dict[str, str]) -> None:
     """What site-wyse runs."""
-    secrets = ["stacks_backup", "mlflow_admin", "mlflow_session", "mlflow_database", "notes_database"]
+    made = ["mlflow_admin", "mlflow_session", "labels_first", "labels_key", "chats_session", "chats_admin"]
+    secrets = ["stacks_backup", *made, *(f"{stack}_database" for stack in ("mlflow", "labels", "notes"))]
     slow = {"seconds": SLOW}
     homelab.tell(
         "site-wyse",
@@ -202,6 +214,28 @@ def describe(homelab: Homelab, images: dict[str, str]) -> None:
                 },
                 "environment": {"ADDRESS": "0.0.0.0", "ALLOWED_HOSTS": f"{SITE}:5000"},
                 "ports": [{"port": 5000, "sources": [LAN]}],
+                "health": slow,
+            },
+            {
+                "name": "labels",
+                "stack": "label-studio",
+                "images": {"label-studio": images["label-studio:1.23.2"]},
+                "database": {"host": "db-wyse", "password": "{{ secret_labels_database }}"},
+                "secrets": {"first_password": "{{ secret_labels_first }}", "secret_key": "{{ secret_labels_key }}"},
+                "environment": {"SITE_URL": LABELS, "FIRST_USER": MAIL},
+                "health": slow,
+            },
+            {
+                # Nothing that it has been told depends on its model.
+                "name": "chats",
+                "stack": "open-webui",
+                "images": {"open-webui": images["open-webui:0.12.4"]},
+                "secrets": {
+                    "session_key": "{{ secret_chats_session }}",
+                    "admin_password": "{{ secret_chats_admin }}",
+                    "inference_key": "none",
+                },
+                "environment": {"INFERENCE_URL": "http://127.0.0.1:9/v1", "ADMIN_EMAIL": MAIL, "SITE_URL": CHATS},
                 "health": slow,
             },
             {
@@ -262,26 +296,72 @@ def something_is_kept(house: House) -> dict[str, Any]:
     search = f"{MLFLOW}/api/2.0/mlflow/experiments/search?max_results=1"
     assert house.ask(search, who=admin).status == 200
     assert house.ask(search, who=admin, host="elsewhere.invalid").status == 403
+    labels, chats = something_is_labelled(house), something_is_said(house)
     house.ask(NOTES, "buy bread", by="site-wyse")
     house.on("site-wyse", "echo everybody >/srv/stacks/door/www/page.txt")
     kept = house.ask(CALENDAR, ENTRY, by="site-wyse", who=ADA, method="PUT")
     assert kept.status == 201, kept
-    everything = all_of_it(house, {"run": run["run_id"], "artifact": artifact})
+    everything = all_of_it(house, {"run": run["run_id"], "artifact": artifact, "labels": labels, "chat": chats})
     assert (everything["loss"], everything["note"], everything["notes"]) == (0.25, "a note", 1)
+    assert (everything["label"], everything["said"]) == ([["good"]], ["buy bread?"])
     assert "buy bread" in everything["calendar"]
     assert everything["log"] == '1 "buy bread"\n'
     assert everything["page"] == "everybody\n"
     return everything
 
 
+def something_is_labelled(house: House) -> dict[str, Any]:
+    """By the first user, who makes a token for programs."""
+    account = {"email": MAIL, "password": secret(house.homelab, "labels_first")}
+    token = visit(LABELS, "/user/login/", account, ("/api/token/", "{}", "application/json"))
+    made = Answer.all_of(house.on("site-wyse", token))[1]
+    assert made.status == 201, made
+    kept: dict[str, Any] = {"token": made.json["token"]}
+    project = labels(house, kept, "/api/projects/", {"title": "Moods", "label_config": MOODS})["id"]
+    labels(house, kept, f"/api/projects/{project}/import", [{"text": "a fine book"}])
+    [task] = labels(house, kept, f"/api/tasks?project={project}")["tasks"]
+    labels(house, kept, f"/api/tasks/{task['id']}/annotations/", {"result": [LABEL]})
+    return kept | {"project": project}
+
+
+def labels(house: House, kept: dict[str, Any], path: str, data: object = None) -> Any:
+    """What Label Studio answers to a program that has a token, for which it gets one that is good for minutes."""
+    access = house.ask(f"{LABELS}/api/token/refresh/", {"refresh": kept["token"]}, by="site-wyse").json["access"]
+    answer = house.ask(LABELS + path, data, by="site-wyse", authorization=f"Bearer {access}")
+    assert answer.status in (200, 201), answer
+    return answer.json
+
+
+def something_is_said(house: House) -> str:
+    said: dict[str, Any] = {"id": "1", "parentId": None, "childrenIds": [], "role": "user", "content": "buy bread?"}
+    chat = {"title": "bread", "models": [], "messages": [said], "history": {"messages": {}}}
+    return str(chats(house, "/api/v1/chats/new", {"chat": chat})["id"])
+
+
+def chats(house: House, path: str, data: object = None) -> Any:
+    """What Open WebUI answers to its first account."""
+    account = {"email": MAIL, "password": secret(house.homelab, "chats_admin")}
+    token = house.ask(f"{CHATS}/api/v1/auths/signin", account, by="site-wyse").json["token"]
+    answer = house.ask(CHATS + path, data, by="site-wyse", authorization=f"Bearer {token}")
+    assert answer.status == 200, answer
+    return answer.json
+
+
 def all_of_it(house: House, kept: dict[str, Any], without: str = "") -> dict[str, Any]:
     """What each application says of what it was given, but for one."""
     admin = ("admin", secret(house.homelab, "mlflow_admin"))
     run = house.ask(f"{MLFLOW}/api/2.0/mlflow/runs/get?run_id={kept['run']}", who=admin).json["run"]
+    exported = labels(house, kept["labels"], f"/api/projects/{kept['labels']['project']}/export?exportType=JSON")
+    marks = [each["value"]["choices"] for task in exported for each in task["annotations"][0]["result"]]
+    said = [each["content"] for each in chats(house, f"/api/v1/chats/{kept['chat']}")["chat"]["messages"]]
     calendar = house.ask(CALENDAR, by="site-wyse", who=ADA).text if without != "calendar" else ""
     return {
         "run": run["info"]["run_id"],
         "artifact": kept["artifact"],
+        "labels": kept["labels"],
+        "chat": kept["chat"],
+        "label": marks,
+        "said": said,
         "loss": run["data"]["metrics"][0]["value"],
         "note": house.ask(MLFLOW + kept["artifact"], who=admin).text,
         "notes": house.ask(NOTES, by="site-wyse").json["notes"],
@@ -296,7 +376,7 @@ def declared_ports_answer_and_no_others(house: House) -> None:
     declared_ports_answer(house)
     for restart in ("nftables docker", "docker nftables"):
         house.on("site-wyse", f"for unit in {restart}; do systemctl restart $unit; done")
-        house.wait_for(SLOW, mlflow="active", notes="active", door="active")
+        house.wait_for(SLOW, **dict.fromkeys(("mlflow", "labels", "chats", "notes", "door"), "active"))
         declared_ports_answer(house)
 
 
@@ -320,14 +400,19 @@ def what_is_missing_is_waited_for(house: House) -> None:
     for machine in ("nas-a", "wyse-b"):
         house.homelab.machine(machine).power_off()
     house.homelab.reboot("site-wyse")
-    house.wait_for(SLOW, door="active")
+    house.wait_for(SLOW, door="active", chats="active")
     assert house.opens(443, by="site-wyse")
     waiting = house.stacks()
-    assert {name for name, state in waiting.items() if state != "active"} == {"mlflow", "notes", "calendar"}, waiting
+    assert {name for name, state in waiting.items() if state != "active"} == {
+        "mlflow",
+        "labels",
+        "notes",
+        "calendar",
+    }, waiting
     time.sleep(30)  # each has been asked more than once
     for name, what in (("mlflow", f"the database server {DATABASE}:5432"), ("calendar", "the share at /mnt/data")):
         assert f"waits for {what}" in house.on("site-wyse", f"journalctl --boot --unit=stack-{name} --output=cat")
-    assert not house.on("site-wyse", "docker ps --quiet --filter name=mlflow --filter name=notes")
+    assert not house.on("site-wyse", "docker ps --quiet --filter name=mlflow --filter name=labels --filter name=notes")
     house.on("site-wyse", "mountpoint --quiet /mnt/data; test ! -e /mnt/data/calendar")
 
     house.done("lab", "on", "nas-a")
@@ -336,7 +421,7 @@ def what_is_missing_is_waited_for(house: House) -> None:
     house.done("lab", "on", "wyse-b")
     until_served(house, "db-wyse", "postgresql@17-main.service")
     house.wait_for(BACK, notes="active")
-    house.wait_for(BACK_MLFLOW, mlflow="active")
+    house.wait_for(BACK_LARGE, mlflow="active", labels="active")
     declared_ports_answer(house)  # after a reboot, too
     the_world_serves(house)
 
@@ -376,5 +461,5 @@ def the_machine_comes_back_from_elsewhere(house: House, kept: dict[str, Any]) ->
     rebuilt = house.homelab.run(*words, "--accept-unproven-backup")
     assert rebuilt.returncode == ExitCode.UNPROVEN, rebuilt.stderr
     house.done("restore", "site-wyse", "--from", "second", "--yes")
-    house.wait_for(SLOW, mlflow="active", notes="active", door="active")
+    house.wait_for(SLOW, **dict.fromkeys(("mlflow", "labels", "chats", "notes", "door"), "active"))
     assert all_of_it(house, kept, without="calendar") == {**kept, "calendar": ""}
