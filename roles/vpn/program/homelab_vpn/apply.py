@@ -1,0 +1,90 @@
+"""The way from how things are to how they have to be. Every step looks first, so that it can be done at any time: when
+the host starts, when the configuration has changed, and by the watch, several times a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from . import host, names, wireguard
+from .config import Config, Peer
+from .errors import Trouble
+from .memory import Memory
+from .process import must
+
+# What an endpoint was looked up as the last time that it could be.
+ENDPOINTS = "endpoints"
+
+
+@dataclass
+class Outcome:
+    """What was not as it had to be and is now, and what could not be brought there, each by what it is about."""
+
+    repaired: list[str] = field(default_factory=list)
+    troubles: dict[str, str] = field(default_factory=dict)
+
+
+def bring_up(config: Config, memory: Memory, *, mtu: int | None = None) -> Outcome:
+    """Do every step; one that fails costs only itself. `mtu` goes before the configured one."""
+    outcome = Outcome()
+    peers = config.peers_at(datetime.now(UTC))
+    networks = {network for peer in peers for network in peer.networks}
+    steps: Mapping[str, Callable[[], Iterator[str]]] = {
+        "interface": lambda: _interface(config, peers, lambda: _endpoints(peers, memory, outcome)),
+        "addresses": lambda: host.addresses(config),
+        "mtu": lambda: _mtu(config.interface, mtu or config.mtu),
+        "routes": lambda: host.routes(config, networks),
+        "forwarding": lambda: host.forwarding(config),
+        "firewall": lambda: host.firewall(config),
+        "docker": lambda: host.docker(config),
+    }
+    for name, step in steps.items():
+        try:
+            outcome.repaired += step()
+        except (Trouble, OSError) as trouble:
+            outcome.troubles[name] = str(trouble)
+    return outcome
+
+
+def take_down(config: Config) -> None:
+    """Remove the interface, and with it its addresses and routes."""
+    if wireguard.read(config.interface) is not None:
+        must(["ip", "link", "delete", "dev", config.interface])
+
+
+def _interface(config: Config, peers: tuple[Peer, ...], endpoints: Callable[[], Mapping[str, str]]) -> Iterator[str]:
+    state = wireguard.read(config.interface)
+    if state is None:
+        host.make_interface(config.interface)
+        yield f"{config.interface} was not there"
+        wireguard.synchronise(config.interface, wireguard.document(config, peers, endpoints()))
+    elif not wireguard.fits(state, config, peers):
+        # Where a peer is now is better known to the kernel than to any file.
+        unknown = {key: each for key, each in endpoints().items() if key not in state.peers}
+        wireguard.synchronise(config.interface, wireguard.document(config, peers, unknown))
+        yield f"the peers of {config.interface} were others, or their keys"
+
+
+def _mtu(interface: str, size: int) -> Iterator[str]:
+    if (before := host.mtu(interface)) != size:
+        host.set_mtu(interface, size)
+        yield f"{interface} sent packets of {before} bytes instead of {size}"
+
+
+def _endpoints(peers: tuple[Peer, ...], memory: Memory, outcome: Outcome) -> dict[str, str]:
+    """Where each peer with an endpoint is looked for. A name that has no answer now is where it was before."""
+    known = memory.recall(ENDPOINTS)
+    found = {}
+    for peer in peers:
+        if peer.endpoint is None:
+            continue
+        try:
+            known[peer.endpoint.host] = peer.endpoint.address or names.resolve(peer.endpoint.host)[0]
+        except Trouble as trouble:
+            outcome.troubles[f"name {peer.endpoint.host}"] = trouble.message
+        if address := known.get(peer.endpoint.host):
+            found[peer.public_key] = wireguard.joined(address, peer.endpoint.port)
+    if found:
+        memory.keep(ENDPOINTS, known)
+    return found
