@@ -54,8 +54,6 @@ def _client(site: Mapping[str, Any], name: str, values: Mapping[str, Any], keys:
         "preshared_key": keys.get(f"secret_vpn_shared_{name}", ""),
         "networks": [*site["networks"], *site.get("reaches", [])],
         "endpoint": f"{found_at}:{site.get('port', PORT)}",
-        if ":" in endpoint
-        else f"{endpoint}:{site.get('port', PORT)}",
         "keepalive": site.get("keepalive", KEEPALIVE),
         "probe": _addresses(site, SERVER)[0].partition("/")[0],
     }

@@ -27,12 +27,7 @@ def main() -> int:
     try:
         return COMMANDS[words.command](words, Memory())
     except Trouble as trouble:
-        print(
-            f"homelab-vpn: {trouble.message}",
-            *([f"  {trouble.hint}"] if trouble.hint else []),
-            sep="\n",
-            file=sys.stderr,
-        )
+        print("\n  ".join(filter(None, (f"homelab-vpn: {trouble.message}", trouble.hint))), file=sys.stderr)
         return 1
 
 
