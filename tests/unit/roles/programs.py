@@ -13,7 +13,7 @@ PACKAGE = ROLES / "postgres/program/homelab_postgres"
 LIBRARY = ROLES / "backup/program/homelab_host"
 STACKS = ROLES / "app_stacks/program/homelab_stacks"
 SHARES = ROLES / "nas_mounts/program/homelab_nas_mounts"
-for _folder in (PACKAGE.parent, STACKS.parent, SHARES.parent, LIBRARY.parent):
+for _folder in sorted(ROLES.glob("*/program")):
     if str(_folder) not in sys.path:
         sys.path.append(str(_folder))
 
@@ -37,3 +37,8 @@ def stacks(name: str) -> ModuleType:
 def shares(name: str) -> ModuleType:
     """One module of the program of the role `nas_mounts`."""
     return importlib.import_module(f"{SHARES.name}.{name}")
+
+
+def vpn(name: str) -> ModuleType:
+    """One module of the program of the role `vpn`."""
+    return importlib.import_module(f"homelab_vpn.{name}")
