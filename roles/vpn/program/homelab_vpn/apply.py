@@ -13,9 +13,6 @@ from .errors import Trouble
 from .memory import Memory
 from .process import must
 
-# What an endpoint was looked up as the last time that it could be.
-ENDPOINTS = "endpoints"
-
 
 @dataclass
 class Outcome:
@@ -74,17 +71,15 @@ def _mtu(interface: str, size: int) -> Iterator[str]:
 
 def _endpoints(peers: tuple[Peer, ...], memory: Memory, outcome: Outcome) -> dict[str, str]:
     """Where each peer with an endpoint is looked for. A name that has no answer now is where it was before."""
-    known = memory.recall(ENDPOINTS)
     found = {}
     for peer in peers:
         if peer.endpoint is None:
             continue
         try:
-            known[peer.endpoint.host] = peer.endpoint.address or names.resolve(peer.endpoint.host)[0]
+            address: str | None = names.find(peer.endpoint, memory)[0]
         except Trouble as trouble:
             outcome.troubles[f"name {peer.endpoint.host}"] = trouble.message
-        if address := known.get(peer.endpoint.host):
+            address = names.last(peer.endpoint, memory)
+        if address:
             found[peer.public_key] = wireguard.joined(address, peer.endpoint.port)
-    if found:
-        memory.keep(ENDPOINTS, known)
     return found

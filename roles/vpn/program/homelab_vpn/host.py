@@ -30,22 +30,25 @@ def make_interface(name: str) -> None:
 
 
 def addresses(config: Config) -> Iterator[str]:
-    """Give the interface its addresses, size of packets, and state; yields what was not so."""
+    """Switch the interface on, and give it its addresses; yields what was not so."""
     [link] = _json("ip", "-json", "address", "show", "dev", config.interface)
-    told = link["addr_info"]
+    if "UP" not in link["flags"]:
+        must(["ip", "link", "set", "dev", config.interface, "up"])
+        yield f"{config.interface} was down"
     present = {
-        ipaddress.ip_interface(f"{each['local']}/{each['prefixlen']}") for each in told if each.get("scope") != "link"
+        ipaddress.ip_interface(f"{each['local']}/{each['prefixlen']}")
+        for each in link["addr_info"]
+        if each.get("scope") != "link"
     }
     for address in sorted(present - set(config.addresses), key=str):
         must(["ip", "address", "delete", str(address), "dev", config.interface])
         yield f"{config.interface} had the address {address}"
     for address in config.addresses:
+        if address.version == 6:
+            yield from _switched(f"ipv6/conf/{config.interface}/disable_ipv6", "0", f"{config.interface} had no IPv6")
         if address not in present:
             must(["ip", "address", "replace", str(address), "dev", config.interface, *_at_once(address)])
             yield f"{config.interface} lacked the address {address}"
-    if "UP" not in link["flags"]:
-        must(["ip", "link", "set", "dev", config.interface, "up"])
-        yield f"{config.interface} was down"
 
 
 def _at_once(address: Interface) -> list[str]:
@@ -89,10 +92,15 @@ def forwarding(config: Config) -> Iterator[str]:
     """Pass on packets between interfaces, if peers reach more than this host; yields what was not so."""
     versions = {f"IPv{address.version}" for address in config.addresses}
     for version in sorted(versions if config.forwards else ()):
-        switch = SYSCTL / FORWARDING[version]
-        if switch.read_text().strip() != "1":
-            switch.write_text("1\n")
-            yield f"forwarding of {version} was switched off"
+        yield from _switched(FORWARDING[version], "1", f"forwarding of {version} was switched off")
+
+
+def _switched(name: str, value: str, otherwise: str) -> Iterator[str]:
+    """Have a switch of the kernel stand as it has to; yields the words for what was otherwise."""
+    switch = SYSCTL / name
+    if switch.read_text().strip() != value:
+        switch.write_text(f"{value}\n")
+        yield otherwise
 
 
 def firewall(config: Config) -> Iterator[str]:

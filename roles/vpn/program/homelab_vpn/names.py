@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from .config import Endpoint
 from .errors import Trouble
+from .memory import Memory
 from .process import run
 
 SECONDS = 8.0
+# What a name led to the last time that it led anywhere.
+KNOWN = "endpoints"
+
+
+def find(endpoint: Endpoint, memory: Memory) -> list[str]:
+    """Addresses of an endpoint, the best first, which is remembered. Raises Trouble where there are none."""
+    if endpoint.address:
+        return [endpoint.address]
+    found = resolve(endpoint.host)
+    if (known := memory.recall(KNOWN)).get(endpoint.host) != found[0]:
+        memory.keep(KNOWN, known | {endpoint.host: found[0]})
+    return found
+
+
+def last(endpoint: Endpoint, memory: Memory) -> str | None:
+    """Where it was the last time."""
+    return memory.recall(KNOWN).get(endpoint.host)
 
 
 def resolve(name: str) -> list[str]:

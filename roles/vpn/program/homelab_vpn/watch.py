@@ -68,7 +68,7 @@ def _reach(
     config: Config, peer: Peer, looks: int, memory: Memory, report: Report, seen: float, now: Callable[[], float]
 ) -> None:
     """A peer does not answer: find out why, and do something about it."""
-    causes = list(_moved(config, peer, report))
+    causes = list(_moved(config, peer, memory, report))
     causes += clock.look(seen, now(), report)
     report.repairs += [(cause, done) for cause, done in causes]
     if causes:
@@ -83,7 +83,7 @@ def _reach(
         report.repairs.append((f"{peer.name} has not answered {looks} times; {silent}", "made the interface anew"))
 
 
-def _moved(config: Config, peer: Peer, report: Report) -> Iterator[tuple[str, str]]:
+def _moved(config: Config, peer: Peer, memory: Memory, report: Report) -> Iterator[tuple[str, str]]:
     """Where its name leads now, it is looked for."""
     if peer.endpoint is None:
         return
@@ -92,11 +92,11 @@ def _moved(config: Config, peer: Peer, report: Report) -> Iterator[tuple[str, st
     if seen is None:
         return
     try:
-        found = [peer.endpoint.address] if peer.endpoint.address else names.resolve(peer.endpoint.host)
+        found = names.find(peer.endpoint, memory)
     except Trouble as trouble:
         report.troubles[f"name {peer.endpoint.host}"] = trouble.message
         return
-    wanted = [wireguard.joined(str(address), peer.endpoint.port) for address in found]
+    wanted = [wireguard.joined(address, peer.endpoint.port) for address in found]
     if seen.endpoint not in wanted:
         wireguard.point(config.interface, peer.public_key, wanted[0])
         before = seen.endpoint or "nowhere"
