@@ -73,7 +73,8 @@ class Lab:
         A lab that is up, or half up, is completed. A machine keeps running.
         """
         with self._lock():
-            notes = raise_network(self.network, [tap_name(name) for name in self._hardware], self._who)
+            taps = {tap_name(name): each.bridge or self.network.bridge for name, each in self._hardware.items()}
+            notes = raise_network(self.network, taps, self._who)
             notes += self._serve_addresses()
         return tuple(notes)
 

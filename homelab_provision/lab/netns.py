@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Interface, IPv4Network, ip_address
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def namespace_exists(name: str) -> bool:
     return path.exists() and path.stat().st_dev != _NAMESPACES.stat().st_dev
 
 
-def raise_network(network: LabNetwork, taps: Iterable[str], who: Privilege) -> list[str]:
+def raise_network(network: LabNetwork, taps: Mapping[str, str], who: Privilege) -> list[str]:
     """Make whatever of the network is missing; returns what it changed on the host itself, in words."""
     present = _present(network, who)
     if not present.namespace and (_NAMESPACES / network.namespace).exists():

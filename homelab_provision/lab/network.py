@@ -88,8 +88,11 @@ def choose_link(namespace: str, taken: Iterable[IPv4Network]) -> IPv4Network:
     raise ProvisionError(f"every address of {_LINKS} is in use on this computer; the lab finds none for its own link")
 
 
-def up_commands(network: LabNetwork, taps: Iterable[str], present: Present, who: Privilege) -> list[Argv]:
-    """Make the namespace, the bridge and one tap per machine; only what is missing."""
+def up_commands(network: LabNetwork, taps: Mapping[str, str], present: Present, who: Privilege) -> list[Argv]:
+    """Make the namespace, the bridge, and one tap per machine, by the bridge that it belongs to; only what is missing.
+
+    Bridges other than the lab's own have no address, and are served by whoever wants them.
+    """
     name, bridge = network.namespace, network.bridge
 
     def inside(*words: str) -> Argv:
@@ -102,19 +105,19 @@ def up_commands(network: LabNetwork, taps: Iterable[str], present: Present, who:
         inside("link", "set", "lo", "up"),
         who.inside(name, "sysctl", "-qw", "net.ipv4.ip_forward=1"),
     ]
-    if bridge not in present.inside:
-        # Snooping without a querier loses the multicast by which IPv6 neighbours and VRRP find each other.
-        options = ("type", "bridge", "stp_state", "0", "forward_delay", "0", "mcast_snooping", "0")
-        commands.append(inside("link", "add", bridge, *options))
+    for each in dict.fromkeys([bridge, *taps.values()]):
+        if each not in present.inside:
+            # Snooping without a querier loses the multicast by which IPv6 neighbours and VRRP find each other.
+            options = ("type", "bridge", "stp_state", "0", "forward_delay", "0", "mcast_snooping", "0")
+            commands += [inside("link", "add", each, *options), inside("link", "set", each, "up")]
     commands += [
         inside("addr", "replace", str(network.router), "dev", bridge),
         inside("link", "set", bridge, "alias", BRIDGE_ALIAS),
-        inside("link", "set", bridge, "up"),
     ]
-    for tap in taps:
+    for tap, plugged_into in taps.items():
         if tap not in present.inside:
             commands.append(inside("tuntap", "add", "dev", tap, "mode", "tap", "user", str(who.uid)))
-        commands.append(inside("link", "set", tap, "master", bridge, "up"))
+        commands.append(inside("link", "set", tap, "master", plugged_into, "up"))
     return commands
 
 

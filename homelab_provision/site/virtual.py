@@ -52,6 +52,7 @@ def _wwn(value: object) -> object:
 Wwn = Annotated[str, BeforeValidator(_wwn), StringConstraints(pattern=r"^0x[0-9a-f]{16}$")]
 # Names become file names, QEMU ids and interface names.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
+Bridge = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,14}$")]
 # What firmware tables can carry: one line of printable ASCII.
 Text = Annotated[str, StringConstraints(pattern=r"^[ -~]{1,64}$")]
 
@@ -127,6 +128,8 @@ class LabMachine(_Frozen):
 
     smbios: Smbios
     mac: Mac
+    bridge: Bridge | None = None
+    """What it is plugged into, if not into the lab's own network: a bridge that somebody else serves."""
     cpus: Annotated[int, Field(ge=1, le=64)] = 2
     memory_mib: Annotated[int, Field(ge=256)] = 2048
     cpu_model: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")] = "Denverton"
@@ -158,7 +161,7 @@ class LabNetwork(_Frozen):
     """The private network: a bridge in a network namespace, whose first address is the router, DHCP and DNS server."""
 
     namespace: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")] = "hlp-lab"
-    bridge: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,14}$")] = "lan0"
+    bridge: Bridge = "lan0"
     router: IPv4Interface = IPv4Interface("192.168.50.1/24")
     domain: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")] = "lab.home.arpa"
     dhcp_range: tuple[IPv4Address, IPv4Address] | None = None

@@ -38,7 +38,7 @@ class Homelab:
     site: Path
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def run(self, *words: str, timeout: float = 1500, feed: str | None = None) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, timeout: float = 5400, feed: str | None = None) -> subprocess.CompletedProcess[str]:
         """`provision WORDS` to its end, with `feed` as its input; never raises for its exit status."""
         return subprocess.run(
             [*PROVISION, *words],

@@ -21,8 +21,8 @@ QUESTIONS = {
     "files": f"{KEY} >key; grep -rlF --file=key /etc /var /run /root /usr/local",
     "damaged": f"""
         before=$(homelab-vpn status | grep -c endpoint)
-        head -c 200 {CONFIGURATION} >damaged
-        homelab-vpn apply damaged && echo accepted
+        head -c 200 {CONFIGURATION} >half
+        homelab-vpn apply half && echo accepted
         [ "$(homelab-vpn status | grep -c endpoint)" = "$before" ] && echo unchanged""",
 }
 
@@ -55,6 +55,6 @@ def test_the_private_key_is_nowhere_else(answers: Any) -> None:
 @pytest.mark.negative
 def test_a_damaged_configuration_changes_nothing(answers: Any) -> None:
     said = answers["damaged"].text
-    assert "damaged: it is damaged" in said
+    assert "half: it is damaged" in said
     assert "accepted" not in said
     assert said.endswith("unchanged")

@@ -38,7 +38,7 @@ def lines(commands: list[tuple[str, ...]]) -> list[str]:
 
 
 def test_the_first_up_makes_everything() -> None:
-    made = lines(up_commands(NETWORK, ["tap-a", "tap-b"], Present(), ROOT))
+    made = lines(up_commands(NETWORK, dict.fromkeys(["tap-a", "tap-b"], "lan0"), Present(), ROOT))
     assert made[0] == "ip netns add hlp-lab"
     assert "ip -n hlp-lab addr replace 192.168.50.1/24 dev lan0" in made
     assert "ip -n hlp-lab tuntap add dev tap-b mode tap user 0" in made
@@ -47,13 +47,17 @@ def test_the_first_up_makes_everything() -> None:
 
 def test_what_is_there_is_not_made_again() -> None:
     present = Present(True, frozenset({"lo", "lan0", "tap-a", "up0"}), frozenset({"eth0", outer_name(NETWORK)}))
-    commands = up_commands(NETWORK, ["tap-a", "tap-b"], present, ROOT) + link_commands(NETWORK, UPLINK, present, ROOT)
+    commands = up_commands(NETWORK, dict.fromkeys(["tap-a", "tap-b"], "lan0"), present, ROOT) + link_commands(
+        NETWORK, UPLINK, present, ROOT
+    )
     made = [line for line in lines(commands) if " add " in line]
     assert made == ["ip -n hlp-lab tuntap add dev tap-b mode tap user 0"]
 
 
 def test_a_user_needs_sudo_for_each_command_and_owns_the_taps() -> None:
-    made = lines(up_commands(NETWORK, ["tap-a"], Present(), USER) + link_commands(NETWORK, UPLINK, Present(), USER))
+    made = lines(
+        up_commands(NETWORK, {"tap-a": "lan0"}, Present(), USER) + link_commands(NETWORK, UPLINK, Present(), USER)
+    )
     assert all(line.startswith("sudo -n ") for line in made)
     assert any(line.endswith("tuntap add dev tap-a mode tap user 1000") for line in made)
 
