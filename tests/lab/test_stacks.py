@@ -83,7 +83,7 @@ systemd-run --quiet --unit=elsewhere restic-rest-server --path /srv/elsewhere --
 SHIPPED = ("caddy", "label-studio", "mlflow", "open-webui", "own-app")
 # Seconds in which a stack that needs a long time to start under emulation has done so.
 SLOW = 900
-# A stack is back a minute after what it waited for. Emulated, it was after 14 and 49 seconds; the large ones take minutes.
+# A stack is back a minute after what it waited for: emulated 14 and 49 seconds, but for the large ones.
 BACK, BACK_LARGE = 120, SLOW
 
 
