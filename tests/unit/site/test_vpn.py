@@ -14,29 +14,9 @@ from homelab_provision.site.loading import load_site
 from homelab_provision.site.models import Site
 from homelab_provision.site.problems import SiteError
 from homelab_provision.site.vpn import Client, Tunnel
-from tests.unit.site.sites import HOSTS, problems_of, site_of
+from tests.unit.site.sites import HOSTS, VPN, VPN_KEY, hosts_with, problems_of, site_of
 
-KEY = "kx1pQWnBvnVBTRW0JCTGu9wJ3pOt2fUyWrZxmg1CxVQ="
-VPN = f"""\
-provision_vpn:
-  endpoint: home.example.org
-  networks: [10.77.0.0/24, "fd77:5070::/64"]
-  reaches: [192.168.50.0/24]
-  dns: [192.168.50.53]
-  search: home.arpa
-  mtu: 1380
-  clients:
-    tablet: {{number: 10, tunnel: full}}
-    phone: {{number: 11, expires: 2027-01-31}}
-    old_laptop: {{number: 12, revoked: true}}
-    cloud_a: {{number: 5, host: nas}}
-    own: {{number: 13, public_key: "{KEY}"}}
-"""
 AT = len(HOSTS.splitlines()) + 2  # the line in which `provision_vpn:` stands
-
-
-def hosts_with(vpn: str) -> str:
-    return f"{HOSTS}  vars:\n" + "".join(f"    {line}\n" for line in vpn.splitlines())
 
 
 def test_what_is_read_of_it() -> None:
@@ -56,7 +36,7 @@ def test_what_is_read_of_it() -> None:
         "phone": Client(number=11, expires=date(2027, 1, 31)),
         "old_laptop": Client(number=12, revoked=True),
         "cloud_a": Client(number=5, host="nas"),
-        "own": Client(number=13, public_key=KEY),
+        "own": Client(number=13, public_key=VPN_KEY),
     }
     assert vpn.clients["phone"].tunnel is Tunnel.SPLIT
     assert vpn.addresses(10) == (ip_address("10.77.0.10"), ip_address("fd77:5070::a"))
@@ -71,7 +51,7 @@ def test_the_last_day_is_one_on_which_it_may_connect() -> None:
 
 def test_the_site_as_it_is_understood_shows_it_once() -> None:
     shown = describe(site_of(hosts=hosts_with(VPN)))
-    assert str(shown).count(KEY) == 1
+    assert str(shown).count(VPN_KEY) == 1
     assert isinstance(vpn := shown["vpn"], dict)
     assert vpn["networks"] == ["10.77.0.0/24", "fd77:5070::/64"]
     assert describe(site_of())["vpn"] is None
@@ -135,11 +115,16 @@ def test_the_site_as_it_is_understood_shows_it_once() -> None:
         ("host: nas", "host: nass", 11, "clients.cloud_a.host: there is no host `nass`|did you mean `nas`?"),
         ("host: nas", "host: nas, tunnel: full", 11, "clients.cloud_a.tunnel: `full` does not fit|split"),
         ("number: 10, tunnel: full", "number: 10, host: nas", 11, "`nas` is the host of `tablet` already"),
-        ("host: nas", f'host: nas, public_key: "{KEY[:-2]}o="', 11, "clients.cloud_a.public_key: a host has no key"),
-        (KEY, KEY[:-1], 12, "clients.own.public_key|as `wg pubkey` prints it"),
-        (KEY, "A" * 43 + "=", 12, "clients.own.public_key"),
-        (KEY, KEY[:-2] + "R=", 12, "clients.own.public_key"),
-        ("number: 10, tunnel: full", f'number: 10, public_key: "{KEY}"', 12, "is the key of `tablet` already"),
+        (
+            "host: nas",
+            f'host: nas, public_key: "{VPN_KEY[:-2]}o="',
+            11,
+            "cloud_a.public_key: a host has no key",
+        ),
+        (VPN_KEY, VPN_KEY[:-1], 12, "clients.own.public_key|as `wg pubkey` prints it"),
+        (VPN_KEY, "A" * 43 + "=", 12, "clients.own.public_key"),
+        (VPN_KEY, VPN_KEY[:-2] + "R=", 12, "clients.own.public_key"),
+        ("number: 10, tunnel: full", f'number: 10, public_key: "{VPN_KEY}"', 12, "is the key of `tablet` already"),
         ("provision_vpn:", "provision_vnp:", -1, "unknown variable `provision_vnp`|did you mean `provision_vpn`?"),
     ],
 )
