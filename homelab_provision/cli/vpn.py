@@ -43,6 +43,7 @@ def list_clients(site_dir: Path | None, as_json: bool) -> None:
     """List the clients: addresses, tunnel, and who may connect until when. Needs no password: no key is read."""
     _, tunnel = _described(site_dir)
     today = datetime.now(UTC).date()
+    clients = sorted(tunnel.clients.items(), key=lambda each: each[1].number)
     if as_json:
         print_json(
             [
@@ -57,13 +58,13 @@ def list_clients(site_dir: Path | None, as_json: bool) -> None:
                     "host": client.host,
                     "own_key": client.public_key is not None,
                 }
-                for name, client in tunnel.clients.items()
+                for name, client in clients
             ]
         )
         return
     table = [
         [name, ", ".join(map(str, tunnel.addresses(client.number))), client.tunnel.value, _note(client, today)]
-        for name, client in tunnel.clients.items()
+        for name, client in clients
     ]
     print_table(table, ["client", "addresses", "tunnel", "note"])
 

@@ -17,6 +17,7 @@ import zxingcpp
 from PIL import Image
 from wgconfig import WGConfig
 
+from homelab_provision.identity import identities
 from homelab_provision.runs import lock
 from homelab_provision.site.models import Site
 from homelab_provision.site.vault.store import PASSWORD_VARIABLE, Vault
@@ -240,13 +241,13 @@ def test_the_list_needs_no_key_and_shows_none(vault: Vault, provision: Provision
     assert shown.code == 0
     assert [re.split(r"\s{2,}", line) for line in shown.out.splitlines()] == [
         ["client", "addresses", "tunnel", "note"],
+        ["cloud_a", "10.77.0.5, fd77:5070::5", "split", "host nas"],
         ["tablet", "10.77.0.10, fd77:5070::a", "full"],
         ["phone", "10.77.0.11, fd77:5070::b", "split", "expires 2027-01-31"],
         ["old_laptop", "10.77.0.12, fd77:5070::c", "split", "revoked"],
-        ["cloud_a", "10.77.0.5, fd77:5070::5", "split", "host nas"],
         ["own", "10.77.0.13, fd77:5070::d", "split", "its own key"],
     ]
-    assert json.loads(provision("vpn", "list", "--json").out)[1] == {
+    assert json.loads(provision("vpn", "list", "--json").out)[2] == {
         "name": "phone",
         "number": 11,
         "addresses": ["10.77.0.11", "fd77:5070::b"],
@@ -292,6 +293,13 @@ def test_no_key_changes_unasked_or_while_a_host_is_worked_on(vault: Vault, provi
     with lock.locked(["host-db-wyse"], "an apply"):
         assert provision("vpn", "rekey", "phone", "--yes").code == 6
     assert keys(vault) == before
+
+
+@pytest.mark.processes
+def test_who_rotates_a_host_is_told_of_its_key_of_the_vpn(vault: Vault, provision: Provision, site: Path) -> None:
+    known = site_of((site / "machines.yml").read_text()).host("db-wyse")
+    identities.load(vault, "home", known)
+    assert "`provision vpn rekey server`" in provision("identity", "rotate", "db-wyse", "--yes").err
 
 
 # ---- secrets -------------------------------------------------------------------------------------------------
