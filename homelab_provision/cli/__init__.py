@@ -35,6 +35,7 @@ COMMANDS = {
     "image": ("image:image", "Build and list bootable images."),
     "usb": ("usb:usb", "Write the rescue stick of the site; revoke the ones that are lost."),
     "identity": ("identity:identity", "New keys for a host whose box was stolen or sold; a new certificate authority."),
+    "vpn": ("vpn:vpn", "Files and QR codes for the clients of the VPN; who may connect."),
     "lab": ("lab:lab", "Start, look into and stop the virtual lab."),
     "doctor": ("doctor:doctor", "Check that this computer can do all of this, with the repair for what is missing."),
 }

@@ -53,6 +53,9 @@ def rotate(host: str, site_dir: Path | None, yes: bool) -> None:
             f"the box also knew these passwords: {', '.join(wanted.secrets)}. Change them before the rebuild: "
             f"`ansible-vault edit {site.root}/vault/secrets.yml`"
         )
+    if site.vpn and "vpn" in wanted.roles:
+        client = next((name for name, each in site.vpn.clients.items() if each.host == host), "server")
+        tell(f"the box also had a key of the VPN: `provision vpn rekey {client}`")
     tell(
         "clients that trust the site's authority accept the old certificate until it ends: "
         "`provision identity rotate-authority` ends that for all hosts"

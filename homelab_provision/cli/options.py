@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from homelab_provision.errors import UsageError
 from homelab_provision.text import one_line, printable
 
 SITE_VARIABLE = "PROVISION_SITE"
+# Of 256 colours: a terminal's theme changes the first sixteen alone.
+_WHITE_ON_BLACK, _AS_BEFORE = "\x1b[38;5;231;48;5;16m", "\x1b[0m"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -78,8 +81,26 @@ def print_table(rows: list[list[str]], header: list[str]) -> None:
 
 
 def print_text(text: str) -> None:
-    """Data for a person, on standard output. This and `tell` are the only writers of the commands."""
+    """Data for a person, on standard output. This, `print_picture` and `tell` are the only writers of the commands."""
     _write(sys.stdout, text)
+
+
+def print_picture(text: str, instead: str) -> None:
+    """A picture made of blocks, on standard output; on a terminal white on black, whatever its own colours are.
+
+    Raises UsageError where it would come out torn, with a hint at what helps `instead`.
+    """
+    lines, here = printable(text).splitlines(), sys.stdout.isatty()
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        raise UsageError(f"no block can be shown here ({sys.stdout.encoding} has none)", hint=instead) from None
+    width, columns = max(map(len, lines)), shutil.get_terminal_size().columns
+    if here and columns < width:
+        raise UsageError(f"the picture is {width} columns wide, the terminal {columns}", hint=instead)
+    for line in lines:
+        sys.stdout.write(f"{_WHITE_ON_BLACK}{line}{_AS_BEFORE}\n" if here else f"{line}\n")
+    sys.stdout.flush()
 
 
 def tell(text: str) -> None:

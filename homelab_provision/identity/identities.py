@@ -22,12 +22,14 @@ from homelab_provision.doors.ssh import RESCUE, Credentials
 from homelab_provision.errors import UsageError
 from homelab_provision.identity.certificates import Certificate, Named, fits, issue, new_authority, permits, renewed
 from homelab_provision.identity.signing import Signer
+from homelab_provision.identity.vpn import VpnKeys, complete, keys_of
 from homelab_provision.site.models import Host, Site
+from homelab_provision.site.values import SECRET_PREFIX
 from homelab_provision.site.vault.store import SITE, Vault
 from homelab_provision.site.vault.values import SECRETS
+from homelab_provision.site.vpn import Vpn
+from homelab_provision.site.wireguard import PUBLIC
 
-# What a password of the site is called in playbooks: `secret_spans`.
-SECRET_PREFIX = "secret_"
 # In a file of the vault: fingerprint of a key that was replaced → the day on which it was (UTC), as JSON.
 RETIRED = "retired_keys"
 # In a host's file of the vault: since when its key signs (ISO 8601), and those that signed before it, as JSON.
@@ -76,7 +78,8 @@ class Identities:
     site: SiteIdentity
     hosts: Mapping[str, HostIdentity]
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    """The values of vault/secrets.yml that are text: passwords and keys that the site keeps."""
+    """The values of vault/secrets.yml that are text, and nobody else's affair: passwords and keys of the site."""
+    vpn: VpnKeys | None = field(default=None, repr=False)
 
     @property
     def credentials(self) -> Credentials:
@@ -85,28 +88,37 @@ class Identities:
         return Credentials(self.site.controller.private, {RESCUE: self.site.rescue.public, **hosts})
 
 
-def load(vault: Vault, site: str, *hosts: Host, all_hosts: Iterable[Host] = (), keep: bool = True) -> Identities:
-    """The identities of the site called `site` and of `hosts`; what is missing, the passwords of all hosts too, is
-    made, and kept unless `keep` says not to. The site's authority may sign for those of `all_hosts` that are
-    provisioned; when it may not yet (a new host, or an authority that older versions made without limits), it gets a
-    new certificate for its key."""
+def load(
+    vault: Vault,
+    site: str,
+    *hosts: Host,
+    all_hosts: Iterable[Host] = (),
+    vpn: Vpn | None = None,
+    keep: bool = True,
+) -> Identities:
+    """The identities of the site called `site` and of `hosts`; what is missing, the passwords of all hosts and the keys
+    of the `vpn` too, is made, and kept unless `keep` says not to. The site's authority may sign for those of
+    `all_hosts` that are provisioned; when it may not yet (a new host, or an authority that older versions made without
+    limits), it gets a new certificate for its key."""
     named = (*hosts, *all_hosts)
-    stored, changed = _completed(vault, site, hosts, named)
+    stored, changed = _completed(vault, site, hosts, named, vpn)
     if changed and keep:
         with vault.locked():
             # Somebody else may have written since.
-            stored, changed = _completed(vault, site, hosts, named)
+            stored, changed = _completed(vault, site, hosts, named, vpn)
             for name in changed:
                 vault.write(name, stored[name])
     of_site = stored[SITE]
     authority = _certificate(of_site, "authority")
     site_identity = SiteIdentity(_pair(of_site, "controller"), _pair(of_site, "rescue"), authority, _retired(of_site))
-    texts = tuple(value for value in stored.get(SECRETS, {}).values() if isinstance(value, str))
-    return Identities(site_identity, {host.name: _host(stored[host.name]) for host in hosts}, texts)
+    kept = stored.get(SECRETS, {})
+    texts = tuple(value for name, value in kept.items() if isinstance(value, str) and not name.startswith(PUBLIC))
+    of_hosts = {host.name: _host(stored[host.name]) for host in hosts}
+    return Identities(site_identity, of_hosts, texts, keys_of(kept, vpn) if vpn else None)
 
 
 def _completed(
-    vault: Vault, site: str, hosts: Sequence[Host], named_hosts: Sequence[Host]
+    vault: Vault, site: str, hosts: Sequence[Host], named_hosts: Sequence[Host], vpn: Vpn | None
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
     """What the vault holds of the site and of `hosts` with all that was missing, and the names of the files changed."""
     stored = vault.read([SITE, SECRETS, *(host.name for host in hosts)])
@@ -132,9 +144,11 @@ def _completed(
             values |= _kept("tls", issue(authority, host.name, host.address))
     # Those of the others, too: the stack of one host has its database on another, which may be played first.
     passwords = {SECRET_PREFIX + name for host in named_hosts for name in host.secrets}
-    if passwords:
+    if passwords or vpn:
         kept = stored.setdefault(SECRETS, {})
         kept |= {name: secrets.token_urlsafe(24) for name in sorted(passwords - kept.keys())}
+        if vpn:
+            complete(kept, vpn)
     return stored, [name for name, values in stored.items() if values != before.get(name)]
 
 

@@ -56,7 +56,8 @@ def session(
                 hint="it needs `ansible_host` and the group `provisioned` in hosts.yml",
             )
     vault = vault or Vault.of(site.root, name=site.name, create=site.lab is not None)
-    identities = load_identities(vault, site.name, *hosts, all_hosts=site.hosts.values(), keep=keep)
+    everybody = site.hosts.values()
+    identities = load_identities(vault, site.name, *hosts, all_hosts=everybody, vpn=site.vpn, keep=keep)
     if site.lab and emit:
         reach.lab_of(site, emit).up()
     with opened(identities.credentials, addresses, reach.door(site)) as ssh:

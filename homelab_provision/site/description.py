@@ -31,9 +31,10 @@ def describe(site: Site) -> dict[str, JsonValue]:
         "site": site.name,
         "root": str(site.root),
         "lab": site.lab.model_dump(mode="json") if site.lab else None,
+        "vpn": site.vpn.model_dump(mode="json") if site.vpn else None,
         "hosts": {
             name: {
-                **host.model_dump(mode="json", exclude={"name"}),
+                **host.model_dump(mode="json", exclude={"name", "vpn"}),
                 "machine": player.name if (player := site.player_of(name)) else None,
             }
             for name, host in site.hosts.items()

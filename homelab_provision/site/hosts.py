@@ -8,9 +8,10 @@ from functools import cache
 from ipaddress import AddressValueError, IPv4Address, ip_address
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import AfterValidator
 from ruamel.yaml.nodes import MappingNode, Node
 
 from homelab_provision import paths
@@ -21,24 +22,32 @@ from homelab_provision.site.models import PROVISIONED_GROUP, Backup, Frozen, Hos
 from homelab_provision.site.problems import Problem
 from homelab_provision.site.sealed import read_variables
 from homelab_provision.site.validation import Model, validate
-from homelab_provision.site.values import SecretName, computer_address
+from homelab_provision.site.values import SECRET_PREFIX, SecretName, computer_address, expected
+from homelab_provision.site.vpn import Vpn, check_vpn
+from homelab_provision.site.wireguard import PRIVATE, SHARED
 from homelab_provision.text import did_you_mean
 
 NETWORK, NEEDS, ADDRESS = "provision_network", "provision_needs", "ansible_host"
-BACKUP, SECRETS = "provision_backup", "provision_secrets"
+BACKUP, SECRETS, VPN = "provision_backup", "provision_secrets", "provision_vpn"
 CONNECTION, SSH = "ansible_connection", ("ssh", "smart", "ansible.builtin.ssh")
 EXPORTS = "nfs_server_exports"  # who has it keeps the backups of the others
-OURS = (NETWORK, NEEDS, BACKUP, SECRETS, "provision_mounts")
+OURS = (NETWORK, NEEDS, BACKUP, SECRETS, VPN, "provision_mounts")
 # What `site.yml` is told by the toolkit itself, and a playbook may look at.
 TOLD = ("provision_macs", "provision_authority", "provision_run", "provision_restore")
 _NO_NEEDS = Needs()
 _NO_ROLES: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
+def _not_of_the_vpn(name: str) -> str:
+    if f"{SECRET_PREFIX}{name}".startswith((PRIVATE, SHARED)):
+        raise expected("another name: those that begin so are the VPN's, which makes them itself")
+    return name
+
+
 class _Secrets(Frozen):
     """The list of a host's secrets as a model, so that mistakes in it are shown like all others."""
 
-    provision_secrets: tuple[SecretName, ...] = ()
+    provision_secrets: tuple[Annotated[SecretName, AfterValidator(_not_of_the_vpn)], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,12 +124,14 @@ def read_hosts(
             network=network,
             needs=needs,
             backup=backup,
+            vpn=_model(Vpn, VPN, sources, name, variables, problems),
             secrets=secrets,
             groups=groups,
             roles=roles.get(name, ()),
             provisioned=PROVISIONED_GROUP in groups,
         )
-    return hosts, [*dict.fromkeys(problems), *_address_problems(sources, hosts)]
+    found = [*dict.fromkeys(problems), *_address_problems(sources, hosts), *_vpn_problems(sources, hosts)]
+    return hosts, found
 
 
 def _model(
@@ -137,6 +148,19 @@ def _secrets(sources: HostSources, host: str, variables: Variables, problems: li
     given = {SECRETS: variables[SECRETS]} if SECRETS in variables else {}
     found = validate(_Secrets, given, document, path[:-1], problems, whole=False)
     return found.provision_secrets if found else ()
+
+
+def _vpn_problems(sources: HostSources, hosts: Mapping[str, Host]) -> Iterator[Problem]:
+    """What is wrong with the VPN as a whole. Each host may have it from another place, but there is one."""
+    first = next((host for host in hosts.values() if host.vpn), None)
+    if first is None or first.vpn is None:
+        return
+    document, path = sources.where(first.name, VPN)
+    yield from check_vpn(first.vpn, hosts, document, path)
+    for host in hosts.values():
+        if host.vpn and host.vpn != first.vpn:
+            message = f"`{VPN}` is another one than that of `{first.name}`"
+            yield sources.problem(host.name, message, VPN, expected="one VPN for all, described in group_vars/all")
 
 
 def _misspelt(sources: HostSources, host: str, variables: Variables) -> Iterator[Problem]:

@@ -32,6 +32,7 @@ from homelab_provision.site.values import (
     expected,
 )
 from homelab_provision.site.virtual import LabMachine, LabNetwork
+from homelab_provision.site.vpn import Vpn
 from homelab_provision.text import did_you_mean
 
 # Hosts of this group may be rebuilt; all others are only talked to.
@@ -197,6 +198,8 @@ class Host(Frozen):
     network: Network | None = None
     needs: Needs = Needs()
     backup: Backup | None = None
+    vpn: Vpn | None = None
+    """The site's VPN (`provision_vpn`), the same for all that know of it."""
     secrets: tuple[SecretName, ...] = ()
     """Passwords that the site makes and keeps (`provision_secrets`): `x` is the variable `secret_x` of playbooks."""
     groups: tuple[str, ...] = ()
@@ -217,6 +220,11 @@ class Site:
     image_max_age: timedelta = IMAGE_MAX_AGE
     warnings: tuple[str, ...] = ()
     """What Ansible does not like about the inventory, and reads nevertheless."""
+
+    @property
+    def vpn(self) -> Vpn | None:
+        """The VPN of the site, as its provisioned hosts know it."""
+        return next((host.vpn for host in self.hosts.values() if host.provisioned and host.vpn), None)
 
     def host(self, name: str) -> Host:
         """The host called `name`. Raises UsageError."""

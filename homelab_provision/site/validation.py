@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -16,6 +16,8 @@ from homelab_provision.text import did_you_mean, suggestion
 Model = TypeVar("Model", bound=BaseModel)
 
 _UNKNOWN_KEY = "unknown key"
+# The last part of a place, where the key itself is wrong and not what stands behind it (pydantic).
+_THE_KEY = "[key]"
 # What belongs where a key is missing, where the name of the key alone does not say it.
 _MEANING = {
     "passport": "the identity of the box: `macs`, `disks` and, where its firmware has one, `serial` (else "
@@ -26,6 +28,9 @@ _MEANING = {
     "server": "the IPv4 address of the NFS server",
     "export": "the directory that the server exports, as in /srv/backup",
     "address": "an IPv4 address with the length of its prefix, as in 192.168.50.10/24",
+    "endpoint": "a name or an address by which the home is found from outside, as in home.example.org",
+    "networks": "a list of the tunnel's networks, as in [10.77.0.0/24]",
+    "number": "a number of its own, from 2 on: that of its address in the tunnel's networks",
 }
 # The patterns of the models, in words.
 FORMS = {
@@ -139,6 +144,8 @@ def _problem(
         )
     if kind == "too_short":
         return document.problem(path, "the list is empty", expected=_MEANING.get(str(path[-1]), "at least one"))
+    if path[-1] == _THE_KEY:
+        return document.problem(path[:-1], _bad(details, document), expected=_expected(details))
     if expected := _expected(details):
         return document.problem(path, _bad(details, document), expected=expected, at_value=True)
     message = details["msg"].removeprefix("Value error, ")
@@ -175,15 +182,20 @@ def _one_of(words: list[str]) -> str | None:
 
 
 def model_at(model: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseModel] | None:
-    """The model that describes what stands at `path` below `model` (lists and mappings are looked through)."""
+    """The model that describes what stands at `path` below `model` (lists are looked through; a mapping of names to
+    models is none itself)."""
     current: type[BaseModel] | None = model
+    names = False
     for step in path:
         if current is None:
             return None
-        if isinstance(step, str):
+        if names:
+            names = False
+        elif isinstance(step, str):
             field = current.model_fields.get(step)
             current = _model_in(field.annotation) if field else None
-    return current
+            names = field is not None and get_origin(field.annotation) is dict
+    return None if names else current
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

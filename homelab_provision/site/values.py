@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import IPv4Address, IPv4Interface
-from typing import Annotated, Any
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -27,7 +27,7 @@ SMALLEST_DISK, LARGEST_DISK = 10**6, 10**15  # bytes
 # "1 TB" may be 1000 or 1024 GB, "16 GB" of eMMC are 15.8: a rounder number than that is no measurement.
 ROUNDEST = 0.03
 
-
+Address = TypeVar("Address", bound=IPv4Address | IPv6Address)
 # The type of a validation error whose text says what was expected (and not what is wrong).
 EXPECTATION = "expectation"
 
@@ -103,7 +103,7 @@ def _is_text(value: object) -> object:
     return value
 
 
-def computer_address(address: IPv4Address) -> IPv4Address:
+def computer_address(address: Address) -> Address:
     """An address that a computer of a home can have."""
     for what, holds in (
         ("loopback", address.is_loopback),
@@ -137,7 +137,7 @@ def _in_a_network(interface: IPv4Interface) -> IPv4Interface:
     return interface
 
 
-def _no_bool(value: object) -> object:
+def no_bool(value: object) -> object:
     if isinstance(value, bool):
         raise expected("a number (YAML takes yes, no, on and off for true and false)")
     return value
@@ -205,14 +205,16 @@ _SIZE_SCHEMA: dict[str, Any] = {
     "anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?\s*[A-Za-z]*$"}],
     "description": 'Bytes (exact), or as precise as it is written: "256 GB", "14.7 GiB".',
 }
+# What a password of the site is called in playbooks: `secret_spans`.
+SECRET_PREFIX = "secret_"
 # What a variable of Ansible may be called.
 SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 ComputerAddress = Annotated[IPv4Address, BeforeValidator(_is_text), AfterValidator(computer_address)]
 NetworkAddress = Annotated[IPv4Interface, BeforeValidator(_with_prefix), AfterValidator(_in_a_network)]
 # What the largest machine of a home could have, with room.
-MemoryMib = Annotated[int, Field(ge=64, le=64 * 2**20), BeforeValidator(_no_bool)]
-Cores = Annotated[int, Field(ge=1, le=4096), BeforeValidator(_no_bool)]
-Gigabytes = Annotated[float, Field(gt=0, le=10**6, allow_inf_nan=False), BeforeValidator(_no_bool)]
+MemoryMib = Annotated[int, Field(ge=64, le=64 * 2**20), BeforeValidator(no_bool)]
+Cores = Annotated[int, Field(ge=1, le=4096), BeforeValidator(no_bool)]
+Gigabytes = Annotated[float, Field(gt=0, le=10**6, allow_inf_nan=False), BeforeValidator(no_bool)]
 WayName = Annotated[
     str,
     AfterValidator(_one_of(paths.ways)),

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from homelab_provision.site.wireguard import PRIVATE, PUBLIC, SHARED, is_key, public_of
+
 # Every key of ours, and what is kept beside its private half.
 PAIRS = {
     "controller": "public",
@@ -33,6 +35,18 @@ def faults(values: Mapping[str, str]) -> Iterator[str]:
             yield from _faults_of_pair(mine, values[mine], its, values[its])
     if MACHINE_ID in values and not re.fullmatch("[0-9a-f]{32}", values[MACHINE_ID]):
         yield f"`{MACHINE_ID}` is not 32 hexadecimal digits"
+    yield from _faults_of_vpn(values)
+
+
+def _faults_of_vpn(values: Mapping[str, str]) -> Iterator[str]:
+    """Of a client whose device made its key there is the public half alone; one that lacks is computed again."""
+    keys = {name: text for name, text in values.items() if name.startswith((PRIVATE, PUBLIC, SHARED))}
+    damaged = [name for name, text in keys.items() if not is_key(text)]
+    yield from (f"`{name}` is damaged" for name in damaged)
+    for mine in (name for name in keys if name.startswith(PRIVATE)):
+        its = PUBLIC + mine.removeprefix(PRIVATE)
+        if its in keys and not {mine, its} & {*damaged} and public_of(keys[mine]) != keys[its]:
+            yield f"`{its}` belongs to another key than `{mine}` (without that line it is made from the private one)"
 
 
 def _faults_of_pair(mine: str, private: str, its: str, other: str) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
     vault/site.yml      the controller's SSH key, the rescue system's host key, the certificate authority
     vault/<host>.yml    the host's SSH host key, certificate and machine-id
-    vault/secrets.yml   passwords: variables that playbooks get; your own may be added (`ansible-vault edit`)
+    vault/secrets.yml   passwords and the VPN's keys: variables that playbooks get; your own may be added
+                        (`ansible-vault edit`)
 
 The password comes from, first found: the file or executable script that `ANSIBLE_VAULT_PASSWORD_FILE`
 names, `<site>/.vault-password` (a file, or an executable script that prints it), or the desktop's

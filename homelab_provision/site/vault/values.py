@@ -10,9 +10,12 @@ import re
 
 import yaml
 
+from homelab_provision.site.values import SECRET_PREFIX
+from homelab_provision.site.wireguard import PUBLIC
+
 SECRETS = "secrets"
 # Names that we give ourselves; any other may be a password that slid to the left of its colon.
-_OURS = re.compile(r"(secret_[a-z0-9_]{1,60}|[a-z_]{1,40}_(private|public|certificate)|machine_id)")
+_OURS = re.compile(r"((secret|public_vpn)_[a-z0-9_]{1,60}|[a-z_]{1,40}_(private|public|certificate)|machine_id)")
 _TEMPLATE = re.compile(r"\{[{%#]")
 # What a parser complains about → what a person did. The beginnings are PyYAML's.
 _KINDS = (
@@ -69,9 +72,10 @@ def _check(name: str, root: yaml.MappingNode) -> None:
         seen[key.value] = line
         if isinstance(value, yaml.ScalarNode) and value.tag.endswith(":null"):
             raise BadValues(f"line {line}: a name without a value{_called(key.value)}")
-        if (name != SECRETS or key.value.startswith("secret_")) and not _is_text(value):
+        ours = name != SECRETS or key.value.startswith((SECRET_PREFIX, PUBLIC))
+        if ours and not _is_text(value):
             raise BadValues(f"line {line}: a value that is not text{_called(key.value)}; put it in quotes")
-        if name == SECRETS and key.value.startswith("secret_") and _TEMPLATE.search(value.value):
+        if name == SECRETS and ours and _TEMPLATE.search(value.value):
             raise BadValues(
                 f"line {line}: a value with a curly bracket and another, `%` or `#` behind it{_called(key.value)}; "
                 "Ansible would take it for a template, and show it when that fails"

@@ -49,7 +49,28 @@ WYSE_B = """\
         - serial: SYS-B
           size: 256 GB
 """
+VPN_KEY = "kx1pQWnBvnVBTRW0JCTGu9wJ3pOt2fUyWrZxmg1CxVQ="
+VPN = f"""\
+provision_vpn:
+  endpoint: home.example.org
+  networks: [10.77.0.0/24, "fd77:5070::/64"]
+  reaches: [192.168.50.0/24]
+  dns: [192.168.50.53]
+  search: home.arpa
+  mtu: 1380
+  clients:
+    tablet: {{number: 10, tunnel: full}}
+    phone: {{number: 11, expires: 2027-01-31}}
+    old_laptop: {{number: 12, revoked: true}}
+    cloud_a: {{number: 5, host: nas}}
+    own: {{number: 13, public_key: "{VPN_KEY}"}}
+"""
 MACHINES = f"machines:\n{WYSE_A}\n{WYSE_B}"
+
+
+def hosts_with(vpn: str) -> str:
+    """The hosts of an inventory that all know the variables `vpn`."""
+    return f"{HOSTS}  vars:\n" + "".join(f"    {line}\n" for line in vpn.splitlines())
 
 
 def site_of(machines: str = MACHINES, hosts: str = HOSTS, root: Path = Path("/srv/sites/lab")) -> Site:
