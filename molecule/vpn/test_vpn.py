@@ -60,8 +60,9 @@ def status(machine: Container) -> dict[str, Any]:
 
 
 def change(machine: Container, code: str) -> None:
-    """Change the configuration as the role would, and have it take effect."""
-    text = f"import json; d = json.load(open('{CONFIGURATION}')); {code}; json.dump(d, open('{CONFIGURATION}', 'w'))"
+    """Change the configuration as the role would, and have it take effect. `road` is the peer of that name."""
+    find = "road = next((p for p in d['peers'] if p['name'] == 'road'), None)"
+    text = f"import json; d = json.load(open('{CONFIGURATION}')); {find}; {code}; json.dump(d, open('{CONFIGURATION}', 'w'))"
     machine.sh(f"python3 -c {shlex.quote(text)} && systemctl reload homelab-vpn.service")
 
 
@@ -114,13 +115,13 @@ def test_a_change_cuts_no_session(road: Container, home: Container) -> None:
     handshake = home.sh("wg show wg0 latest-handshakes | sort")
     keep = home.sh(f"cat {CONFIGURATION}")
     change(home, "d['peers'] = [p for p in d['peers'] if p['name'] != 'phone']")
-    change(home, "d['peers'][0]['networks'].append('10.66.0.0/24')")
+    change(home, "road['networks'].append('10.66.0.0/24')")
     road.sh("while kill -0 $(cat /tmp/pinging) 2>/dev/null; do sleep 0.2; done")
     assert " 0% packet loss" in road.sh("cat /tmp/pings | tail -n 3")
     assert home.sh("wg show wg0 latest-handshakes | sort") in handshake
     # What lies behind a peer is reached through it from then on, and not any more when it is taken away.
     assert "wg0" in home.sh("ip route get 10.66.0.5")
-    change(home, "d['peers'][0]['networks'].remove('10.66.0.0/24')")
+    change(home, "road['networks'].remove('10.66.0.0/24')")
     assert "wg0" not in home.sh("ip route get 10.66.0.5")
     put_back(home, keep)
 
@@ -129,9 +130,9 @@ def test_a_change_cuts_no_session(road: Container, home: Container) -> None:
 def test_who_is_revoked_or_expired_is_out(road: Container, home: Container) -> None:
     keep = home.sh(f"cat {CONFIGURATION}")
     try:
-        change(home, "d['peers'][0]['expires'] = '2026-01-31'")
+        change(home, "road['expires'] = '2026-01-31'")
         assert not reaches(road, HOME, 6)
-        change(home, "d['peers'][0]['expires'] = '2999-01-31'")
+        change(home, "road['expires'] = '2999-01-31'")
         until_reached(road)
         change(home, "d['peers'] = []")
         assert not reaches(road, HOME, 6)

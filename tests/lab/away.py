@@ -154,6 +154,9 @@ class Away:
         self.ip(self.cafe, "link set inn up")
         self.ip(self.cafe, "route add default via 203.0.113.254")
         self.ip(self.cafe, "route add 198.51.100.0/24 via 203.0.113.254")
+        # Docker has bridged packets pass the rules of whom they only pass by.
+        bridged = "net.bridge.bridge-nf-call-iptables"
+        subprocess.run(["ip", "netns", "exec", self.home, "sysctl", "-qw", f"{bridged}=0"], check=False)
         for namespace in (self.home, self.cafe, self.world):
             for switch in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
                 self.root("ip", "netns", "exec", namespace, "sysctl", "-qw", f"{switch}=1")
