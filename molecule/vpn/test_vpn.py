@@ -62,7 +62,8 @@ def status(machine: Container) -> dict[str, Any]:
 def change(machine: Container, code: str) -> None:
     """Change the configuration as the role would, and have it take effect. `road` is the peer of that name."""
     find = "road = next((p for p in d['peers'] if p['name'] == 'road'), None)"
-    text = f"import json; d = json.load(open('{CONFIGURATION}')); {find}; {code}; json.dump(d, open('{CONFIGURATION}', 'w'))"
+    read, write = f"d = json.load(open('{CONFIGURATION}'))", f"json.dump(d, open('{CONFIGURATION}', 'w'))"
+    text = f"import json; {read}; {find}; {code}; {write}"
     machine.sh(f"python3 -c {shlex.quote(text)} && systemctl reload homelab-vpn.service")
 
 
