@@ -20,6 +20,8 @@ from .process import must
 from .watch import Report
 
 SECONDS = 10.0
+# How a line says its weight to the journal (sd-daemon(3)).
+NOTICE = "<5>"
 
 
 def tell(config: Config, memory: Memory, report: Report, before: Mapping[str, str]) -> None:
@@ -32,7 +34,7 @@ def tell(config: Config, memory: Memory, report: Report, before: Mapping[str, st
     said += [f"cannot be mended from here: {why}" for about, why in report.troubles.items() if about not in before]
     said += [f"over: {why}" for about, why in before.items() if about not in report.troubles]
     for line in said:
-        print(line, flush=True)
+        print(f"{NOTICE if 'JOURNAL_STREAM' in os.environ else ''}{line}", flush=True)
     if config.metrics:
         write(Path(config.metrics), metrics(config, memory, report), 0o644)
     if said:
