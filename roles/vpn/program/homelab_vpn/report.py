@@ -34,7 +34,7 @@ def tell(config: Config, memory: Memory, report: Report, before: Mapping[str, st
     said += [f"cannot be mended from here: {why}" for about, why in report.troubles.items() if about not in before]
     said += [f"over: {why}" for about, why in before.items() if about not in report.troubles]
     for line in said:
-        print(f"{NOTICE if 'JOURNAL_STREAM' in os.environ else ''}{line}", flush=True)
+        _say(line)
     if config.metrics:
         write(Path(config.metrics), metrics(config, memory, report), 0o644)
     if said:
@@ -53,7 +53,11 @@ def _send(config: Config, said: list[str]) -> None:
             must(["/usr/sbin/sendmail", "-oi", "-t"], feed=text, seconds=SECONDS)
     except (Trouble, OSError, ValueError) as error:
         # Nothing of the address, which may be a secret.
-        print(f"nobody could be told of it: {getattr(error, 'reason', None) or type(error).__name__}", flush=True)
+        _say(f"nobody could be told of it: {getattr(error, 'reason', None) or type(error).__name__}")
+
+
+def _say(line: str) -> None:
+    print(f"{NOTICE if 'JOURNAL_STREAM' in os.environ else ''}{line}", flush=True)
 
 
 def metrics(config: Config, memory: Memory, report: Report) -> str:
