@@ -171,7 +171,7 @@ class Away:
                    type filter hook forward priority 0; policy drop;
                    ct state established,related accept
                    iifname "inn" accept
-                   ip saddr 203.0.113.1 tcp dport 22 accept
+                   ip saddr 203.0.113.0/24 tcp dport 22 accept
                  }
                }""",
         )

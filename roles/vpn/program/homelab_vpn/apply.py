@@ -13,6 +13,9 @@ from .errors import Trouble
 from .memory import Memory
 from .process import must
 
+# Steps whose work goes with an interface.
+OF_THE_INTERFACE = ("addresses", "mtu", "routes")
+
 
 @dataclass
 class Outcome:
@@ -36,9 +39,12 @@ def bring_up(config: Config, memory: Memory, *, mtu: int | None = None) -> Outco
         "firewall": lambda: host.firewall(config),
         "docker": lambda: host.docker(config),
     }
+    was_there = wireguard.read(config.interface) is not None
     for name, step in steps.items():
         try:
-            outcome.repaired += step()
+            repaired = list(step())
+            # What a new interface lacks is no cause of its own.
+            outcome.repaired += repaired if was_there or name not in OF_THE_INTERFACE else []
         except (Trouble, OSError) as trouble:
             outcome.troubles[name] = str(trouble)
     return outcome

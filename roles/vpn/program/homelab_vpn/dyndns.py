@@ -48,10 +48,10 @@ def look(settings: Dyndns, memory: Memory, report: Told, now: float) -> None:
 def _follow(settings: Dyndns, kept: dict[str, object], report: Told) -> None:
     address = _address(settings.ask)
     kept["address"] = address
-    led = names.resolve(settings.name)
+    led = _led(settings.name)
     if address in led:
         return
-    apart = f"{settings.name} leads to {', '.join(led)}, and this home is at {address}"
+    apart = f"{settings.name} leads to {', '.join(led) or 'nowhere'}, and this home is at {address}"
     if not settings.update:
         raise Trouble(f"{apart}; nobody was declared who could change that")
     if refused := kept.get("refused"):
@@ -67,6 +67,14 @@ def _follow(settings: Dyndns, kept: dict[str, object], report: Told) -> None:
     if word not in LATER:
         kept["refused"] = said[:80] or "without a word"
     raise Trouble(f"{apart}; the provider says {said[:80]!r}")
+
+
+def _led(name: str) -> list[str]:
+    """Where a name leads; a home need not be able to look up its own."""
+    try:
+        return names.resolve(name)
+    except Trouble:
+        return []
 
 
 def _address(url: str) -> str:
