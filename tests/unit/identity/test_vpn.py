@@ -18,7 +18,7 @@ from homelab_provision.site.vault.store import Vault
 from homelab_provision.site.vpn import Client, Vpn
 from homelab_provision.site.wireguard import is_key, new_private, new_shared, public_of
 
-OWN = public_of(new_private())
+OWN = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08="
 VPN = Vpn(
     endpoint="home.example.org",
     networks=(ip_network("10.77.0.0/24"),),
