@@ -136,8 +136,8 @@ def test_a_client_that_is_added_or_revoked_changes_no_key_of_another(vault: Vaul
     told = identities.load(vault, "lab", vpn=VPN.model_copy(update={"clients": clients}))
     after = kept(vault)
     assert before.items() <= after.items()
-    assert after.keys() - before.keys() == {f"{kind}_phone" for kind in (
-        "secret_vpn_private", "public_vpn", "secret_vpn_shared")}  # fmt: skip
+    made = {"secret_vpn_private_phone", "public_vpn_phone", "secret_vpn_shared_phone"}
+    assert after.keys() - before.keys() == made
     assert told.vpn
     assert {*told.vpn.clients} == {"phone", "own"}
 
