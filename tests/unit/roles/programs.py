@@ -13,7 +13,8 @@ PACKAGE = ROLES / "postgres/program/homelab_postgres"
 LIBRARY = ROLES / "backup/program/homelab_host"
 STACKS = ROLES / "app_stacks/program/homelab_stacks"
 SHARES = ROLES / "nas_mounts/program/homelab_nas_mounts"
-for _folder in (PACKAGE.parent, STACKS.parent, SHARES.parent, LIBRARY.parent):
+FLOATING = ROLES / "floating_ip/program/homelab_floating"
+for _folder in (PACKAGE.parent, STACKS.parent, SHARES.parent, FLOATING.parent, LIBRARY.parent):
     if str(_folder) not in sys.path:
         sys.path.append(str(_folder))
 
@@ -37,3 +38,8 @@ def stacks(name: str) -> ModuleType:
 def shares(name: str) -> ModuleType:
     """One module of the program of the role `nas_mounts`."""
     return importlib.import_module(f"{SHARES.name}.{name}")
+
+
+def floating(name: str) -> ModuleType:
+    """One module of the program of the role `floating_ip`."""
+    return importlib.import_module(f"{FLOATING.name}.{name}")
