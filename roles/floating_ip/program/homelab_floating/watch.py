@@ -108,7 +108,7 @@ def _begin_anew(*_: object) -> None:
     except Unreadable as error:
         print(f"{WARNING}it goes on as before: {error}", file=sys.stderr, flush=True)
     else:
-        os.execv("/proc/self/exe", sys.orig_argv)
+        os.execv(sys.orig_argv[0], sys.orig_argv)
 
 
 def _tell_systemd(word: str) -> None:
