@@ -11,15 +11,13 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
-
 Entry = Mapping[str, Any]
 # The first host has the highest priority; the steps are so large that two that start together do not meet.
 PRIORITIES = (200, 150, 100, 50)
 NEEDS = {"dns": "name", "tcp": "port", "command": "command", "wireguard": "interface"}
 
 
-class Refused(AnsibleFilterError):
+class Refused(ValueError):
     """A list cannot be followed; the text says where and how to mend it."""
 
 

@@ -11,7 +11,7 @@ import pytest
 # Whether anybody on the network has the address: something is sent there, and the kernel has asked who that is.
 SOMEBODY = """
 python3 - <<'END'
-import ipaddress, json, socket, subprocess, time
+import errno, ipaddress, json, socket, subprocess, time
 def known(*words):
     return json.loads(subprocess.run(["ip", "-json", *words], capture_output=True, text=True).stdout or "[]")
 try:
@@ -22,21 +22,21 @@ for each in names:
     for text in (each["address"], *each["also"]):
         address = ipaddress.ip_interface(text)
         own = any(known("address", "show", "to", f"{address.ip}/{address.max_prefixlen}"))
-        found = own
+        found, way = own, True
         # An address may be on its way from one host to the other.
         for _ in range(0 if own else 10):
             kind = socket.AF_INET if address.version == 4 else socket.AF_INET6
             with socket.socket(kind, socket.SOCK_DGRAM) as asking:
                 try:
                     asking.sendto(b"", (str(address.ip), 9))
-                except OSError:
-                    pass
+                except OSError as error:
+                    way = error.errno != errno.ENETUNREACH  # as on a host that has no IPv6 of its own
             time.sleep(0.5)
             states = [state for one in known("neigh", "show", str(address.ip)) for state in one["state"]]
             found = any(state in ("REACHABLE", "STALE", "DELAY", "PROBE") for state in states)
-            if found:
+            if found or not way:
                 break
-        print(each["name"], "here" if own else "elsewhere" if found else "nowhere", text)
+        print(each["name"], "here" if own else "elsewhere" if found else "nowhere" if way else "unasked", text)
 END
 """
 

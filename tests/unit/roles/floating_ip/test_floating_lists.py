@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.errors import AnsibleFilterError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
@@ -97,7 +96,7 @@ def test_what_is_checked_may_differ_between_hosts() -> None:
 )
 def test_what_could_not_work_is_refused_with_its_place(changed: dict[str, Any], said: str) -> None:
     name = changed.get("name", "dns")
-    with pytest.raises(AnsibleFilterError) as refused:
+    with pytest.raises(plugin.Refused) as refused:
         instances(entry(**changed))
     assert said in str(refused.value)
     assert f"floating_ips of far, {name!r}: " in str(refused.value)
@@ -118,23 +117,23 @@ def test_what_could_not_work_is_refused_with_its_place(changed: dict[str, Any], 
 def test_two_that_would_meet_are_refused(changed: dict[str, Any], said: str, elsewhere: bool) -> None:
     """In one list, and in those of two hosts that do not agree."""
     here, three = ([entry()], [entry(**changed)]) if elsewhere else ([entry(), entry(**changed)], [])
-    with pytest.raises(AnsibleFilterError, match=said):
+    with pytest.raises(plugin.Refused, match=said):
         instances(*here, three=three)
 
 
 @pytest.mark.negative
 def test_the_same_twice_in_one_list_is_refused() -> None:
     assert len(instances(entry())) == 1
-    with pytest.raises(AnsibleFilterError, match="have one name"):
+    with pytest.raises(plugin.Refused, match="have one name"):
         instances(entry(), entry())
 
 
 @pytest.mark.negative
 def test_hosts_of_two_kinds_and_without_a_number_are_refused() -> None:
     lists = {"one": [entry()]}
-    with pytest.raises(AnsibleFilterError, match="of one kind"):
+    with pytest.raises(plugin.Refused, match="of one kind"):
         plugin.instances(lists, "one", {"one": "192.0.2.11", "two": "fd00::12"})
-    with pytest.raises(AnsibleFilterError, match=r"two has no address but 'two\.home\.arpa'"):
+    with pytest.raises(plugin.Refused, match=r"two has no address but 'two\.home\.arpa'"):
         plugin.instances(lists, "one", {"one": "192.0.2.11", "two": "two.home.arpa"})
 
 
