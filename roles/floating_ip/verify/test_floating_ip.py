@@ -40,6 +40,7 @@ for each in names:
 END
 """
 
+FILE = "/etc/keepalived/keepalived.conf"
 READ = 'for file in *; do echo "$file $(cat $file)"; done'
 
 QUESTIONS = {
@@ -53,10 +54,9 @@ QUESTIONS = {
     "account": "id keepalived_script; passwd --status keepalived_script",
     "user": "ps --no-headers -o user:32 $(systemctl show -P MainPID homelab-floating-check.service); true",
     "refused": "printf 'vrrp_instance x {\\n no_such_word\\n}\\n' >/tmp/verify-floating.conf\n"
-    "python3 -IB /usr/local/lib/homelab-provision/homelab_keepalived_check.py /tmp/verify-floating.conf 2>&1; echo $?\n"
+    "/usr/local/libexec/homelab-keepalived-check /tmp/verify-floating.conf 2>&1; echo $?\n"
     "rm /tmp/verify-floating.conf",
-    "configured": "f=/etc/keepalived/keepalived.conf; [ ! -s $f ] || python3 -IB "
-    "/usr/local/lib/homelab-provision/homelab_keepalived_check.py $f 2>&1",
+    "configured": f"[ ! -s {FILE} ] || /usr/local/libexec/homelab-keepalived-check {FILE} 2>&1",
     "failed": "systemctl --failed --plain --no-legend",
 }
 
