@@ -13,6 +13,7 @@ PACKAGE = ROLES / "postgres/program/homelab_postgres"
 LIBRARY = ROLES / "backup/program/homelab_host"
 STACKS = ROLES / "app_stacks/program/homelab_stacks"
 SHARES = ROLES / "nas_mounts/program/homelab_nas_mounts"
+FLOATING = ROLES / "floating_ip/program/homelab_floating"
 for _folder in sorted(ROLES.glob("*/program")):
     if str(_folder) not in sys.path:
         sys.path.append(str(_folder))
@@ -42,3 +43,8 @@ def shares(name: str) -> ModuleType:
 def vpn(name: str) -> ModuleType:
     """One module of the program of the role `vpn`."""
     return importlib.import_module(f"homelab_vpn.{name}")
+
+
+def floating(name: str) -> ModuleType:
+    """One module of the program of the role `floating_ip`."""
+    return importlib.import_module(f"{FLOATING.name}.{name}")

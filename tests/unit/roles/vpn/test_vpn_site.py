@@ -10,7 +10,9 @@ import pytest
 from homelab_provision import paths
 from tests.unit.roles import programs
 
-spec = importlib.util.spec_from_file_location("vpn_filter", paths.content("playbooks") / "filter_plugins" / "vpn.py")
+spec = importlib.util.spec_from_file_location(
+    "vpn_filter", paths.content("roles") / "vpn" / "filter_plugins" / "vpn.py"
+)
 assert spec
 assert spec.loader
 plugin = importlib.util.module_from_spec(spec)

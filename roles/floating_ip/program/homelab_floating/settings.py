@@ -1,0 +1,71 @@
+"""What the role has written down: the addresses that this host may have, and what has to be true for each."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SETTINGS = Path("/etc/homelab-provision/floating.json")
+# One file for each address, which keepalived watches: 1 is good; 0 is not, and behind it stands why.
+ANSWERS = Path("/run/homelab-floating")
+
+
+class Unreadable(Exception):
+    """The file cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that has to be true; which fields count depends on `kind`. Seconds for `timeout` and `probe_age`."""
+
+    kind: str
+    address: str = "127.0.0.1"
+    port: int = 0
+    name: str = ""
+    type: str = "A"
+    answer: str = ""
+    command: tuple[str, ...] = ()
+    interface: str = ""
+    public_key: str = ""
+    probe: str = ""
+    probe_age: int = 180
+    timeout: float = 0.5
+
+
+@dataclass(frozen=True)
+class Name:
+    """One name, with its addresses and their prefixes."""
+
+    name: str
+    addresses: tuple[str, ...]
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How often (seconds) and how long in a row, and for which names."""
+
+    interval: float
+    fall: int
+    rise: int
+    names: tuple[Name, ...] = field(default=())
+
+
+def load(path: Path = SETTINGS) -> Settings:
+    """Raises `Unreadable`."""
+    try:
+        written = json.loads(path.read_text())
+        names = [
+            Name(each["name"], (each["address"], *each["also"]), tuple(_check(one) for one in each["check"]))
+            for each in written["addresses"]
+        ]
+        return Settings(float(written["interval"]), int(written["fall"]), int(written["rise"]), tuple(names))
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise Unreadable(f"{path} cannot be understood ({error}); `provision apply` writes it anew") from None
+
+
+def _check(written: dict[str, Any]) -> Check:
+    given = {**written, "command": tuple(written.get("command") or ())}
+    return Check(**{key: value for key, value in given.items() if value is not None})
