@@ -212,5 +212,6 @@ class Away:
         """The café loses what is larger than this, in bytes, and tells nobody; with None, nothing."""
         self.rules(self.cafe, "table ip hole\ndelete table ip hole\n")
         if above:
-            rule = f"type filter hook forward priority -10; udp dport 51820 meta length > {above} drop"
-            self.rules(self.cafe, f"table ip hole {{ chain forward {{ {rule} ; }} }}")
+            hook = "type filter hook forward priority -10"
+            rule = f"udp dport 51820 meta length > {above} drop"
+            self.rules(self.cafe, f"table ip hole {{\nchain forward {{\n{hook}\n{rule}\n}}\n}}\n")

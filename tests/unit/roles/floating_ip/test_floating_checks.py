@@ -162,9 +162,15 @@ def test_a_program_says_by_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_tunnel_that_is_up_has_its_key_and_hears_its_probe(
-    given: dict[str, Any], key: str, port: str, ages: dict[str, int | None], said: str | None
+    given: dict[str, Any],
+    key: str,
+    port: str,
+    ages: dict[str, int | None],
+    said: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = int(time.time())
+    monkeypatch.setattr(checks.time, "time", lambda: now)
     handshakes = {peer: now - age if age is not None else 0 for peer, age in ages.items()}
     told = checks._what_is_wrong(settings.Check("wireguard", interface="wg0", **given), key, port, handshakes)
     assert told == (said and f"wireguard wg0: {said}")
