@@ -79,7 +79,8 @@ class Host:
     def refusal(self, forbidden: list[str]) -> str | None:
         own = resolv.own_addresses(self.run("ip", "-json", "address", "show"))
         text = resolv.RESOLV_CONF.read_text() if resolv.RESOLV_CONF.exists() else ""
-        return resolv.refusal(resolv.servers(text), [*own, *forbidden])
+        found: str | None = resolv.refusal(resolv.servers(text), [*own, *forbidden])
+        return found
 
     def last_words(self, unit: str) -> str:
         words = ["journalctl", f"--unit={unit}", "--lines=12", "--no-pager", "--output=cat"]

@@ -97,7 +97,7 @@ def _settings(session: Session, params: dict[str, Any]) -> dict[str, tuple[Any, 
             raise PiholeError(f"{name} is no setting here", "say pihole_hosts or pihole_cnames")
         if given or exclusive:
             wanted[name] = made(known[name]["value"], given, exclusive)
-    return config.differing(wanted, known)
+    return dict(config.differing(wanted, known))
 
 
 def _shown(name: str, before: Any, after: Any) -> str:

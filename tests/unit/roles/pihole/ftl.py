@@ -14,9 +14,10 @@ if str(FOLDER) not in sys.path:
     sys.path.append(str(FOLDER))
 
 from pihole_stand_in.ftl import Ftl  # noqa: E402 - it lies where its image is made
-from pihole_stand_in.keys import KEYS, Key  # noqa: E402
-from pihole_stand_in.server import Server  # noqa: E402
+from pihole_stand_in.keys import KEYS, Key, before_6_3  # noqa: E402 - as above
+from pihole_stand_in.server import Server  # noqa: E402 - as above
 
+__all__ = ["PASSWORD", "Served", "before_6_3", "served"]
 PASSWORD = "correct horse battery staple"
 
 
