@@ -38,6 +38,7 @@ long-rest:
 # Where registries are reached: with the images that are published there.
 test-online: setup
 	ONLINE=1 molecule test --scenario-name applications
+	ONLINE=1 molecule test --scenario-name pihole
 
 roles:
 	@$(call play,$(filter-out $(LONG_SCENARIOS),$(SCENARIOS)))

@@ -1,0 +1,1 @@
+"""A STAND-IN for pihole-FTL, written after its published API description."""

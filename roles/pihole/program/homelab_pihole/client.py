@@ -1,0 +1,1 @@
+../../module_utils/homelab_pihole/client.py

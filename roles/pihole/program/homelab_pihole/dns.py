@@ -1,0 +1,1 @@
+../../module_utils/homelab_pihole/dns.py
