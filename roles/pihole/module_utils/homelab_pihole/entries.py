@@ -35,7 +35,7 @@ class Entry:
 
     @property
     def shown(self) -> str:
-        """As in `list block https://…`."""
+        """As in `domain deny exact ads.example.net`."""
         return " ".join([self.kind.removesuffix("s"), *self.apart, self.name])
 
     def body(self, ids: Mapping[str, int]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlunsplit
 
 from homelab_host.errors import Trouble
 
@@ -19,7 +20,7 @@ AUTHORITY = Path("/etc/homelab-provision/tls/ca.crt")
 
 @dataclass(frozen=True)
 class Setup:
-    """`source`: the address of the Pi-hole that this one is a copy of, as https://192.168.1.5:443; empty if of none."""
+    """`source`: the URL of the Pi-hole that this one is a copy of, always with TLS; empty if it is of none."""
 
     host: str
     share: Path | None
@@ -31,7 +32,9 @@ def load() -> Setup:
     try:
         found = json.loads(CONFIGURATION.read_text())
         share = Path(found["share"]) if found["share"] else None
-        return Setup(found["host"], share, found["url"], found["source"])
+        # The role says an address and a port.
+        source = urlunsplit(("https", found["source"], "", "", "")) if found["source"] else ""
+        return Setup(found["host"], share, found["url"], source)
     except (OSError, ValueError, LookupError) as error:
         hint = "apply the host: the role writes it"
         raise Trouble(f"{CONFIGURATION} cannot be used: {error}", hint) from None

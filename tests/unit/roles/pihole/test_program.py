@@ -54,6 +54,16 @@ def known(pihole: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> An
     return setup.Setup("dns-one", tmp_path / "share", pihole.url, "")
 
 
+def test_a_source_is_asked_with_tls_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "pihole.json"
+    monkeypatch.setattr(setup, "CONFIGURATION", file)
+    file.write_text('{"host": "dns-two", "share": null, "url": "http://127.0.0.1:80", "source": "192.168.50.5:443"}')
+    assert setup.load().source == "https://192.168.50.5:443"
+    file.write_text('{"host": "dns-two"}')
+    with pytest.raises(Trouble, match="cannot be used"):
+        setup.load()
+
+
 def test_an_archive_loses_what_opens_a_door() -> None:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as file:
