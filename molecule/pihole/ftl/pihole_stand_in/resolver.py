@@ -26,17 +26,31 @@ class Resolver:
     def configuration(self, values: dict[str, Any]) -> str:
         mode, interface = values["dns.listeningMode"], values["dns.interface"]
         lines = [
-            "no-resolv", "no-hosts", "keep-in-foreground", "user=root", "log-facility=-", "local-ttl=2",
-            f"addn-hosts={self.folder}/hosts", f"addn-hosts={self.folder}/blocked", f"conf-file={self.folder}/below",
-            f"port={values['dns.port']}", f"cache-size={values['dns.cache.size']}", "localise-queries",
-            LISTEN.get(mode, f"interface={interface}"), "bind-interfaces" if mode == "BIND" else "",
+            "no-resolv",
+            "no-hosts",
+            "keep-in-foreground",
+            "user=root",
+            "log-facility=-",
+            "local-ttl=2",
+            f"addn-hosts={self.folder}/hosts",
+            f"addn-hosts={self.folder}/blocked",
+            f"conf-file={self.folder}/below",
+            f"port={values['dns.port']}",
+            f"cache-size={values['dns.cache.size']}",
+            "localise-queries",
+            LISTEN.get(mode, f"interface={interface}"),
+            "bind-interfaces" if mode == "BIND" else "",
             *(f"server={server}" for server in values["dns.upstreams"]),
             *(f"cname={record}" for record in values["dns.cnameRecords"]),
-            "bogus-priv" if values["dns.bogusPriv"] else "", "domain-needed" if values["dns.domainNeeded"] else "",
-            "expand-hosts" if values["dns.expandHosts"] else "", "local=/home.arpa/", "local=/internal/",
-            "local=/pi.hole/", "host-record=pi.hole,0.0.0.0,::",
+            "bogus-priv" if values["dns.bogusPriv"] else "",
+            "domain-needed" if values["dns.domainNeeded"] else "",
+            "expand-hosts" if values["dns.expandHosts"] else "",
+            "local=/home.arpa/",
+            "local=/internal/",
+            "local=/pi.hole/",
+            "host-record=pi.hole,0.0.0.0,::",
             *values["misc.dnsmasq_lines"],
-        ]  # fmt: skip
+        ]
         name = values.get("dns.domain.name", values.get("dns.domain", ""))
         if name:
             lines += [f"domain={name}", f"local=/{name}/" if values.get("dns.domain.local", True) else ""]

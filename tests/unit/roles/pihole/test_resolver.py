@@ -163,9 +163,17 @@ def test_silence_is_no_answer() -> None:
 @pytest.mark.negative
 @pytest.mark.parametrize(
     ("tag", "accepted"),
-    [("2026.07.2", True), ("2026.07.10", True), ("2027.01.0", True), ("2026.07.1", False), ("2025.11.1", False),
-     ("latest", False), ("2026.07", False), ("nightly", False)],
-)  # fmt: skip
+    [
+        ("2026.07.2", True),
+        ("2026.07.10", True),
+        ("2027.01.0", True),
+        ("2026.07.1", False),
+        ("2025.11.1", False),
+        ("latest", False),
+        ("2026.07", False),
+        ("nightly", False),
+    ],
+)
 def test_the_floor_of_versions(tag: str, accepted: bool) -> None:
     """As the task judges it, with its own words."""
     from ansible.parsing.dataloader import DataLoader
