@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from . import clock, dyndns, names, path_mtu, ping, wireguard
 from .apply import Outcome, bring_up, take_down
@@ -49,7 +50,7 @@ def look(config: Config, memory: Memory, now: Callable[[], float] = time.time) -
             continue
         failing[peer.name] = int(kept.get("failing", {}).get(peer.name, 0)) + 1
         if failing[peer.name] >= LOOKS_UNTIL_REPAIR:
-            _reach(config, peer, failing[peer.name], memory, report, float(kept.get("seen", 0)), now)
+            _reach(config, peer, failing[peer.name], memory, report, kept, now)
     if config.dyndns:
         dyndns.look(config.dyndns, memory, report, now())
     seen = max(now(), float(kept.get("seen", 0)))
@@ -65,11 +66,17 @@ def _take(report: Report, outcome: Outcome) -> None:
 
 
 def _reach(
-    config: Config, peer: Peer, looks: int, memory: Memory, report: Report, seen: float, now: Callable[[], float]
+    config: Config,
+    peer: Peer,
+    looks: int,
+    memory: Memory,
+    report: Report,
+    kept: dict[str, Any],
+    now: Callable[[], float],
 ) -> None:
-    """A peer does not answer: find out why, and do something about it."""
+    """A peer does not answer: find out why, and do something about it. `kept` is remembered between looks."""
     causes = list(_moved(config, peer, memory, report))
-    causes += clock.look(seen, now(), report)
+    causes += clock.look(float(kept.get("seen", 0)), now(), kept, report)
     report.repairs += [(cause, done) for cause, done in causes]
     if causes:
         return
