@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_the_newest_state_is_the_last_one_told(tmp_path: Path, monkeypatch: pyte
     folder, states = tmp_path / "hooks", tmp_path / "states"
     folder.joinpath("dns").mkdir(parents=True)
     wait = f"while [ $1 = backup ] && ! [ -e {tmp_path}/go ]; do sleep .05; done"
-    _program(folder / "dns" / "note", f"echo $1 >>{tmp_path}/notes; {wait}")
+    _program(folder / "dns" / "note", f"echo $1 >>{tmp_path}/notes; {wait}; echo end >>{tmp_path}/notes")
 
     def moved(state: str, at: int) -> None:
         monkeypatch.setattr(hooks, "_started", lambda: at)
@@ -105,10 +106,11 @@ def test_the_newest_state_is_the_last_one_told(tmp_path: Path, monkeypatch: pyte
     while "fault" not in (states / ".dns.new").read_text():
         pass
     moved("MASTER", 2)
+    time.sleep(0.3)  # for one that would not wait for the first
     (tmp_path / "go").touch()
     for thread in (first, last):
         thread.join()
-    assert (tmp_path / "notes").read_text().split() == ["backup", "fault"]
+    assert (tmp_path / "notes").read_text().split() == ["backup", "end", "fault", "end"]
 
 
 def _program(file: Path, text: str) -> None:
