@@ -44,7 +44,7 @@ ask() {
 ask
 nft add rule inet homelab services ip saddr 198.51.100.2 udp dport 53 accept
 ask
-ip netns del verify-dns; ip link del verify0 2>/dev/null; systemctl reload nftables.service
+ip netns del verify-dns; ip link del verify0 2>/dev/null; systemctl reload nftables.service 2>/dev/null
 """
 
 QUESTIONS = {
