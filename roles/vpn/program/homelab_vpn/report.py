@@ -88,7 +88,7 @@ def status(config: Config, memory: Memory) -> dict[str, Any]:
     for peer in config.peers:
         seen = state.peers.get(peer.public_key) if state else None
         peers[peer.name] = {
-            "connected": bool(seen and now - seen.handshake < 180),
+            "connected": bool(seen and now - seen.handshake < wireguard.SESSION),
             "seen_seconds_ago": int(now - seen.handshake) if seen and seen.handshake else None,
             "endpoint": seen.endpoint if seen else "",
             "valid": peer.valid_at(datetime.now(UTC)),

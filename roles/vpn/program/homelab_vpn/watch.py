@@ -22,8 +22,6 @@ from .memory import Memory
 LOOKS_UNTIL_REPAIR = 2
 # A new interface is the last thing that is tried; it costs a moment each time, and may help only later.
 LOOKS_UNTIL_RESTART, LOOKS_BETWEEN_RESTARTS = 4, 15
-# Without traffic or a probe, WireGuard itself gives a session up after this many seconds (REJECT_AFTER_TIME).
-SESSION = 180
 
 
 @dataclass

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from .config import Config, Peer
 from .process import must, run
 
+# Without traffic or a probe, WireGuard itself gives a session up after this many seconds (REJECT_AFTER_TIME).
+SESSION = 180
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -102,8 +105,3 @@ def point(interface: str, public_key: str, endpoint: str) -> None:
 def joined(address: str, port: int) -> str:
     """An address and a port as `wg` writes them."""
     return f"[{address}]:{port}" if ipaddress.ip_address(address).version == 6 else f"{address}:{port}"
-
-
-def address_in(endpoint: str) -> str:
-    """The address in what `wg` shows of an endpoint."""
-    return endpoint.rpartition(":")[0].strip("[]")
