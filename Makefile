@@ -2,8 +2,8 @@
 # next: how far the next Ansible is    test-online: with images that only registries have
 .PHONY: demo test check-and-lab lab long long-lab long-rest test-online next roles check setup bench clean ruff mypy yamllint ansible-lint shellcheck unit
 SCENARIOS = $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
-# With applications that are large and slow to start, or failures in many rounds.
-LONG_SCENARIOS = chat floating_ip labelling pihole
+# With applications that are large and slow to start.
+LONG_SCENARIOS = chat labelling
 play = for scenario in $(1); do molecule test --scenario-name $$scenario || exit 1; done
 PYTEST = .venv/bin/python -m pytest
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -32,7 +32,7 @@ long-lab:
 
 long-rest:
 	$(PYTEST) -m "long and not lab" --durations=0 tests
-	export ROUNDS=10; $(call play,$(LONG_SCENARIOS))
+	export ROUNDS=10; $(call play,$(LONG_SCENARIOS) floating_ip)
 	export IMAGE=debian13-next-docker; $(call play,docker app_stacks)
 
 # Where registries are reached: with the images that are published there.

@@ -147,7 +147,10 @@ def test_an_upgrade_that_is_killed_is_undone_by_the_next_run(
 ) -> None:
     text = shlex.quote(json.dumps(upgraded(document, "broken", digests)))
     machine.sh(f"homelab-stacks apply <<<{text} >/dev/null & sleep {moment}; kill -9 $!; wait || true")
-    machine.sh("systemctl kill --signal=KILL stack-notes.service; systemctl stop stack-notes.service")  # as a power cut
+    # As a power cut, which leaves no container behind that is still being stopped.
+    machine.sh("systemctl kill --signal=KILL stack-notes.service; docker ps --quiet | xargs --no-run-if-empty docker kill")
+    machine.sh("systemctl stop stack-notes.service")
+    assert machine.sh("cat /srv/stacks/notes/data/notes") in ("buy bread", "all notes are lost")
     apply(machine, upgraded(document, "1.1", digests))
     assert ask(machine) == "notes 1.1 good day"
     assert ask(machine, "/notes") == "buy bread"
@@ -179,6 +182,26 @@ def test_one_that_never_worked_says_so_each_time(
     assert apply(machine, wanted)["stacks"]["other"]["actions"] == ["removed; its data are kept"]
     machine.sh("rm -r /srv/stacks/other")
     assert ask(machine) == "notes 1.1 good day"
+
+
+def test_new_ones_start_side_by_side(machine: Container, document: dict[str, Any], digests: dict[str, str]) -> None:
+    """Each of the two is healthy when the other answers."""
+    before = upgraded(document, "1.1", digests)
+    text = '{image: "${IMAGE_NOTES}", volumes: ["/usr:/usr:ro", "${STACK_DATA}/data:/data"], ports: ["PORT:8000"]}'
+    pair: list[dict[str, Any]] = []
+    projects = dict(before["projects"])
+    for name, port, other in (("here", 8091, 8092), ("there", 8092, 8091)):
+        projects[name] = f"services: {{web: {text.replace('PORT', str(port))}}}"
+        health = {"url": f"http://127.0.0.1:{other}/", "contains": "notes", "seconds": 20}
+        image = {"notes": f"127.0.0.1:5000/notes:1.1@{digests['1.1']}"}
+        pair.append({"name": name, "version": "1", "images": image, "folders": [{"path": "data"}], "health": health})
+    told = apply(machine, {**before, "stacks": [*before["stacks"], *pair], "projects": projects})["stacks"]
+    assert {name: (told[name]["actions"], told[name]["failed"]) for name in ("here", "there")} == {
+        "here": (["installed 1"], None),
+        "there": (["installed 1"], None),
+    }
+    apply(machine, before)
+    machine.sh("rm -r /srv/stacks/here /srv/stacks/there")
 
 
 WRONG = {

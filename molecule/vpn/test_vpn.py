@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import time
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,6 +17,8 @@ from tests.container import Container
 HOME, ROAD = "10.77.0.1", "10.77.0.10"
 HOME_6 = "fd77:5070::1"
 CONFIGURATION = "/etc/homelab-provision/vpn.json"
+# The address of the pair, in a network of its own.
+SHARED = "10.55.0.51"
 # Behind the home: an address that peers may reach, and one that they may not.
 REACHED, CLOSED = "10.88.0.1", "10.99.0.1"
 
@@ -231,3 +236,42 @@ def test_it_is_measured(home: Container) -> None:
     assert "homelab_vpn_up 1" in told
     assert "homelab_vpn_troubles 0" in told
     assert 'homelab_vpn_handshake_seconds{peer="road"} 1' in told
+
+
+@pytest.fixture
+def twin(home: Container, road: Container) -> Iterator[Container]:
+    """The other server, while the road looks for the address that is with one of the two."""
+    known_as(road, SHARED)
+    road.sh("systemctl restart homelab-vpn")
+    until_reached(road)
+    yield Container(f"{home.name}-twin")
+    known_as(road, home.address)
+    road.sh("systemctl restart homelab-vpn")
+
+
+def test_the_other_server_takes_the_clients_along(home: Container, twin: Container, road: Container) -> None:
+    """A client by itself looks for another session after fifteen seconds; and it goes back the same way."""
+    assert json.loads(home.sh("homelab-vpn status"))["has_the_address"] is True
+    assert twin.sh("wg show wg0 endpoints | grep -vc none || true") == "0", "who has no address knows nobody"
+    road.sh(f"ping -n -D -i 0.1 {HOME} >/tmp/pings 2>&1 & echo $! >/tmp/pinging; sleep 2")
+    docker("pause", home)
+    try:
+        twin.sh(f"ip address add {SHARED}/24 dev eth0")
+        road.sh(f"ip neighbour flush to {SHARED}; sleep 8")
+        assert reaches(road, HOME_6)
+        assert twin.sh("wg show wg0 latest-handshakes | grep -vcw 0") == "1"
+        # The other one is back first, and has the address: what was said meanwhile has reached it.
+        twin.sh(f"ip address delete {SHARED}/24 dev eth0")
+    finally:
+        docker("unpause", home)
+    road.sh(f"ip neighbour flush to {SHARED}; sleep 8; kill -INT $(cat /tmp/pinging)")
+    answered = [float(line[1:].partition("]")[0]) for line in road.sh("grep icmp_seq /tmp/pings").splitlines()]
+    gaps = sorted(after - before for before, after in pairwise(answered))
+    assert gaps[-1] < 6, gaps[-5:]
+    assert twin.sh("wg show wg0 endpoints | grep -vc none || true") == "0", "it would take the client along"
+    for server in (home, twin):
+        assert "spoke first to road" in server.sh("journalctl --unit=homelab-vpn-pair --output=cat")
+
+
+def docker(verb: str, machine: Container) -> None:
+    subprocess.run(["docker", verb, machine.name], check=True, capture_output=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 SERVER = 1
@@ -21,6 +21,21 @@ def vpn_of(site: Mapping[str, Any], host: str, keys: Mapping[str, str]) -> dict[
     clients = {name: dict(values or {}) for name, values in (site.get("clients") or {}).items()}
     own = [name for name, values in clients.items() if values.get("host") == host]
     return _client(site, own[0], clients[own[0]], keys) if own else _server(site, clients, keys)
+
+
+def vpn_pair_of(floating: Sequence[Mapping[str, Any]], host: str, hosts: Mapping[str, str]) -> dict[str, Any]:
+    """What the role `vpn` is told of a server's twins: who shares an address with it that goes where WireGuard works.
+
+    `floating` are the addresses that this host may have, `hosts` where each host answers.
+    """
+    shared = [
+        entry
+        for entry in floating
+        if host in entry["hosts"] and any(check["kind"] == "wireguard" for check in entry["check"])
+    ]
+    others = sorted({other for entry in shared for other in entry["hosts"]} - {host})
+    addresses = [text.partition("/")[0] for entry in shared for text in (entry["address"], *(entry.get("also") or []))]
+    return {"addresses": addresses, "others": [hosts[other] for other in others if other in hosts]} if shared else {}
 
 
 def _server(site: Mapping[str, Any], clients: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
@@ -80,4 +95,4 @@ class FilterModule:
     """What Ansible looks for."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"vpn_of": vpn_of}
+        return {"vpn_of": vpn_of, "vpn_pair_of": vpn_pair_of}

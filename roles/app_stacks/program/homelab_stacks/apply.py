@@ -1,10 +1,15 @@
-"""Bring the stacks of this host to what the site wants: each by itself, so that one that fails costs no other."""
+"""Bring the stacks of this host to what the site wants: each by itself, so that one that fails costs no other.
+
+What is removed or changed comes first, one after the other. What is new starts after it, side by side, as all of them
+do when the host boots: on a rebuilt host that is everything.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +54,7 @@ def apply(document: object, check: bool) -> dict[str, object]:
             raise Wrong("the second repository is not named: `repository` is missing")
     except Wrong as wrong:
         raise Trouble(f"what the role wants makes no sense: {wrong}", "mend it in the site") from None
-    outcomes = {each.name: _one(each, check) for each in [*_left(desired), *desired]}
+    outcomes = _all([*_left(desired), *desired], check)
     written = _write(top, check)
     changed = written or any(outcome.actions for outcome in outcomes.values())
     return {"changed": changed, "stacks": {name: vars(outcome) for name, outcome in outcomes.items()}}
@@ -62,29 +67,56 @@ def _left(desired: Sequence[Desired]) -> list[Desired]:
     return [Desired(name) for name in gone]
 
 
-def _one(desired: Desired, check: bool) -> Outcome:
-    outcome = Outcome()
-    project = Project(desired.name)
+def _all(desired: Sequence[Desired], check: bool) -> dict[str, Outcome]:
+    outcomes = {each.name: Outcome() for each in desired}
+    starting: list[stack.Running] = []
+    # A new one may want a port that another gives up.
+    for each in sorted(desired, key=_is_new):
+        with _told(each.name, outcomes[each.name]):
+            starting += _one(each, outcomes[each.name], check)
+    for found in starting:
+        with _told(found.name, outcomes[found.name]):
+            report.step(f"wait until {found.name} answers")
+            _start(found, "start")
+            found.ask()
+    return outcomes
+
+
+def _is_new(desired: Desired) -> bool:
+    return desired.present and Project(desired.name).told("digest") is None
+
+
+@contextmanager
+def _told(name: str, outcome: Outcome) -> Iterator[None]:
+    """What goes wrong with a stack is said of it, and stops no other."""
     try:
-        if project.previous.exists():
-            outcome.actions.append("went back from a change that was interrupted")
-            if not check:
-                _go_back(project)
-        elif not check:
-            project.clear()
-        if not desired.present:
-            _absent(project, desired, outcome, check)
-        elif project.told("digest") != desired.digest:
-            _change(project, desired, outcome, check)
-        else:
-            _keep_running(project, outcome, check)
+        yield
     except stack.Waits as waits:
         outcome.waits = waits.message
     except Trouble as trouble:
         outcome.failed, outcome.hint, outcome.evidence = trouble.message, trouble.hint, trouble.evidence
     except OSError as error:
-        outcome.failed = f"{desired.name}: {error.filename or 'a file'}: {error.strerror or error}"
-    return outcome
+        outcome.failed = f"{name}: {error.filename or 'a file'}: {error.strerror or error}"
+
+
+def _one(desired: Desired, outcome: Outcome, check: bool) -> list[stack.Running]:
+    """Do it; returns what was only begun."""
+    project = Project(desired.name)
+    if project.previous.exists():
+        outcome.actions.append("went back from a change that was interrupted")
+        if not check:
+            _go_back(project)
+    elif not check:
+        project.clear()
+    if not desired.present:
+        _absent(project, desired, outcome, check)
+    elif (digest := project.told("digest")) is None:
+        return _install(project, desired, outcome, check)
+    elif digest != desired.digest:
+        _change(project, desired, outcome, check)
+    else:
+        _keep_running(project, outcome, check)
+    return []
 
 
 def _absent(project: Project, desired: Desired, outcome: Outcome, check: bool) -> None:
@@ -104,7 +136,7 @@ def _keep_running(project: Project, outcome: Outcome, check: bool) -> None:
     """What is as it should be is left alone; one that was stopped by hand is started; one that fails says so again."""
     found = stack.find(project.name)
     match found.state():
-        case ("activating", "auto-restart"):
+        case stack.FAILS:
             found.require()
             raise Trouble(
                 f"{project.name} fails again and again", f"systemctl status {project.unit}", found.last_words()
@@ -117,33 +149,51 @@ def _keep_running(project: Project, outcome: Outcome, check: bool) -> None:
         _start(found)
 
 
+def _install(project: Project, desired: Desired, outcome: Outcome, check: bool) -> list[stack.Running]:
+    """Begin to start a new one."""
+    action = f"installed {desired.version}"
+    if check:
+        outcome.actions.append(action)
+        return []
+    new = stack.load(desired.name, {**desired.told, "kind": desired.kind})
+    try:
+        _prepare(project, desired)
+    except Trouble:
+        project.clear()
+        raise
+    outcome.actions.append(action)
+    report.step(f"start {project.name} {desired.version}")
+    project.take()
+    systemctl("enable", project.unit)
+    systemctl("restart", "--no-block", project.unit)
+    return [new]
+
+
 def _change(project: Project, desired: Desired, outcome: Outcome, check: bool) -> None:
     """The new project takes the old one's place, or, if it does not become healthy, leaves it as it was."""
-    before = project.told("version")
-    if before and not desired.downgrade and _older(desired.version, before):
+    before = project.told("version") or ""
+    if not desired.downgrade and _older(desired.version, before):
         raise Trouble(
             f"{desired.name} stays at {before}: {desired.version} is older, and may not be able to read its data",
             "if it can, say `downgrade: true`; or restore the data that it had, from a backup of then",
         )
-    action = _what(before, desired.version)
+    action = "changed" if before == desired.version else f"from {before} to {desired.version}"
     if check:
         outcome.actions.append(action)
         return
     new = stack.load(desired.name, {**desired.told, "kind": desired.kind})
     try:
         _prepare(project, desired)
-        if before is not None:
-            new.require()  # nobody could see whether it works
-            report.step(f"stop {project.name}")
-            _stop(project)
-            if before != desired.version:
-                report.step(f"keep a copy of the data of {project.name}")
-                project.keep_data()
-                database_copy.keep(project)
+        new.require()  # nobody could see whether it works
+        report.step(f"stop {project.name}")
+        _stop(project)
+        if before != desired.version:
+            report.step(f"keep a copy of the data of {project.name}")
+            project.keep_data()
+            database_copy.keep(project)
     except Trouble:
         project.clear()
-        if before is not None:
-            systemctl("start", "--no-block", project.unit)
+        systemctl("start", "--no-block", project.unit)
         raise
     outcome.actions.append(action)
     report.step(f"start {project.name} {desired.version}")
@@ -157,8 +207,6 @@ def _change(project: Project, desired: Desired, outcome: Outcome, check: bool) -
         raise
     except Trouble as trouble:
         said = trouble.evidence or new.last_words()
-        if before is None:
-            raise Trouble(trouble.message, trouble.hint, said) from None
         report.step(f"go back to {project.name} {before}")
         what = f"{desired.name} {desired.version} does not work ({trouble.message})"
         try:
@@ -198,15 +246,11 @@ def _older(version: str, other: str) -> bool:
     return run(["dpkg", "--compare-versions", version, "lt", other], patience=60).status == 0
 
 
-def _what(before: str | None, after: str) -> str:
-    if before is None:
-        return f"installed {after}"
-    return "changed" if before == after else f"from {before} to {after}"
-
-
-def _start(found: stack.Running) -> None:
-    """Start, or start anew; raises `Waits` if that is why it does not start."""
-    if run(["systemctl", "restart", found.project.unit], patience=1800).status:
+def _start(found: stack.Running, verb: str = "restart") -> None:
+    """Start anew, or with `start` see one that is under way to its end; raises `Waits` if that is why it ends badly."""
+    # systemd joins a start that is under way, and would begin one that has failed once more.
+    failed = verb == "start" and found.state() == stack.FAILS
+    if failed or run(["systemctl", verb, found.project.unit], patience=1800).status:
         found.require()
         raise Trouble(f"{found.name} does not start", f"systemctl status {found.project.unit}", found.last_words())
 

@@ -17,6 +17,8 @@ from .values import PROJECTS, object_of
 
 # sysexits.h: try again later. systemd does, for a unit that fails.
 TRY_AGAIN = 75
+# The state of a unit that has failed, and is started again in a while.
+FAILS = ("activating", "auto-restart")
 
 
 class Waits(Trouble):

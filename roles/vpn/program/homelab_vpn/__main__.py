@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import config as configuration
-from . import report
+from . import pair, report
 from .apply import bring_up, take_down
 from .config import Config
 from .errors import Trouble
@@ -76,6 +76,14 @@ def _readable(file: Path, memory: Memory) -> tuple[Config, Report]:
         return config, damage
 
 
+def _pair(words: argparse.Namespace, memory: Memory) -> int:
+    config = configuration.load(words.file)
+    if config.pair is None:
+        raise Trouble("this host is the only server", "a floating address that is checked by `wireguard` makes a pair")
+    pair.serve(config, config.pair, lambda text: print(text, flush=True))
+    return 0
+
+
 def _status(words: argparse.Namespace, memory: Memory) -> int:
     print(json.dumps(report.status(configuration.load(words.file), memory), indent=2))
     return 0
@@ -97,6 +105,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Memory], int]] = {
     "apply": _apply,
     "down": _down,
     "watch": _watch,
+    "pair": _pair,
     "status": _status,
 }
 HELP = {
@@ -104,6 +113,7 @@ HELP = {
     "apply": "bring the interface to what the configuration says; sessions go on",
     "down": "remove the interface",
     "watch": "look once whether everything is as it has to be, and mend it",
+    "pair": "keep in step with the other servers of the same key, for ever",
     "status": "tell who is connected, what is wrong, and what was repaired",
 }
 

@@ -66,7 +66,9 @@ def _interface(config: Config, peers: tuple[Peer, ...], endpoints: Callable[[], 
         # Where a peer is now is better known to the kernel than to any file.
         unknown = {key: each for key, each in endpoints().items() if key not in state.peers}
         wireguard.synchronise(config.interface, wireguard.document(config, peers, unknown))
-        yield f"the peers of {config.interface} were others, or their keys"
+        expired = [peer.name for peer in config.peers if peer.public_key in state.peers and peer not in peers]
+        others = f"the peers of {config.interface} were others, or their keys"
+        yield f"the last day of {', '.join(expired)} is over" if expired else others
 
 
 def _mtu(interface: str, size: int) -> Iterator[str]:

@@ -69,6 +69,16 @@ class Dyndns:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Other hosts that are the same server to clients: their addresses, and the floating ones that clients know."""
+
+    addresses: tuple[str, ...]
+    others: tuple[str, ...]
+    port: int
+    """Of UDP, where they tell each other where clients are."""
+
+
+@dataclass(frozen=True)
 class Config:
     """`mtu` is in bytes. `forwards` says whether peers reach more through this host than itself."""
 
@@ -80,6 +90,7 @@ class Config:
     peers: tuple[Peer, ...]
     forwards: bool = False
     firewall: bool = True
+    pair: Pair | None = None
     dyndns: Dyndns | None = None
     webhook: str = field(default="", repr=False)
     mail: str = ""
@@ -178,6 +189,7 @@ def _config(told: _Reader) -> Config:
         peers=tuple(_peer(_Reader(f"peers[{at}].", each)) for at, each in enumerate(told.each("peers"))),
         forwards=told.flag("forwards"),
         firewall=told.flag("firewall"),
+        pair=_pair(told),
         dyndns=_dyndns(told),
         webhook=told.text("webhook", ""),
         mail=told.text("mail", ""),
@@ -232,6 +244,26 @@ def _day(told: _Reader) -> date | None:
         return date.fromisoformat(text) if text else None
     except ValueError:
         raise told.wrong("expires", "a day as in 2027-01-31") from None
+
+
+def _pair(told: _Reader) -> Pair | None:
+    if not told.values.get("pair"):
+        return None
+    own = _Reader("pair.", told.values["pair"])
+    found = Pair(_hosts(own, "addresses"), _hosts(own, "others"), own.number("port", 1, 65535))
+    if len({":" in other for other in found.others}) > 1:
+        raise own.wrong("others", "addresses of one kind, IPv4 or IPv6,")
+    return found
+
+
+def _hosts(told: _Reader, key: str) -> tuple[str, ...]:
+    try:
+        found = tuple(str(ipaddress.ip_address(each)) for each in told.each(key))
+    except ValueError:
+        found = ()
+    if not found:
+        raise told.wrong(key, "a list of addresses")
+    return found
 
 
 def _dyndns(told: _Reader) -> Dyndns | None:

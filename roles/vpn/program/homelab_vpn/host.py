@@ -13,7 +13,9 @@ from .config import Config, Interface, Network
 from .errors import Trouble
 from .process import must, run
 
-SYSCTL = Path("/proc/sys/net")
+SYSCTL, PROC = Path("/proc/sys/net"), Path("/proc/net")
+# IFA_F_TENTATIVE: somebody else may turn out to have it.
+TENTATIVE = 0x40
 FORWARDING = {"IPv4": "ipv4/ip_forward", "IPv6": "ipv6/conf/all/forwarding"}
 # Of the role's own rules, one that is there as long as they are (templates/vpn.nft.j2).
 CHAIN = ["nft", "list", "chain", "inet", "homelab", "vpn_forward"]
@@ -54,6 +56,21 @@ def addresses(config: Config) -> Iterator[str]:
 def _at_once(address: Interface) -> list[str]:
     """Nobody else can have an address of a tunnel, so nobody is asked."""
     return ["nodad"] if address.version == 6 else []
+
+
+def own_addresses() -> set[str]:
+    """All addresses that this host answers for. No program is asked: it is a question for several times a second."""
+    lines = [line.split() for line in (PROC / "fib_trie").read_text().splitlines()]
+    found = {lines[at - 1][-1] for at, words in enumerate(lines) if words[1:] == ["host", "LOCAL"]}
+    try:
+        lines = [line.split() for line in (PROC / "if_inet6").read_text().splitlines()]
+    except FileNotFoundError:  # a kernel without IPv6
+        return found
+    return found | {
+        str(ipaddress.IPv6Address(bytes.fromhex(number)))
+        for number, _, _, _, flags, _ in lines
+        if not int(flags, 16) & TENTATIVE
+    }
 
 
 def mtu(interface: str) -> int:

@@ -16,6 +16,7 @@ from . import wireguard
 from .config import Config
 from .errors import Trouble
 from .memory import Memory, write
+from .pair import has
 from .process import must
 from .watch import Report
 
@@ -97,6 +98,7 @@ def status(config: Config, memory: Memory) -> dict[str, Any]:
     return {
         "interface": config.interface,
         "up": state is not None,
+        "has_the_address": has(config.pair) if config.pair else None,
         "peers": peers,
         "troubles": watched.get("troubles", {}),
         "repairs": _last_repairs(memory),

@@ -102,3 +102,17 @@ def test_a_revoked_client_that_is_a_host_looks_for_nobody() -> None:
 
 def test_without_a_vpn_there_is_nothing() -> None:
     assert plugin.vpn_of({}, "db-wyse", KEYS) == {}
+
+
+def test_hosts_that_share_an_address_for_the_tunnel_are_a_pair() -> None:
+    hosts = {"one": "192.168.1.11", "two": "192.168.1.12", "pi": "192.168.1.5"}
+    tunnel = {"address": "192.168.1.51/24", "also": ["fd00::51/64"], "hosts": ["one", "two"]}
+    names = {"address": "192.168.1.53/24", "hosts": ["one", "pi"], "check": [{"kind": "dns"}]}
+    floating = [names, {**tunnel, "check": [{"kind": "wireguard"}]}]
+    assert plugin.vpn_pair_of(floating, "one", hosts) == {
+        "addresses": ["192.168.1.51", "fd00::51"],
+        "others": ["192.168.1.12"],
+    }
+    assert plugin.vpn_pair_of(floating, "two", hosts)["others"] == ["192.168.1.11"]
+    assert plugin.vpn_pair_of(floating, "pi", hosts) == {}
+    assert plugin.vpn_pair_of([], "one", {}) == {}

@@ -217,3 +217,19 @@ def test_a_long_list_of_repairs_has_an_end(host: Host, monkeypatch: pytest.Monke
     kept = [json.loads(line)["cause"] for line in host.memory.repairs.read_text().splitlines()]
     assert kept == ["2", "3", "4"]
     assert host.memory.repairs.stat().st_mode & 0o777 == 0o600
+
+
+def test_whose_last_day_is_over_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interface has all that the file has; the tablet of it may not connect any more."""
+    told = config.parse(json.dumps(document()))
+    seen = {
+        peer.public_key: wireguard.Seen(peer.preshared_key, "", wireguard.networks_of(peer), 0, 0, 0, peer.keepalive)
+        for peer in told.peers
+    }
+    monkeypatch.setattr(wireguard, "read", lambda _: wireguard.State(key(1), 51820, seen))
+    given: list[str] = []
+    monkeypatch.setattr(wireguard, "synchronise", lambda _, text: given.append(text))
+    assert list(apply._interface(told, told.peers, dict)) == []
+    assert list(apply._interface(told, told.peers[1:], dict)) == ["the last day of tablet is over"]
+    assert key(2) not in given[0]
+    assert key(4) in given[0]

@@ -1,0 +1,130 @@
+"""Several servers that are one to their clients.
+
+They have one key, and a floating address, which is with one of them. That one tells the others every second where its
+clients are. When the address comes to another, a client would notice after fifteen seconds that nobody there knows its
+session (KEEPALIVE_TIMEOUT and REKEY_TIMEOUT of WireGuard). So who has the address, and has heard of a session that is
+newer than its own, speaks first. Who does not have it forgets its sessions: a word of it would take a client along.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from . import host, places, wireguard
+from .config import Config, Pair
+from .errors import Trouble
+from .process import must, run
+
+# Seconds between two looks at who has the address, and between two words about clients.
+LOOK, TELL = 0.2, 1.0
+LARGEST = 65507
+
+
+def serve(config: Config, pair: Pair, tell: Callable[[str], None]) -> None:
+    """Keep this host in step with the others, for ever. `tell` gets what happens."""
+    voice, knowledge = places.Voice(config.private_key), places.Knowledge()
+    held, told = None, 0.0
+    with socket.socket(_family(pair.others[0]), socket.SOCK_DGRAM) as door:
+        door.bind(("", pair.port))
+        while True:
+            heard = _hear(door, pair, voice)
+            knowledge.learn(heard)
+            holds, now = has(pair), time.monotonic()
+            if holds == held and not heard and now - told < TELL:
+                continue
+            if holds != held:
+                tell("the address is here" if holds else "the address is not here")
+            held, told = holds, now
+            try:
+                own = places.of(wireguard.read(config.interface))
+                knowledge.learn(own)
+                if holds:
+                    _greet(config, pair, knowledge, own, tell)
+                    _say(door, pair, voice.say(own, time.time()))
+                elif own:
+                    _forget(config, pair)
+                    tell("forgot its sessions, which are another's now")
+            except (Trouble, OSError) as trouble:
+                tell(str(trouble))
+
+
+def has(pair: Pair) -> bool:
+    """Whether the address is on this host."""
+    return not host.own_addresses().isdisjoint(pair.addresses)
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _hear(door: socket.socket, pair: Pair, voice: places.Voice) -> dict[str, places.Place]:
+    """Wait a moment for a word of one of the others."""
+    door.settimeout(LOOK)
+    try:
+        packet, sender = door.recvfrom(LARGEST)
+    except OSError:
+        # A host that is down may be told so to us (ECONNREFUSED); the next look is as good.
+        return {}
+    return voice.hear(packet, sender[0], time.monotonic()) if sender[0] in pair.others else {}
+
+
+def _say(door: socket.socket, pair: Pair, packet: bytes) -> None:
+    for other in pair.others:
+        try:
+            door.sendto(packet, (other, pair.port))
+        except OSError:
+            continue  # its network is down, or ours: the next word may reach it
+
+
+def _greet(
+    config: Config,
+    pair: Pair,
+    knowledge: places.Knowledge,
+    own: Mapping[str, places.Place],
+    tell: Callable[[str], None],
+) -> None:
+    """Shake hands with those whose newest session is with another server."""
+    peers = {peer.public_key: peer for peer in config.peers_at(datetime.now(UTC))}
+    endpoints = knowledge.to_greet(own, peers)
+    if not endpoints:
+        return
+    for endpoint in endpoints.values():
+        _lead(config, pair, endpoint)
+    # To switch keepalives on is to send one at once, for which a session is needed.
+    wireguard.keep_alive(config.interface, {key: (endpoint, 1) for key, endpoint in endpoints.items()})
+    wireguard.keep_alive(
+        config.interface, {key: (endpoint, peers[key].keepalive) for key, endpoint in endpoints.items()}
+    )
+    tell(f"spoke first to {', '.join(sorted(peers[key].name for key in endpoints))}")
+
+
+def _lead(config: Config, pair: Pair, endpoint: str) -> None:
+    """Have what goes to a client come from the address: its router lets nobody else in."""
+    client = endpoint.rpartition(":")[0].strip("[]")
+    source = next((each for each in pair.addresses if (":" in each) == (":" in client)), None)
+    if source is None:
+        return
+    version, table = _version(client), str(config.port)
+    [way] = json.loads(must(["ip", "-json", version, "route", "get", client]))
+    through = ["via", way["gateway"]] if "gateway" in way else []
+    leads = [client, *through, "dev", way["dev"], "src", source, "table", table]
+    must(["ip", version, "route", "replace", *leads])
+    rule = ["ipproto", "udp", "sport", str(config.port), "lookup", table]
+    if not json.loads(must(["ip", "-json", version, "rule", "show", *rule]) or "[]"):
+        must(["ip", version, "rule", "add", *rule])
+
+
+def _version(address: str) -> str:
+    return "-6" if ":" in address else "-4"
+
+
+def _forget(config: Config, pair: Pair) -> None:
+    for address in pair.addresses:
+        run(["ip", _version(address), "route", "flush", "table", str(config.port)])
+    peers = config.peers_at(datetime.now(UTC))
+    wireguard.synchronise(config.interface, wireguard.document(config, (), {}))
+    wireguard.synchronise(config.interface, wireguard.document(config, peers, {}))

@@ -1,0 +1,80 @@
+"""Where clients are: what one server says of it to another, and the newest that is known.
+
+A word is a datagram: the HMAC-SHA256 of the rest, by a key that is made of the server's own, and a document of JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from . import wireguard
+
+# Seconds after which an older word of somebody who was silent counts again: its clock may have been set right.
+SILENCE = 10.0
+MAC = hashlib.sha256().digest_size
+
+
+class Place(NamedTuple):
+    """When a client last shook hands, in seconds since 1970, and where it was then."""
+
+    handshake: int
+    endpoint: str
+
+
+def of(state: wireguard.State | None) -> dict[str, Place]:
+    """Of all who are connected here, or were, by their keys."""
+    peers = state.peers.items() if state else ()
+    return {key: Place(seen.handshake, seen.endpoint) for key, seen in peers if seen.handshake and seen.endpoint}
+
+
+class Voice:
+    """Speaks to those who have the same key, and tells them from strangers."""
+
+    def __init__(self, private_key: str) -> None:
+        self._key = hmac.digest(private_key.encode(), b"homelab-vpn: places of clients", "sha256")
+        # When each sender said its last word: by its own clock, and by ours.
+        self._heard: dict[str, tuple[float, float]] = {}
+
+    def say(self, places: Mapping[str, Place], at: float) -> bytes:
+        body = json.dumps({"at": at, "places": places}).encode()
+        return hmac.digest(self._key, body, "sha256") + body
+
+    def hear(self, packet: bytes, sender: str, now: float) -> dict[str, Place]:
+        """What somebody said; nothing, if it was a stranger, or has been said before. `now` is a clock of ours."""
+        mac, body = packet[:MAC], packet[MAC:]
+        if not hmac.compare_digest(mac, hmac.digest(self._key, body, "sha256")):
+            return {}
+        said = json.loads(body)
+        at, heard = self._heard.get(sender, (0.0, now - SILENCE))
+        if said["at"] <= at and now - heard < SILENCE:
+            return {}
+        self._heard[sender] = said["at"], now
+        return {key: Place(*place) for key, place in said["places"].items()}
+
+
+@dataclass
+class Knowledge:
+    """The newest that is known of each client, and for which of its sessions it was greeted."""
+
+    places: dict[str, Place] = field(default_factory=dict)
+    _greeted: dict[str, int] = field(default_factory=dict)
+
+    def learn(self, places: Mapping[str, Place]) -> None:
+        for key, place in places.items():
+            self.places[key] = max(place, self.places.get(key, place))
+
+    def to_greet(self, own: Mapping[str, Place], keys: Iterable[str]) -> dict[str, str]:
+        """Where those of `keys` are who have a newer session with another server: once for each session."""
+        found = {}
+        for key in keys:
+            place = self.places.get(key, Place(0, ""))
+            mine = own[key].handshake if key in own else 0
+            if place.handshake > max(mine, self._greeted.get(key, 0)):
+                self._greeted[key] = place.handshake
+                found[key] = place.endpoint
+        return found
