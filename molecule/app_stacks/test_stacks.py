@@ -148,8 +148,8 @@ def test_an_upgrade_that_is_killed_is_undone_by_the_next_run(
     text = shlex.quote(json.dumps(upgraded(document, "broken", digests)))
     machine.sh(f"homelab-stacks apply <<<{text} >/dev/null & sleep {moment}; kill -9 $!; wait || true")
     # As a power cut, which leaves no container behind that is still being stopped.
-    machine.sh("systemctl kill --signal=KILL stack-notes.service; docker ps --quiet | xargs --no-run-if-empty docker kill")
-    machine.sh("systemctl stop stack-notes.service")
+    machine.sh("systemctl kill --signal=KILL stack-notes.service")
+    machine.sh("docker ps --quiet | xargs --no-run-if-empty docker kill; systemctl stop stack-notes.service")
     assert machine.sh("cat /srv/stacks/notes/data/notes") in ("buy bread", "all notes are lost")
     apply(machine, upgraded(document, "1.1", digests))
     assert ask(machine) == "notes 1.1 good day"
