@@ -1,23 +1,33 @@
-"""A client that asks ten times a second, and how long it had no answer."""
+"""A client that asks ten times a second, and how long it had no answer.
+
+As a program, which needs nothing of the project: `dns_client.py ADDRESS NAME` asks until it is ended, and prints each
+answer with its time; with `once` after it, it prints what the name has for an address there.
+"""
 
 from __future__ import annotations
 
 import itertools
 import socket
 import struct
+import sys
 import threading
 import time
 from typing import Self
 
 EVERY = 0.1
-QUESTION = struct.pack("!5H", 0x0100, 1, 0, 0, 0) + b"\3who\4home\4arpa\0" + struct.pack("!2H", 1, 1)
+
+
+def question(name: str) -> bytes:
+    """Without its number: which IPv4 address a name has."""
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    return struct.pack("!5H", 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", 1, 1)
 
 
 class Client:
     """Asks one address who answers there, from its beginning to its end."""
 
-    def __init__(self, address: str) -> None:
-        self._address = (address, 53)
+    def __init__(self, address: str, name: str = "who.home.arpa") -> None:
+        self._address, self._question = (address, 53), question(name)
         self._socket = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.settimeout(EVERY)
         self._ended = threading.Event()
@@ -42,7 +52,7 @@ class Client:
             if self._ended.wait(EVERY):
                 return
             try:
-                self._socket.sendto(struct.pack("!H", number & 0xFFFF) + QUESTION, self._address)
+                self._socket.sendto(struct.pack("!H", number & 0xFFFF) + self._question, self._address)
             except OSError:  # nobody has the address, or what a closed port has said
                 continue
 
@@ -74,3 +84,14 @@ class Client:
     def answered(self, since: float) -> set[str]:
         """Who has answered since then."""
         return {who for at, who in self.heard if at >= since}
+
+
+if __name__ == "__main__":
+    with Client(*sys.argv[1:3]) as client:
+        printed = 0
+        while not sys.argv[3:]:
+            for at, who in client.heard[printed:]:
+                print(f"[{at:.3f}] {who}", flush=True)
+                printed += 1
+            time.sleep(EVERY / 2)
+        print(client.heard[0][1])

@@ -178,7 +178,7 @@ def move(home: Container, old: str, new: str) -> None:
     """Give it another address in its network, as a provider does."""
     prefix = home.sh(f"ip -o -4 address show dev eth0 | grep -o '{old}/[0-9]*'").partition("/")[2]
     way = home.sh("ip route show default")
-    home.sh(f"ip address delete {old}/{prefix} dev eth0; ip address add {new}/{prefix} dev eth0; ip route add {way}")
+    home.sh(f"ip address delete {old}/{prefix} dev eth0; ip address add {new}/{prefix} dev eth0; ip route replace {way}")
 
 
 def test_a_name_that_has_moved_is_followed(road: Container, home: Container) -> None:

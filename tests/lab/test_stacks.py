@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,16 +11,16 @@ from homelab_provision.errors import ExitCode
 from homelab_provision.site.loading import load_site
 from homelab_provision.site.vault.store import Vault
 from tests.asking import Answer, question, visit
-from tests.lab.conftest import PROVISION, Homelab
+from tests.lab import registry
+from tests.lab.conftest import Homelab
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
-IMAGES = Path(__file__).parents[2] / "molecule" / "image"
 NAS, DATABASE, SITE = "192.168.50.20", "192.168.50.10", "192.168.50.11"
 READER = {"address": "192.168.50.1", "access": "ro", "insecure": True}
 LAN = "192.168.50.0/24"
 # db-wyse stands for the rest of the world, too: it has the registry, and elsewhere's repository, which forgets nothing.
-REGISTRY = f"{DATABASE}:5001"
+REGISTRY = f"{DATABASE}:{registry.PORT}"
 ELSEWHERE = 8443
 MLFLOW, DOOR = f"http://{SITE}:5000", f"https://{SITE}"
 NOTES, CALENDAR = "http://127.0.0.1:8000/notes", "http://127.0.0.1:5232/ada/home/"
@@ -69,10 +66,8 @@ MOODS = """
 LABEL = {"from_name": "mood", "to_name": "review", "type": "choices", "value": {"choices": ["good"]}}
 PACKAGES = f"""set -eu
 export DEBIAN_FRONTEND=noninteractive
-apt-get -qq update
-apt-get -qq install --no-install-recommends docker-registry restic-rest-server apache2-utils >/dev/null
-systemctl disable --quiet --now docker-registry.service
-mkdir -p /srv/elsewhere /srv/registry
+apt-get -qq install --no-install-recommends restic-rest-server apache2-utils >/dev/null
+mkdir -p /srv/elsewhere
 htpasswd -iBc /srv/elsewhere/.htpasswd {FRIEND[0]}
 """
 SERVE = f"""
@@ -115,7 +110,7 @@ class House:
             nfs_server_lease_time=10,
             nfs_server_grace_time=10,
         )
-        opened = f"ip saddr {LAN} tcp dport {{ 5001, {ELSEWHERE} }} accept"
+        opened = f"ip saddr {LAN} tcp dport {{ {registry.PORT}, {ELSEWHERE} }} accept"
         homelab.tell("db-wyse", base_firewall_rules=[opened])
         for machine, host in (("nas-a", "nas"), ("wyse-b", "db-wyse"), ("wyse-a", "site-wyse")):
             homelab.install(machine, host)
@@ -162,25 +157,14 @@ def test_applications_outlive_their_machine(homelab: Homelab) -> None:
 def the_world_has_images_and_room(house: House) -> dict[str, str]:
     """The images of the stacks that ship, by their tags, in a registry of the LAN; and a place for copies."""
     house.done("apply", "db-wyse")
+    registry.bring(house.homelab, "db-wyse", *SHIPPED)
     house.on("db-wyse", PACKAGES, feed=FRIEND[1])
-    subprocess.run([sys.executable, IMAGES / "stacks", *SHIPPED], check=True)
-    volume = ["docker", "run", "--rm", "--volume=homelab-provision-registry:/registry:ro"]
-    packed = subprocess.Popen(
-        [*volume, "homelab-provision/molecule:debian13", "tar", "--create", "--directory=/registry", "docker"],
-        stdout=subprocess.PIPE,
-    )
-    unpack = ["lab", "ssh", "db-wyse", "--", "tar", "--extract", "--directory=/srv/registry"]
-    environment = house.homelab.environment
-    subprocess.run([*PROVISION, *unpack], env=environment, stdin=packed.stdout, check=True, timeout=1200)
-    assert packed.wait() == 0
     return the_world_serves(house)
 
 
 def the_world_serves(house: House) -> dict[str, str]:
     house.on("db-wyse", SERVE)
-    script = (IMAGES / "registry").read_text()
-    words = ["lab", "ssh", "db-wyse", "--", "sh", "-s", REGISTRY, "/srv/registry"]
-    return dict(line.split() for line in house.done(*words, feed=script).stdout.splitlines())
+    return registry.serve(house.homelab, "db-wyse", DATABASE)
 
 
 def describe(homelab: Homelab, images: dict[str, str]) -> None:
