@@ -246,6 +246,7 @@ def house(homelab: Homelab, tmp_path: Path) -> Iterator[House]:
 
 def test_a_pair_goes_on(house: House) -> None:
     names_are_answered_through_the_tunnel(house)
+    ten_thousand_questions_a_second(house)
     for what in LOSSES:
         for _ in range(ROUNDS):
             one_is_lost(house, what)
@@ -262,6 +263,27 @@ def names_are_answered_through_the_tunnel(house: House) -> None:
     house.until_well()
     found = {name: house.looked_up(name, by="road") for name in ("twin", "site-wyse", BLOCKED)}
     assert found == {**OWN, BLOCKED: "0.0.0.0"}
+
+
+def ten_thousand_questions_a_second(house: House) -> dict[str, Any]:
+    """For a minute, in whose middle the active one is switched off: what is lost is counted."""
+    house.until_well()
+    host = house.holder(NAMES)
+    inside = ["ip", "netns", "exec", house.homelab.lab.network.namespace]
+    words = [sys.executable, "-m", "tests.dns_load", NAMES, "site-wyse", "10000", "60"]
+    asking = subprocess.Popen([*inside, *words], stdout=subprocess.PIPE, text=True)
+    time.sleep(30)
+    machine(house, host).power_off()
+    told: dict[str, Any] = json.loads(asking.communicate(timeout=600)[0])
+    print(json.dumps(told))
+    house.done("lab", "on", MACHINES[host])
+    assert told["asked"] == 600_000
+    assert told["answered"] + told["lost"] == told["asked"]
+    # Both have answered: before, and after the one was gone for as long as the project promises.
+    each = told["lost_of_each_second"]
+    assert min(each[:25]) < 10_000, each
+    assert min(each[45:]) < 10_000, each
+    return told
 
 
 def one_is_lost(house: House, what: str) -> None:

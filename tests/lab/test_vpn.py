@@ -126,6 +126,7 @@ def test_somebody_in_a_cafe_is_at_home(house: tuple[House, Away]) -> None:
     a_device_has_all_of_its_traffic_in_the_tunnel(home)
     what_takes_it_down_is_mended(home, away)
     who_is_revoked_is_out(home)
+    the_server_is_lost_and_rebuilt(home)
     home.done("verify", "site-wyse")
 
 
@@ -270,3 +271,16 @@ def who_is_revoked_is_out(house: House) -> None:
     refused = house.homelab.run("vpn", "client", "tablet")
     assert refused.returncode != 0
     assert "revoked" in refused.stderr
+
+
+def the_server_is_lost_and_rebuilt(house: House) -> None:
+    """Its clients come back by themselves: the keys are the site's, and nobody was told anything."""
+    before = house.on("road", "cat /etc/homelab-provision/vpn.json")
+    machine = house.homelab.machine("wyse-a")
+    machine.power_off()
+    machine.wipe()
+    house.done("rebuild", "site-wyse", "--onto", "wyse-a", "--yes")
+    assert house.homelab.latest()["result"] == "proven"
+    assert house.until_reached() < MENDED
+    assert house.reached(BEHIND)
+    assert house.on("road", "cat /etc/homelab-provision/vpn.json") == before
