@@ -178,7 +178,9 @@ def move(home: Container, old: str, new: str) -> None:
     """Give it another address in its network, as a provider does."""
     prefix = home.sh(f"ip -o -4 address show dev eth0 | grep -o '{old}/[0-9]*'").partition("/")[2]
     way = home.sh("ip route show default")
-    home.sh(f"ip address delete {old}/{prefix} dev eth0; ip address add {new}/{prefix} dev eth0; ip route replace {way}")
+    home.sh(
+        f"ip address delete {old}/{prefix} dev eth0; ip address add {new}/{prefix} dev eth0; ip route replace {way}"
+    )
 
 
 def test_a_name_that_has_moved_is_followed(road: Container, home: Container) -> None:
@@ -265,6 +267,7 @@ def test_the_other_server_takes_the_clients_along(home: Container, twin: Contain
     finally:
         docker("unpause", home)
     road.sh(f"ip neighbour flush to {SHARED}; sleep 8; kill -INT $(cat /tmp/pinging)")
+    assert reaches(road, HOME)
     answered = [float(line[1:].partition("]")[0]) for line in road.sh("grep icmp_seq /tmp/pings").splitlines()]
     gaps = sorted(after - before for before, after in pairwise(answered))
     assert gaps[-1] < 6, gaps[-5:]

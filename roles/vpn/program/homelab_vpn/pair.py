@@ -12,6 +12,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from . import host, places, wireguard
@@ -27,23 +28,22 @@ LARGEST = 65507
 def serve(config: Config, pair: Pair, tell: Callable[[str], None]) -> None:
     """Keep this host in step with the others, for ever. `tell` gets what happens."""
     voice, knowledge = places.Voice(config.private_key), places.Knowledge()
-    held, told = None, 0.0
+    held, due = None, 0.0
     with socket.socket(_family(pair.others[0]), socket.SOCK_DGRAM) as door:
         door.bind(("", pair.port))
         while True:
-            heard = _hear(door, pair, voice)
-            knowledge.learn(heard)
+            knowledge.learn(_hear(door, pair, voice))
             holds, now = has(pair), time.monotonic()
-            if holds == held and not heard and now - told < TELL:
+            if holds == held and now < due:
                 continue
             if holds != held:
                 tell("the address is here" if holds else "the address is not here")
-            held, told = holds, now
+            held, due = holds, now + TELL
             try:
                 own = places.of(wireguard.read(config.interface))
                 knowledge.learn(own)
                 if holds:
-                    _greet(config, pair, knowledge, own, tell)
+                    _greet(config, pair, knowledge.to_greet(own, _keys(config), now), tell)
                     _say(door, pair, voice.say(own, time.time()))
                 elif own:
                     _forget(config, pair)
@@ -80,26 +80,25 @@ def _say(door: socket.socket, pair: Pair, packet: bytes) -> None:
             continue  # its network is down, or ours: the next word may reach it
 
 
-def _greet(
-    config: Config,
-    pair: Pair,
-    knowledge: places.Knowledge,
-    own: Mapping[str, places.Place],
-    tell: Callable[[str], None],
-) -> None:
-    """Shake hands with those whose newest session is with another server."""
-    peers = {peer.public_key: peer for peer in config.peers_at(datetime.now(UTC))}
-    endpoints = knowledge.to_greet(own, peers)
+def _greet(config: Config, pair: Pair, endpoints: Mapping[str, str], tell: Callable[[str], None]) -> None:
+    """Shake hands with clients, by their keys, whose newest session is with another server."""
     if not endpoints:
         return
     for endpoint in endpoints.values():
         _lead(config, pair, endpoint)
-    # To switch keepalives on is to send one at once, for which a session is needed.
-    wireguard.keep_alive(config.interface, {key: (endpoint, 1) for key, endpoint in endpoints.items()})
-    wireguard.keep_alive(
-        config.interface, {key: (endpoint, peers[key].keepalive) for key, endpoint in endpoints.items()}
-    )
-    tell(f"spoke first to {', '.join(sorted(peers[key].name for key in endpoints))}")
+    peers = config.peers_at(datetime.now(UTC))
+    # A peer that is new may say its first word at once, and one that keeps a way open says one.
+    others = [peer for peer in peers if peer.public_key not in endpoints]
+    first = [replace(peer, keepalive=1) if peer.public_key in endpoints else peer for peer in peers]
+    for listed in (others, first, peers):
+        wireguard.synchronise(
+            config.interface, wireguard.document(config, listed, endpoints if listed is first else {})
+        )
+    tell(f"spoke first to {', '.join(sorted(peer.name for peer in peers if peer.public_key in endpoints))}")
+
+
+def _keys(config: Config) -> list[str]:
+    return [peer.public_key for peer in config.peers_at(datetime.now(UTC))]
 
 
 def _lead(config: Config, pair: Pair, endpoint: str) -> None:

@@ -16,6 +16,8 @@ from . import wireguard
 
 # Seconds after which an older word of somebody who was silent counts again: its clock may have been set right.
 SILENCE = 10.0
+# For one session. They are one, two and four seconds apart.
+GREETINGS = 4
 MAC = hashlib.sha256().digest_size
 
 
@@ -24,6 +26,9 @@ class Place(NamedTuple):
 
     handshake: int
     endpoint: str
+
+
+NOWHERE = Place(0, "")
 
 
 def of(state: wireguard.State | None) -> dict[str, Place]:
@@ -57,24 +62,39 @@ class Voice:
         return {key: Place(*place) for key, place in said["places"].items()}
 
 
+@dataclass(frozen=True)
+class Greeting:
+    """A client was greeted for a session that it has elsewhere, so many times; the next one is due then."""
+
+    handshake: int
+    times: int
+    due: float
+
+
 @dataclass
 class Knowledge:
-    """The newest that is known of each client, and for which of its sessions it was greeted."""
+    """The newest that is known of each client, and who was greeted for it."""
 
     places: dict[str, Place] = field(default_factory=dict)
-    _greeted: dict[str, int] = field(default_factory=dict)
+    _greeted: dict[str, Greeting] = field(default_factory=dict)
 
     def learn(self, places: Mapping[str, Place]) -> None:
         for key, place in places.items():
             self.places[key] = max(place, self.places.get(key, place))
 
-    def to_greet(self, own: Mapping[str, Place], keys: Iterable[str]) -> dict[str, str]:
-        """Where those of `keys` are who have a newer session with another server: once for each session."""
+    def to_greet(self, own: Mapping[str, Place], keys: Iterable[str], now: float) -> dict[str, str]:
+        """Where those of `keys` are who have a newer session with another server. `now` is a clock of ours, in seconds.
+
+        The first word may have come before a switch or a router knew where the address is now; WireGuard itself would
+        say the next one after five seconds.
+        """
         found = {}
         for key in keys:
-            place = self.places.get(key, Place(0, ""))
-            mine = own[key].handshake if key in own else 0
-            if place.handshake > max(mine, self._greeted.get(key, 0)):
-                self._greeted[key] = place.handshake
-                found[key] = place.endpoint
+            place, mine = self.places.get(key, NOWHERE), own.get(key, NOWHERE)
+            last = self._greeted.get(key, Greeting(0, 0, 0))
+            times = last.times + 1 if last.handshake == place.handshake else 1
+            if place.handshake <= mine.handshake or times > GREETINGS or (times > 1 and now < last.due):
+                continue
+            self._greeted[key] = Greeting(place.handshake, times, now + 2 ** (times - 1))
+            found[key] = place.endpoint
         return found

@@ -105,11 +105,3 @@ def point(interface: str, public_key: str, endpoint: str) -> None:
 def joined(address: str, port: int) -> str:
     """An address and a port as `wg` writes them."""
     return f"[{address}]:{port}" if ipaddress.ip_address(address).version == 6 else f"{address}:{port}"
-
-
-def keep_alive(interface: str, peers: Mapping[str, tuple[str, int]]) -> None:
-    """Look for each peer at an address and port, with so many seconds between words to it; 0 for none."""
-    words: list[str] = []
-    for key, (endpoint, seconds) in peers.items():
-        words += ["peer", key, "endpoint", endpoint, "persistent-keepalive", str(seconds)]
-    must(["wg", "set", interface, *words])

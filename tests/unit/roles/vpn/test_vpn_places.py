@@ -79,28 +79,36 @@ def test_somebody_whose_clock_was_set_back_is_heard_again_after_a_while(voice: A
     assert voice.hear(back, OTHER, 11)
 
 
-def test_who_has_a_newer_session_elsewhere_is_greeted_once() -> None:
+def test_who_has_a_newer_session_elsewhere_is_greeted() -> None:
     known = places.Knowledge()
     known.learn({TABLET: place(100), PHONE: place(100)})
     own = {PHONE: place(100)}
-    assert known.to_greet(own, (TABLET, PHONE)) == {TABLET: "203.0.113.9:1024"}
-    assert known.to_greet(own, (TABLET, PHONE)) == {}
+    assert known.to_greet(own, (TABLET, PHONE), 0) == {TABLET: "203.0.113.9:1024"}
+    own[TABLET] = place(101)
+    assert known.to_greet(own, (TABLET, PHONE), 60) == {}, "it has answered"
     known.learn({TABLET: place(160, "203.0.113.9:2048")})
-    assert known.to_greet(own, (TABLET, PHONE)) == {TABLET: "203.0.113.9:2048"}
+    assert known.to_greet(own, (TABLET, PHONE), 60) == {TABLET: "203.0.113.9:2048"}
+
+
+def test_who_does_not_answer_is_greeted_again_but_not_for_ever() -> None:
+    known = places.Knowledge()
+    known.learn({TABLET: place(100)})
+    when = [second for second in range(60) if known.to_greet({}, (TABLET,), second)]
+    assert when == [0, 1, 3, 7]
 
 
 def test_the_newest_place_counts_whoever_says_it() -> None:
     known = places.Knowledge()
     known.learn({TABLET: place(100, "203.0.113.9:2")})
     known.learn({TABLET: place(90, "203.0.113.9:1")})
-    assert known.to_greet({}, (TABLET,)) == {TABLET: "203.0.113.9:2"}
+    assert known.to_greet({}, (TABLET,), 0) == {TABLET: "203.0.113.9:2"}
 
 
 @pytest.mark.negative
 def test_who_is_revoked_is_not_greeted() -> None:
     known = places.Knowledge()
     known.learn({TABLET: place(100)})
-    assert known.to_greet({}, (PHONE,)) == {}
+    assert known.to_greet({}, (PHONE,), 0) == {}
 
 
 def test_an_address_of_this_host_is_told_from_others() -> None:
