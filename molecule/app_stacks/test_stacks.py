@@ -322,6 +322,19 @@ def test_a_stack_that_is_taken_away_keeps_its_data(machine: Container, whole: di
     assert ask(machine, "/notes", 8083) == "call home"
 
 
+def test_one_whose_data_are_on_their_way_waits_for_them(machine: Container, whole: dict[str, Any]) -> None:
+    """As on a host that is rebuilt, and loses its power before a restore has brought them."""
+    apply(machine, {**whole, "stacks": whole["stacks"][:1]})
+    awaiting = {**whole, "await_restore": True}
+    assert apply(machine, awaiting)["stacks"]["plain"]["actions"] == ["installed 1.0"]
+    assert apply(machine, awaiting)["changed"] is False
+    assert ask(machine, port=8083) == ""
+    assert machine.sh("systemctl is-enabled stack-plain || true") != "enabled"
+    assert apply(machine, whole)["stacks"]["plain"]["actions"] == ["started"]
+    assert ask(machine, "/notes", 8083) == "call home"
+    assert machine.sh("systemctl is-enabled stack-plain") == "enabled"
+
+
 @pytest.mark.negative
 def test_no_secret_is_in_a_journal_or_an_environment(machine: Container) -> None:
     assert machine.run("journalctl --output=cat | grep -c a-secret-of").stdout.strip() == "0"

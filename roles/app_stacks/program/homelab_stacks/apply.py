@@ -1,7 +1,7 @@
 """Bring the stacks of this host to what the site wants: each by itself, so that one that fails costs no other.
 
 What is removed or changed comes first, one after the other. What is new starts after it, side by side, as all of them
-do when the host boots: on a rebuilt host that is everything.
+do when the host boots: on a rebuilt host that is everything. There it starts when its data are back, and not before.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def apply(document: object, check: bool) -> dict[str, object]:
             raise Wrong("the second repository is not named: `repository` is missing")
     except Wrong as wrong:
         raise Trouble(f"what the role wants makes no sense: {wrong}", "mend it in the site") from None
-    outcomes = _all([*_left(desired), *desired], check)
+    outcomes = _all([*_left(desired), *desired], check, bool(top.get("await_restore")))
     written = _write(top, check)
     changed = written or any(outcome.actions for outcome in outcomes.values())
     return {"changed": changed, "stacks": {name: vars(outcome) for name, outcome in outcomes.items()}}
@@ -67,13 +67,13 @@ def _left(desired: Sequence[Desired]) -> list[Desired]:
     return [Desired(name) for name in gone]
 
 
-def _all(desired: Sequence[Desired], check: bool) -> dict[str, Outcome]:
+def _all(desired: Sequence[Desired], check: bool, await_restore: bool) -> dict[str, Outcome]:
     outcomes = {each.name: Outcome() for each in desired}
     starting: list[stack.Running] = []
     # A new one may want a port that another gives up.
     for each in sorted(desired, key=_is_new):
         with _told(each.name, outcomes[each.name]):
-            starting += _one(each, outcomes[each.name], check)
+            starting += _one(each, outcomes[each.name], check, await_restore)
     for found in starting:
         with _told(found.name, outcomes[found.name]):
             report.step(f"wait until {found.name} answers")
@@ -99,7 +99,7 @@ def _told(name: str, outcome: Outcome) -> Iterator[None]:
         outcome.failed = f"{name}: {error.filename or 'a file'}: {error.strerror or error}"
 
 
-def _one(desired: Desired, outcome: Outcome, check: bool) -> list[stack.Running]:
+def _one(desired: Desired, outcome: Outcome, check: bool, await_restore: bool) -> list[stack.Running]:
     """Do it; returns what was only begun."""
     project = Project(desired.name)
     if project.previous.exists():
@@ -111,11 +111,12 @@ def _one(desired: Desired, outcome: Outcome, check: bool) -> list[stack.Running]
     if not desired.present:
         _absent(project, desired, outcome, check)
     elif (digest := project.told("digest")) is None:
-        return _install(project, desired, outcome, check)
+        _install(project, desired, outcome, check)
+        return [] if check or await_restore else [_begin(project)]
     elif digest != desired.digest:
         _change(project, desired, outcome, check)
-    else:
-        _keep_running(project, outcome, check)
+    elif not await_restore:
+        return _keep_running(project, outcome, check)
     return []
 
 
@@ -132,7 +133,7 @@ def _absent(project: Project, desired: Desired, outcome: Outcome, check: bool) -
     project.vanish(desired.purge)
 
 
-def _keep_running(project: Project, outcome: Outcome, check: bool) -> None:
+def _keep_running(project: Project, outcome: Outcome, check: bool) -> list[stack.Running]:
     """What is as it should be is left alone; one that was stopped by hand is started; one that fails says so again."""
     found = stack.find(project.name)
     match found.state():
@@ -142,31 +143,34 @@ def _keep_running(project: Project, outcome: Outcome, check: bool) -> None:
                 f"{project.name} fails again and again", f"systemctl status {project.unit}", found.last_words()
             )
         case ("active" | "activating" | "reloading", _):
-            return
+            return []
     outcome.actions.append("started")
-    if not check:
-        report.step(f"start {project.name}")
-        _start(found)
+    return [] if check else [_begin(project)]
 
 
-def _install(project: Project, desired: Desired, outcome: Outcome, check: bool) -> list[stack.Running]:
-    """Begin to start a new one."""
+def _begin(project: Project) -> stack.Running:
+    """Begin to start one; how that ends is seen when all have begun."""
+    report.step(f"start {project.name}")
+    systemctl("enable", project.unit)
+    systemctl("restart", "--no-block", project.unit)
+    return stack.find(project.name)
+
+
+def _install(project: Project, desired: Desired, outcome: Outcome, check: bool) -> None:
+    """A new one lies there whole, and has not begun to start."""
     action = f"installed {desired.version}"
     if check:
         outcome.actions.append(action)
-        return []
-    new = stack.load(desired.name, {**desired.told, "kind": desired.kind})
+        return
+    report.step(f"prepare {project.name} {desired.version}")
+    stack.load(desired.name, {**desired.told, "kind": desired.kind})  # what makes no sense is said before
     try:
         _prepare(project, desired)
     except Trouble:
         project.clear()
         raise
     outcome.actions.append(action)
-    report.step(f"start {project.name} {desired.version}")
     project.take()
-    systemctl("enable", project.unit)
-    systemctl("restart", "--no-block", project.unit)
-    return [new]
 
 
 def _change(project: Project, desired: Desired, outcome: Outcome, check: bool) -> None:

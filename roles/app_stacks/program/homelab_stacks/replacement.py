@@ -71,7 +71,7 @@ class Replacement:
         _write(self.work, {"snapshot": self.kept.snapshot, "inodes": inodes, **began})
 
     def put_in_place(self, keep_old: bool) -> Path | None:
-        """Stop the stack, exchange its data, start it again if it ran; returns where the old data are, if kept.
+        """Stop the stack, exchange its data, begin to start it if it ran; returns where the old data are, if kept.
 
         What an earlier restore that came to nothing had stopped is started, too.
         """
@@ -87,15 +87,20 @@ class Replacement:
                 trees.exchange(self.tree, self.stack.folder, path)
         old = self._keep() if keep_old else None
         if running:
+            unit.begin()
+        return old
+
+    def settle(self, old: Path | None) -> None:
+        """See the start to its end, and remove what is of no use any more: all but the old data that are kept."""
+        if _read(self.work).get("running"):
             try:
-                unit.start()
+                Unit(self.stack.unit).start()
             except Trouble as trouble:
                 where = f"its old data are in {old or self.tree}"
                 raise Trouble(f"{trouble.message}; {where}", trouble.hint, trouble.evidence) from None
-        for other in (*others, self.work, *sorted(self.stack.folder.glob(f"{REPLACED}*"))):
+        for other in (*_others(self.work), self.work, *sorted(self.stack.folder.glob(f"{REPLACED}*"))):
             if other != old:
                 trees.remove(other)
-        return old
 
     def _in_place(self, note: Mapping[str, Any], path: str) -> bool:
         return bool(trees.identity(self.stack.folder, path) == note.get("inodes", {}).get(path, -1))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from homelab_host import report
+from homelab_host.errors import Trouble
 
 from . import facts
 from .config import Setup
@@ -34,6 +36,7 @@ def restore(setup: Setup, request: Request) -> dict[str, object]:
         each.fetch(source.repository, source.snapshots[each.stack.name])
     keep_old = bool(request.stacks and (request.to or request.label))
     replaced = {each.stack.name: each.put_in_place(keep_old) for each in chosen}
+    _settle(chosen, replaced)
     names = {each.stack.name for each in chosen}
     fingerprint = {name: answers for name, answers in record.fingerprint.items() if name in names}
     return {
@@ -45,6 +48,18 @@ def restore(setup: Setup, request: Request) -> dict[str, object]:
         "seconds": round(time.monotonic() - began, 1),
         "fingerprint": fingerprint,
     }
+
+
+def _settle(chosen: Sequence[Replacement], replaced: Mapping[str, Path | None]) -> None:
+    """They start side by side; one that does not costs the others nothing. Raises the first `Trouble`."""
+    troubles = []
+    for each in chosen:
+        try:
+            each.settle(replaced[each.stack.name])
+        except Trouble as trouble:
+            troubles.append(trouble)
+    if troubles:
+        raise troubles[0]
 
 
 def _require_room(missing: Sequence[Replacement]) -> None:

@@ -25,12 +25,17 @@ class Unit:
         report.step(f"stop {self.name}")
         self._do("stop")
 
+    def begin(self) -> None:
+        """Start it, and do not wait for it."""
+        self._do("start", "--no-block")
+
     def start(self) -> None:
+        """Start it, or see a start that is under way to its end."""
         report.step(f"start {self.name}")
         self._do("start")
 
-    def _do(self, verb: str) -> None:
-        output = run(["systemctl", verb, self.name], patience=PATIENCE)
+    def _do(self, verb: str, *options: str) -> None:
+        output = run(["systemctl", verb, *options, self.name], patience=PATIENCE)
         if output.status:
             words = ["journalctl", f"--unit={self.name}", "--lines=8", "--no-pager", "--output=cat"]
             journal = run(words, patience=60).last_words

@@ -13,10 +13,13 @@ from tests.unit.roles.app_stacks.host import Host, needs_restic
 
 pytestmark = [pytest.mark.processes, needs_restic]
 SLEEPS = "import homelab_stacks.restore as r\nr._require_room = lambda m: __import__('time').sleep(60)"
+# They start side by side, and are seen to the end of it.
 STOPPED = [
     "stop stack-notes.service",
-    "start stack-notes.service",
+    "start --no-block stack-notes.service",
     "stop stack-wiki.service",
+    "start --no-block stack-wiki.service",
+    "start stack-notes.service",
     "start stack-wiki.service",
 ]
 
@@ -175,6 +178,18 @@ def test_data_that_were_written_to_since_they_came_back_are_replaced_again(host:
     host.write("notes", 6)
     host.run("restore").result["label"]
     assert host.rows("notes") == 3
+
+
+def test_one_that_was_killed_while_stacks_start_is_done_again(host: Host) -> None:
+    host.backup()
+    for name in ("notes", "wiki"):
+        host.write(name, 9)
+    host.killed("restore", at="replacement.Replacement.settle")
+    assert left_over(host)
+    host.run("restore").result["label"]
+    assert (host.rows("notes"), host.rows("wiki")) == (3, 3)
+    assert not left_over(host)
+    assert {path.read_text() for path in (host.folder / "units").iterdir()} == {"active\n"}
 
 
 @pytest.mark.negative
