@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -250,12 +251,24 @@ def test_a_pair_goes_on(house: House) -> None:
     for what in LOSSES:
         for _ in range(ROUNDS):
             one_is_lost(house, what)
-    print(json.dumps(house.gaps))
+    print(picture(house.gaps))
     for what, found in house.gaps.items():
         for kind, gaps in found.items():
             median, worst = PROMISED[kind]
             assert statistics.median(gaps) <= median, (what, kind, gaps)
             assert max(gaps) <= worst, (what, kind, gaps)
+
+
+def picture(gaps: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """How many rounds had a gap of which length: a column for each quarter of a second."""
+    lines = []
+    for what, found in gaps.items():
+        for kind, seconds in found.items():
+            counted = Counter(int(each * 4) for each in seconds)
+            columns = "".join(str(min(counted[at], 9)) if counted[at] else "·" for at in range(40))
+            summary = f"median {statistics.median(seconds):.2f} s, worst {max(seconds):.2f} s of {len(seconds)}"
+            lines.append(f"{what:20}{kind:8}|{columns}| {summary}")
+    return "\n".join(lines)
 
 
 def names_are_answered_through_the_tunnel(house: House) -> None:
