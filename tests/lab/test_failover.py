@@ -139,13 +139,14 @@ class House:
         hosts = "".join(f"        {name}: {json.dumps(told)}\n" for name, told in places.items())
         homelab.edit("    web:\n      hosts:\n", groups + hosts, "hosts.yml")
         homelab.tell("road", base_ntp_servers=[WORLD])
+        (homelab.site / "group_vars" / "all" / "backup.yml").unlink()  # there is no NAS
         self.done("lab", "up")
 
     def bring_up(self) -> None:
         self.describe(base_firewall_rules=[f"ip saddr {LAN} tcp dport {registry.PORT} accept"])
         for host, machine in {**MACHINES, "road": "nas-a"}.items():
             self.homelab.install(machine, host)
-        registry.bring(self.homelab, "twin", "molecule/pihole/ftl", "molecule/pihole/upstream")
+        registry.bring(self.homelab, "twin", "molecule/pihole/ftl")
         images = registry.serve(self.homelab, "twin", OWN["twin"])
         self.describe(
             base_firewall_rules=[f"ip saddr {LAN} tcp dport {registry.PORT} accept"],
@@ -159,7 +160,6 @@ class House:
             pihole_upstreams=["192.168.50.1"],
             pihole_networks=[LAN],
             pihole_domains=[{"domain": BLOCKED}],
-            pihole_backup_share="",
         )
         self.done("apply", *OWN, "road")
 
@@ -181,7 +181,9 @@ class House:
 
     def holder(self, address: str) -> str:
         """The host that has an address, as its neighbours see it."""
-        table = ["ip", "-json", "-n", self.homelab.lab.network.namespace, "neighbour", "show", "to", address]
+        namespace = self.homelab.lab.network.namespace
+        subprocess.run(["ip", "netns", "exec", namespace, "ping", "-q", "-c", "3", address], check=True, timeout=60)
+        table = ["ip", "-json", "-n", namespace, "neighbour", "show", "to", address]
         [entry] = json.loads(subprocess.run(table, check=True, capture_output=True, text=True).stdout)
         machines = {self.homelab.machine(machine).hardware.mac: host for host, machine in MACHINES.items()}
         return machines[entry["lladdr"]]
