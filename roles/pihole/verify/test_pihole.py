@@ -34,18 +34,22 @@ for words in ("SELECT domain FROM domainlist WHERE type = 1 AND enabled", "SELEC
         break
 """
 # Two machines of networks that are made for this: one whose network nobody declared, and then the same one, let in.
+# Even so it gets nothing from an Unbound.
 STRANGER = """
 ip netns add verify-dns && ip link add verify0 type veth peer name eth0 netns verify-dns
 ip address add 198.51.100.1/24 dev verify0 && ip link set verify0 up
 ip -n verify-dns address add 198.51.100.2/24 dev eth0 && ip -n verify-dns link set eth0 up
 ask() {
-    ip netns exec verify-dns homelab-pihole ask pi.hole --server 198.51.100.1 | grep -o NOERROR || echo silence
+    ip netns exec verify-dns homelab-pihole ask pi.hole --server 198.51.100.1 --port $1 |
+        grep -oE 'NOERROR|REFUSED' || echo silence
 }
-ask
-nft add rule inet homelab services ip saddr 198.51.100.2 udp dport 53 accept
-ask
+ask 53
+nft add rule inet homelab services ip saddr 198.51.100.2 udp dport '{ 53, 5335 }' accept
+ask 53
+ask 5335
 ip netns del verify-dns; ip link del verify0 2>/dev/null; systemctl reload nftables.service 2>/dev/null
 """
+UNIT = "--property=Restart,StartLimitIntervalUSec,ActiveState,UnitFileState"
 
 QUESTIONS = {
     "itself": "homelab-pihole ask pi.hole",
@@ -55,6 +59,8 @@ records = json.load(open("/etc/homelab-provision/pihole.json"))["records"]
 print(*(record["names"][0] for record in records[:1]))'); do homelab-pihole ask "$name"; done""",
     "blocked": f"python3 -IBc {shlex.quote(BLOCKED)}",
     "root": "homelab-pihole ask . NS",
+    "unbound": "homelab-pihole ask . NS --port 5335",
+    "listens": "ss --no-header --listening --tcp --udp --numeric 'sport = 5335'",
     # One after the other: the first counts the sessions of others.
     "api": f"python3 -IBc {shlex.quote(SESSIONS)}; python3 -IBc {shlex.quote(WRONG)}",
     "stranger": STRANGER,
@@ -63,14 +69,27 @@ print(*(record["names"][0] for record in records[:1]))'); do homelab-pihole ask 
     "shown": """docker inspect pihole; systemctl show pihole.service; for file in /proc/[0-9]*/cmdline; do
 tr '\\0' ' ' <$file; done""",
     "password": "cat /etc/homelab-provision/pihole/password",
-    "unit": "systemctl show --property=Restart,StartLimitIntervalUSec,ActiveState,UnitFileState pihole.service",
+    "unit": f"systemctl show {UNIT} pihole.service",
+    "unbound-unit": f"systemctl show {UNIT} unbound.service",
 }
+FOR_EVER = {"Restart": "always", "StartLimitIntervalUSec": "0", "ActiveState": "active", "UnitFileState": "enabled"}
 
 
 def reply(answers: Any, question: str) -> dict[str, Any]:
     """What a resolver answered, by the last line that the program said."""
     lines = answers[question].text.splitlines()
     return dict(json.loads(lines[-1])) if lines else {}
+
+
+def shown(answers: Any, question: str) -> dict[str, str]:
+    """What systemd says of a unit."""
+    return dict(line.split("=", 1) for line in answers[question].text.splitlines())
+
+
+@pytest.fixture
+def unbound(answers: Any) -> None:
+    if not json.loads(answers["document"].text).get("unbound"):
+        pytest.skip("it asks others, and no Unbound")
 
 
 def test_it_answers(answers: Any) -> None:
@@ -84,9 +103,26 @@ def test_a_local_record_is_answered(answers: Any) -> None:
     assert records[0]["address"] in reply(answers, "record")["addresses"]
 
 
-@pytest.mark.machine("its upstream knows one name alone")
 def test_upstreams_are_asked(answers: Any) -> None:
     assert reply(answers, "root")["code"] == "NOERROR"
+
+
+@pytest.mark.usefixtures("unbound")
+def test_the_unbound_asks_the_internet(answers: Any) -> None:
+    assert reply(answers, "unbound")["code"] == "NOERROR"
+
+
+@pytest.mark.usefixtures("unbound")
+@pytest.mark.negative
+def test_the_unbound_is_for_this_host_alone(answers: Any) -> None:
+    assert {line.split()[4] for line in answers["listens"].text.splitlines()} == {"127.0.0.1:5335"}
+    # The second shows that the same way is open to who really answers there.
+    assert answers["stranger"].text.splitlines()[1:] == ["NOERROR", "silence"]
+
+
+@pytest.mark.usefixtures("unbound")
+def test_the_unbound_is_started_again_for_ever(answers: Any) -> None:
+    assert shown(answers, "unbound-unit") == FOR_EVER
 
 
 @pytest.mark.negative
@@ -106,7 +142,7 @@ def test_a_wrong_password_opens_nothing_and_no_session_is_left(answers: Any) -> 
 
 @pytest.mark.negative
 def test_a_stranger_gets_no_answer(answers: Any) -> None:
-    assert answers["stranger"].text.splitlines() == ["silence", "NOERROR"]
+    assert answers["stranger"].text.splitlines()[:2] == ["silence", "NOERROR"]
 
 
 @pytest.mark.negative
@@ -129,10 +165,4 @@ def test_the_password_is_in_one_file_alone(answers: Any) -> None:
 
 
 def test_it_is_started_again_for_ever(answers: Any) -> None:
-    shown = dict(line.split("=", 1) for line in answers["unit"].text.splitlines())
-    assert shown == {
-        "Restart": "always",
-        "StartLimitIntervalUSec": "0",
-        "ActiveState": "active",
-        "UnitFileState": "enabled",
-    }
+    assert shown(answers, "unit") == FOR_EVER

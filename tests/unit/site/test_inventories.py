@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,18 @@ def test_they_load(name: str) -> None:
     described = describe(site)
     assert json.loads(json.dumps(described)) == described
     assert set(site.hosts) == set(bundled(name).hosts)
+
+
+@pytest.mark.processes
+def test_what_the_example_only_mentions_is_good_without_the_signs_of_comment(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(INVENTORIES / "example", site, ignore=shutil.ignore_patterns(".vault*", "vault"))
+    text = (site / "hosts.yml").read_text()
+    (site / "hosts.yml").write_text(re.sub("^#(    )", r"\1", text, flags=re.MULTILINE))
+    hosts = load_site(site).hosts
+    more = {name: {"pihole", "vpn", "floating_ip"}.intersection(host.roles) for name, host in hosts.items()}
+    assert more["db-wyse"] == {"pihole", "floating_ip"}
+    assert more["site-wyse"] == {"pihole", "vpn", "floating_ip"}
 
 
 def test_the_lab_has_a_database_its_player_and_one_blank_spare() -> None:

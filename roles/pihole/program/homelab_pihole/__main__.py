@@ -49,7 +49,7 @@ def _run(words: argparse.Namespace, setup: Setup) -> dict[str, object]:
 
 
 def _ask(words: argparse.Namespace) -> dict[str, object]:
-    reply = dns.ask(words.name, words.type, words.server, timeout=5)
+    reply = dns.ask(words.name, words.type, words.server, words.port, timeout=5)
     if reply is None:
         raise Trouble(f"{words.server} does not answer", "systemctl status pihole.service")
     return {"code": reply.code, "addresses": reply.addresses}
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("name")
     one.add_argument("type", nargs="?", choices=sorted(dns.TYPES), default="A")
     one.add_argument("--server", default="127.0.0.1", help="ask another one")
+    one.add_argument("--port", type=int, default=53, help="at another port")
     jobs.add_parser("prepare", help="what its unit does before it starts")
     jobs.add_parser("copy", help="bring it into step with its source")
     one = jobs.add_parser("backup", help="export what it knows to the share, and write down how much that is")

@@ -189,3 +189,26 @@ def test_the_floor_of_versions(tag: str, accepted: bool) -> None:
     templar = Templar(DataLoader(), variables={**variables, "pihole_image": image, "pihole_image_own": False})
     judged = [templar.evaluate_conditional(trust_as_template(rule)) for rule in rules]
     assert judged == [True, accepted]
+
+
+@pytest.mark.processes
+@pytest.mark.negative
+@pytest.mark.parametrize(
+    ("unbound", "upstreams", "said"),
+    [
+        (False, ["192.168.1.1"], None),
+        (True, [], None),
+        (True, ["192.168.1.1", "127.0.0.1#5335"], "has to be empty, and names 192.168.1.1, 127.0.0.1#5335"),
+        (False, [], "say whom it asks (192.168.1.1), or pihole_unbound: true"),
+    ],
+)
+def test_it_asks_an_unbound_or_whom_the_site_names(unbound: bool, upstreams: list[str], said: str | None) -> None:
+    from ansible.parsing.dataloader import DataLoader
+    from ansible.template import Templar, trust_as_template
+
+    tasks = yaml.safe_load((paths.content("roles") / "pihole" / "tasks" / "main.yml").read_text())
+    [task] = [task["ansible.builtin.assert"] for task in tasks if task["name"].startswith("Refuse two answers")]
+    templar = Templar(DataLoader(), variables={"pihole_unbound": unbound, "pihole_upstreams": upstreams})
+    assert templar.evaluate_conditional(trust_as_template(task["that"])) == (said is None)
+    if said:
+        assert said in templar.template(trust_as_template(task["fail_msg"]))
