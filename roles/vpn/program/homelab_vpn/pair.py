@@ -85,7 +85,10 @@ def _greet(config: Config, pair: Pair, endpoints: Mapping[str, str], tell: Calla
     if not endpoints:
         return
     for endpoint in endpoints.values():
-        _lead(config, pair, endpoint)
+        try:
+            _lead(config, pair, endpoint)
+        except Trouble as trouble:
+            tell(str(trouble))  # there may be no way to this one now; the others are greeted
     peers = config.peers_at(datetime.now(UTC))
     # A peer that is new may say its first word at once, and one that keeps a way open says one.
     others = [peer for peer in peers if peer.public_key not in endpoints]

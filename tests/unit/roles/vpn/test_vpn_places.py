@@ -145,3 +145,27 @@ def test_a_pair_that_makes_no_sense_is_named(wrong: dict[str, Any], said: str) -
     with pytest.raises(errors.Trouble, match="expected") as raised:
         read(document() | {"pair": wrong})
     assert said in json.dumps(raised.value.message)
+
+
+def test_one_that_no_way_leads_to_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is looked for where it was, from the address that it knows, and kept as it is meant to be."""
+    told = read(document() | {"pair": {"addresses": ["192.0.2.7"], "others": [OTHER], "port": 51821}})
+    ran: list[str] = []
+
+    def must(argv: list[str]) -> str:
+        ran.append(" ".join(argv))
+        if "203.0.113.66" in argv:
+            raise errors.Trouble("Network is unreachable")
+        return '[{"gateway": "192.0.2.1", "dev": "eth0"}]' if "get" in argv else ""
+
+    given: list[str] = []
+    monkeypatch.setattr(pair, "must", must)
+    monkeypatch.setattr(pair.wireguard, "synchronise", lambda _, text: given.append(text))
+    said: list[str] = []
+    pair._greet(told, told.pair, {TABLET: "203.0.113.9:1024", PHONE: "203.0.113.66:7"}, said.append)
+    assert said == ["Network is unreachable", "spoke first to cloud, tablet"]
+    assert "ip -4 route replace 203.0.113.9 via 192.0.2.1 dev eth0 src 192.0.2.7 table 51820" in ran
+    assert [text.count("Endpoint = ") for text in given] == [0, 2, 0]
+    assert [text.count("[Peer]") for text in given] == [0, 2, 2]
+    assert "PersistentKeepalive = 1\n" in given[1]
+    assert "PersistentKeepalive = 1\n" not in given[2]
