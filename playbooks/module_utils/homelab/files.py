@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from ansible.module_utils.homelab import safe_paths
 
+READ_UNITS = "systemctl daemon-reload"
 PENDING = Path("/run/homelab-provision/pending.json")
 
 FILE = {
@@ -154,9 +155,12 @@ def in_order(changes: list[Desired]) -> list[Desired]:
 
 
 def batched(commands: list[str]) -> list[str]:
-    """The commands without repetition, in the order of their first mention; calls of systemctl are put together."""
+    """The commands without repetition, in the order of their first mention; calls of systemctl are put together.
+
+    A unit that changed is read before anything is done with it, whichever file has asked for that first.
+    """
     together: dict[str, list[str]] = {}
-    for command in dict.fromkeys(commands):
+    for command in sorted(dict.fromkeys(commands), key=lambda command: command != READ_UNITS):
         words = command.split(" ")
         if words[0] == "systemctl" and len(words) > 2:
             units = together.setdefault(f"systemctl {words[1]}", [])
@@ -169,7 +173,7 @@ def batched(commands: list[str]) -> list[str]:
 def asked(change: Desired) -> list[str]:
     """The commands that a change asks for. systemd reads a changed unit when it is told to."""
     reload = change.path.startswith("/etc/systemd/system/") and change.kind != "directory"
-    return ["systemctl daemon-reload"] * reload + list(change.then)
+    return [READ_UNITS] * reload + list(change.then)
 
 
 def refuse(desired: Desired, current: Seen) -> None:

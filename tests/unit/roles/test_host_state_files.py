@@ -208,3 +208,9 @@ def test_commands_run_once_and_systemctl_gets_all_units_in_one_call() -> None:
         f"{reload} a.service",
     ]
     assert files.batched(owed) == ["systemctl daemon-reload", f"{reload} a.service b.service", "locale-gen"]
+
+
+def test_a_changed_unit_is_read_before_it_is_started_again() -> None:
+    """Also where a file that it reads has asked for the start before."""
+    owed = ["systemctl try-restart a.service", "systemctl daemon-reload", "systemctl try-restart a.service"]
+    assert files.batched(owed) == ["systemctl daemon-reload", "systemctl try-restart a.service"]
