@@ -80,7 +80,7 @@ def _pair(words: argparse.Namespace, memory: Memory) -> int:
     config = configuration.load(words.file)
     if config.pair is None:
         raise Trouble("this host is the only server", "a floating address that is checked by `wireguard` makes a pair")
-    pair.serve(config, config.pair, lambda text: print(text, flush=True))
+    pair.serve(lambda: configuration.load(words.file), config.pair, lambda text: print(text, flush=True))
     return 0
 
 

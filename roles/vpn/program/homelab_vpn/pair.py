@@ -25,9 +25,12 @@ LOOK, TELL = 0.2, 1.0
 LARGEST = 65507
 
 
-def serve(config: Config, pair: Pair, tell: Callable[[str], None]) -> None:
-    """Keep this host in step with the others, for ever. `tell` gets what happens."""
-    voice, knowledge = places.Voice(config.private_key), places.Knowledge()
+def serve(load: Callable[[], Config], pair: Pair, tell: Callable[[str], None]) -> None:
+    """Keep this host in step with the others, for ever. `tell` gets what happens.
+
+    `load` is asked for the configuration at each step: who may not connect any more is not let in again from here.
+    """
+    voice, knowledge = places.Voice(load().private_key), places.Knowledge()
     held, due = None, 0.0
     with socket.socket(_family(pair.others[0]), socket.SOCK_DGRAM) as door:
         door.bind(("", pair.port))
@@ -40,6 +43,7 @@ def serve(config: Config, pair: Pair, tell: Callable[[str], None]) -> None:
                 tell("the address is here" if holds else "the address is not here")
             held, due = holds, now + TELL
             try:
+                config = load()
                 own = places.of(wireguard.read(config.interface))
                 knowledge.learn(own)
                 if holds:
