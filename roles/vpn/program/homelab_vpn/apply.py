@@ -3,6 +3,7 @@ the host starts, when the configuration has changed, and by the watch, several t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +14,8 @@ from .errors import Trouble
 from .memory import Memory
 from .process import must
 
+# Seconds that are enough for a pair to make some peers anew.
+GREETING = 0.5
 # Steps whose work goes with an interface.
 OF_THE_INTERFACE = ("addresses", "mtu", "routes")
 
@@ -62,13 +65,24 @@ def _interface(config: Config, peers: tuple[Peer, ...], endpoints: Callable[[], 
         host.make_interface(config.interface)
         yield f"{config.interface} was not there"
         wireguard.synchronise(config.interface, wireguard.document(config, peers, endpoints()))
-    elif not wireguard.fits(state, config, peers):
+    elif not _fits(state, config, peers):
         # Where a peer is now is better known to the kernel than to any file.
         unknown = {key: each for key, each in endpoints().items() if key not in state.peers}
         wireguard.synchronise(config.interface, wireguard.document(config, peers, unknown))
         expired = [peer.name for peer in config.peers if peer.public_key in state.peers and peer not in peers]
         others = f"the peers of {config.interface} were others, or their keys"
         yield f"the last day of {', '.join(expired)} is over" if expired else others
+
+
+def _fits(state: wireguard.State, config: Config, peers: tuple[Peer, ...]) -> bool:
+    """Whether the peers are as configured, or are again when who greets them for the pair has done so."""
+    if wireguard.fits(state, config, peers):
+        return True
+    if config.pair is None:
+        return False
+    time.sleep(GREETING)
+    again = wireguard.read(config.interface)
+    return again is not None and wireguard.fits(again, config, peers)
 
 
 def _mtu(interface: str, size: int) -> Iterator[str]:

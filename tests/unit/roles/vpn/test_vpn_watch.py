@@ -233,3 +233,22 @@ def test_whose_last_day_is_over_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(apply._interface(told, told.peers[1:], dict)) == ["the last day of tablet is over"]
     assert key(2) not in given[0]
     assert key(4) in given[0]
+
+
+def test_who_is_just_being_greeted_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pair makes peers anew for a moment; what stays wrong is mended."""
+    values = document() | {"pair": {"addresses": ["192.0.2.7"], "others": ["192.0.2.8"], "port": 51821}}
+    told = config.parse(json.dumps(values))
+    whole = {
+        peer.public_key: wireguard.Seen(peer.preshared_key, "", wireguard.networks_of(peer), 0, 0, 0, peer.keepalive)
+        for peer in told.peers
+    }
+    seen = [{}, whole, {}, {}]
+    monkeypatch.setattr(wireguard, "read", lambda _: wireguard.State(key(1), 51820, seen.pop(0)))
+    given: list[str] = []
+    monkeypatch.setattr(wireguard, "synchronise", lambda _, text: given.append(text))
+    monkeypatch.setattr(apply, "GREETING", 0)
+    assert list(apply._interface(told, told.peers, dict)) == []
+    assert given == []
+    assert list(apply._interface(told, told.peers, dict)) == ["the peers of wg0 were others, or their keys"]
+    assert len(given) == 1
