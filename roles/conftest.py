@@ -78,10 +78,14 @@ def expected(request: pytest.FixtureRequest) -> Expected:
 
 
 def ask(host: Any, questions: Mapping[str, str]) -> dict[str, Answer]:
-    """Run many shell commands on the host at once, over one connection; an answer for each."""
+    """Run many shell commands on the host at once, over one connection; an answer for each.
+
+    Each begins in an empty directory of its own, where it may leave files.
+    """
     mark = uuid.uuid4().hex
     script = ["export LC_ALL=C.UTF-8 PATH=$PATH:/usr/sbin:/sbin; cd $(mktemp -d)"]
-    script += [f"( ( {command}\n) >{name} 2>&1; echo $? >{name}.status ) &" for name, command in questions.items()]
+    for name, command in questions.items():
+        script += [f"mkdir {name}.d", f"( ( cd {name}.d; {command}\n) >{name} 2>&1; echo $? >{name}.status ) &"]
     script += ["wait"]
     script += [f"echo; echo {mark} {name} $(cat {name}.status); cat {name}" for name in questions]
     script += ["rm -r $PWD"]

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import testinfra
@@ -127,15 +128,22 @@ def test_tests_run_in_a_pytest_of_their_own(tmp_path: Path, roles: Path) -> None
 
 @pytest.mark.processes
 @pytest.mark.negative
-def test_an_answer_that_is_no_text_costs_no_other() -> None:
+def test_a_question_costs_no_other(shared: ModuleType) -> None:
+    """One whose answer is no text; and two that write a file of one name at the same time."""
+    keep = "echo {0} >file; sleep 0.3; cat file"
+    questions = {"noise": "printf '\\301\\n'; false", "one": keep.format(1), "two": "\n" + keep.format(2)}
+    answers = shared.ask(testinfra.get_host("local://"), questions)
+    assert answers == {"noise": (1, "\N{REPLACEMENT CHARACTER}"), "one": (0, "1"), "two": (0, "2")}
+
+
+@pytest.fixture
+def shared() -> ModuleType:
     spec = importlib.util.spec_from_file_location("shared_by_roles", paths.content("roles") / "conftest.py")
     assert spec
     assert spec.loader
     shared = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(shared)
-    questions = {"noise": "printf '\\301\\n'; false", "plain": "echo yes"}
-    answers = shared.ask(testinfra.get_host("local://"), questions)
-    assert answers == {"noise": (1, "\N{REPLACEMENT CHARACTER}"), "plain": (0, "yes")}
+    return shared
 
 
 @pytest.mark.processes
