@@ -45,11 +45,11 @@ def serve(load: Callable[[], Config], pair: Pair, tell: Callable[[str], None]) -
             try:
                 config = load()
                 own = places.of(wireguard.read(config.interface))
-                knowledge.learn(own)
                 if holds:
                     _greet(config, pair, knowledge.to_greet(own, _keys(config), now), tell)
                     _say(door, pair, voice.say(own, time.time()))
                 elif own:
+                    knowledge.learn(own)  # for when the address comes back
                     _forget(config, pair)
                     tell("forgot its sessions, which are another's now")
             except (Trouble, OSError) as trouble:

@@ -87,8 +87,8 @@ def document(config: Config, peers: Iterable[Peer], endpoints: Mapping[str, str]
         lines.append(f"AllowedIPs = {', '.join(sorted(networks_of(peer)))}")
         if endpoint := endpoints.get(peer.public_key):
             lines.append(f"Endpoint = {endpoint}")
-        if peer.keepalive:
-            lines.append(f"PersistentKeepalive = {peer.keepalive}")
+        # Without a word of it, `wg` leaves it as it was.
+        lines.append(f"PersistentKeepalive = {peer.keepalive}")
     return "\n".join(lines) + "\n"
 
 

@@ -189,6 +189,7 @@ def test_the_kernel_is_told_addresses_and_no_names() -> None:
             f"PublicKey = {key(2)}",
             f"PresharedKey = {key(3)}",
             "AllowedIPs = 10.77.0.10/32, fd77::a/128",
+            "PersistentKeepalive = 0",  # a word of it, or a former one would stay
             "",
             "[Peer]",
             f"PublicKey = {key(4)}",
