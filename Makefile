@@ -32,7 +32,7 @@ long-lab:
 
 long-rest:
 	$(PYTEST) -m "long and not lab" --durations=0 tests
-	export ROUNDS=10; $(call play,$(LONG_SCENARIOS) floating_ip)
+	export ROUNDS=10; $(call play,$(LONG_SCENARIOS) floating_ip vpn)
 	export IMAGE=debian13-next-docker; $(call play,docker app_stacks)
 
 # Where registries are reached: with the images that are published there.

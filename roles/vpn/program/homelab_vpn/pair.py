@@ -44,11 +44,12 @@ def serve(load: Callable[[], Config], pair: Pair, tell: Callable[[str], None]) -
             held, due = holds, now + TELL
             try:
                 config = load()
-                own = places.of(wireguard.read(config.interface))
+                state = wireguard.read(config.interface)
+                own = places.of(state)
                 if holds:
                     _greet(config, pair, knowledge.to_greet(own, _keys(config), now), tell)
                     _say(door, pair, voice.say(own, time.time()))
-                elif own:
+                elif state and any(seen.endpoint for seen in state.peers.values()):
                     knowledge.learn(own)  # for when the address comes back
                     _forget(config, pair)
                     tell("forgot its sessions, which are another's now")
