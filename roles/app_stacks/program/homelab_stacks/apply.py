@@ -1,7 +1,8 @@
 """Bring the stacks of this host to what the site wants: each by itself, so that one that fails costs no other.
 
-What is removed or changed comes first, one after the other. What is new starts after it, side by side, as all of them
-do when the host boots: on a rebuilt host that is everything. There it starts when its data are back, and not before.
+What they need is fetched first, side by side, while the old ones run. Then what is removed or changed, one after the
+other. What is new starts after it, side by side, as all of them do when the host boots: on a rebuilt host that is
+everything. There it starts when its data are back, and not before.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from threading import Semaphore, Thread
+from typing import Any, NoReturn
 
 from homelab_host import records, report, synced
 from homelab_host.errors import Trouble
@@ -25,6 +27,8 @@ from .desired import Desired, parse
 from .project import Project, make, systemctl
 from .values import DATA, PROJECTS, Wrong, get, object_of
 
+# Stacks whose images and packages are fetched at the same time.
+AT_ONCE = 3
 HOME = Path("/etc/homelab-provision")
 CONFIGURATION, KEY = HOME / "stacks.json", HOME / "stacks-backup-key"
 CREDENTIALS, CERTIFICATE = HOME / "stacks-second.env", HOME / "stacks-second.crt"
@@ -39,6 +43,10 @@ class Outcome:
     hint: str | None = None
     evidence: str | None = None
     waits: str | None = None
+
+    @property
+    def well(self) -> bool:
+        return self.failed is None and self.waits is None
 
 
 def apply(document: object, check: bool) -> dict[str, object]:
@@ -70,16 +78,41 @@ def _left(desired: Sequence[Desired]) -> list[Desired]:
 def _all(desired: Sequence[Desired], check: bool, await_restore: bool) -> dict[str, Outcome]:
     outcomes = {each.name: Outcome() for each in desired}
     starting: list[stack.Running] = []
+    for each in desired:
+        with _told(each.name, outcomes[each.name]):
+            _recover(each, outcomes[each.name], check)
+    _side_by_side([each for each in desired if outcomes[each.name].well], outcomes, check)
     # A new one may want a port that another gives up.
-    for each in sorted(desired, key=_is_new):
+    for each in sorted((each for each in desired if outcomes[each.name].well), key=_is_new):
         with _told(each.name, outcomes[each.name]):
             starting += _one(each, outcomes[each.name], check, await_restore)
     for found in starting:
         with _told(found.name, outcomes[found.name]):
             report.step(f"wait until {found.name} answers")
-            _start(found, "start")
+            _see_started(found)
             found.ask()
     return outcomes
+
+
+def _side_by_side(desired: Sequence[Desired], outcomes: Mapping[str, Outcome], check: bool) -> None:
+    """Make all of them ready. Unpacking an image keeps one core busy, and fetching it none."""
+    room, unforeseen = Semaphore(AT_ONCE), list[Exception]()
+
+    def ready(one: Desired) -> None:
+        try:
+            with room, _told(one.name, outcomes[one.name]):
+                _ready(one, check)
+        except Exception as error:  # of this program; a thread would lose it
+            unforeseen.append(error)
+
+    # A thread that ends takes its programs along: if this program is stopped, nothing is waited for.
+    threads = [Thread(target=ready, args=(each,), daemon=True) for each in desired]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for error in unforeseen:
+        raise error
 
 
 def _is_new(desired: Desired) -> bool:
@@ -99,8 +132,8 @@ def _told(name: str, outcome: Outcome) -> Iterator[None]:
         outcome.failed = f"{name}: {error.filename or 'a file'}: {error.strerror or error}"
 
 
-def _one(desired: Desired, outcome: Outcome, check: bool, await_restore: bool) -> list[stack.Running]:
-    """Do it; returns what was only begun."""
+def _recover(desired: Desired, outcome: Outcome, check: bool) -> None:
+    """Whatever a run that was killed has left: go back, or clear it away."""
     project = Project(desired.name)
     if project.previous.exists():
         outcome.actions.append("went back from a change that was interrupted")
@@ -108,11 +141,49 @@ def _one(desired: Desired, outcome: Outcome, check: bool, await_restore: bool) -
             _go_back(project)
     elif not check:
         project.clear()
+
+
+def _ready(desired: Desired, check: bool) -> None:
+    """All that can be done, and may be wrong, while what runs goes on."""
+    project = Project(desired.name)
+    if not desired.present or (current := project.told("digest")) == desired.digest:
+        return
+    if current is not None:
+        _refuse_downgrade(desired, project.told("version") or "")
+    if check:
+        return
+    report.step(f"prepare {project.name} {desired.version}")
+    running = stack.load(desired.name, {**desired.told, "kind": desired.kind})  # what makes no sense is said before
+    try:
+        _prepare(project, desired)
+        if current is not None:
+            running.require()  # nobody could see whether it works
+    except Trouble:
+        project.clear()
+        if current is not None:
+            systemctl("start", "--no-block", project.unit)
+        raise
+
+
+def _refuse_downgrade(desired: Desired, before: str) -> None:
+    if not desired.downgrade and _older(desired.version, before):
+        raise Trouble(
+            f"{desired.name} stays at {before}: {desired.version} is older, and may not be able to read its data",
+            "if it can, say `downgrade: true`; or restore the data that it had, from a backup of then",
+        )
+
+
+def _one(desired: Desired, outcome: Outcome, check: bool, await_restore: bool) -> list[stack.Running]:
+    """Bring one that is ready to its state; returns what was only begun."""
+    project = Project(desired.name)
     if not desired.present:
         _absent(project, desired, outcome, check)
     elif (digest := project.told("digest")) is None:
-        _install(project, desired, outcome, check)
-        return [] if check or await_restore else [_begin(project)]
+        outcome.actions.append(f"installed {desired.version}")
+        if check:
+            return []
+        project.take()  # it lies there whole, and has not begun to start
+        return [] if await_restore else [_begin(project)]
     elif digest != desired.digest:
         _change(project, desired, outcome, check)
     elif not await_restore:
@@ -156,39 +227,15 @@ def _begin(project: Project) -> stack.Running:
     return stack.find(project.name)
 
 
-def _install(project: Project, desired: Desired, outcome: Outcome, check: bool) -> None:
-    """A new one lies there whole, and has not begun to start."""
-    action = f"installed {desired.version}"
-    if check:
-        outcome.actions.append(action)
-        return
-    report.step(f"prepare {project.name} {desired.version}")
-    stack.load(desired.name, {**desired.told, "kind": desired.kind})  # what makes no sense is said before
-    try:
-        _prepare(project, desired)
-    except Trouble:
-        project.clear()
-        raise
-    outcome.actions.append(action)
-    project.take()
-
-
 def _change(project: Project, desired: Desired, outcome: Outcome, check: bool) -> None:
     """The new project takes the old one's place, or, if it does not become healthy, leaves it as it was."""
     before = project.told("version") or ""
-    if not desired.downgrade and _older(desired.version, before):
-        raise Trouble(
-            f"{desired.name} stays at {before}: {desired.version} is older, and may not be able to read its data",
-            "if it can, say `downgrade: true`; or restore the data that it had, from a backup of then",
-        )
     action = "changed" if before == desired.version else f"from {before} to {desired.version}"
     if check:
         outcome.actions.append(action)
         return
     new = stack.load(desired.name, {**desired.told, "kind": desired.kind})
     try:
-        _prepare(project, desired)
-        new.require()  # nobody could see whether it works
         report.step(f"stop {project.name}")
         _stop(project)
         if before != desired.version:
@@ -204,7 +251,7 @@ def _change(project: Project, desired: Desired, outcome: Outcome, check: bool) -
     project.take()
     systemctl("enable", project.unit)
     try:
-        _start(new)
+        _restart(new)
         new.ask()
     except stack.Waits:
         project.settle()
@@ -250,13 +297,22 @@ def _older(version: str, other: str) -> bool:
     return run(["dpkg", "--compare-versions", version, "lt", other], patience=60).status == 0
 
 
-def _start(found: stack.Running, verb: str = "restart") -> None:
-    """Start anew, or with `start` see one that is under way to its end; raises `Waits` if that is why it ends badly."""
-    # systemd joins a start that is under way, and would begin one that has failed once more.
-    failed = verb == "start" and found.state() == stack.FAILS
-    if failed or run(["systemctl", verb, found.project.unit], patience=1800).status:
-        found.require()
-        raise Trouble(f"{found.name} does not start", f"systemctl status {found.project.unit}", found.last_words())
+def _restart(found: stack.Running) -> None:
+    """Raises `Waits` if what it needs is away."""
+    if run(["systemctl", "restart", found.project.unit], patience=1800).status:
+        _does_not_start(found)
+
+
+def _see_started(found: stack.Running) -> None:
+    """See a start that is under way to its end. Raises `Waits` if what it needs is away."""
+    # systemd joins such a start, and would begin one that has failed once more.
+    if found.state() == stack.FAILS or run(["systemctl", "start", found.project.unit], patience=1800).status:
+        _does_not_start(found)
+
+
+def _does_not_start(found: stack.Running) -> NoReturn:
+    found.require()
+    raise Trouble(f"{found.name} does not start", f"systemctl status {found.project.unit}", found.last_words())
 
 
 def _stop(project: Project) -> None:
@@ -270,7 +326,7 @@ def _go_back(project: Project) -> None:
     database_copy.put_back(project)
     project.go_back()
     project.clear()
-    _start(stack.find(project.name))
+    _restart(stack.find(project.name))
 
 
 def _write(top: Mapping[str, Any], check: bool) -> bool:
