@@ -31,7 +31,7 @@ def serve(load: Callable[[], Config], pair: Pair, tell: Callable[[str], None]) -
     `load` is asked for the configuration at each step: who may not connect any more is not let in again from here.
     """
     voice, knowledge = places.Voice(load().private_key), places.Knowledge()
-    held, due = None, 0.0
+    held, due, trouble = None, 0.0, ""
     with socket.socket(_family(pair.others[0]), socket.SOCK_DGRAM) as door:
         door.bind(("", pair.port))
         while True:
@@ -48,13 +48,17 @@ def serve(load: Callable[[], Config], pair: Pair, tell: Callable[[str], None]) -
                 own = places.of(state)
                 if holds:
                     _greet(config, pair, knowledge.to_greet(own, _keys(config), now), tell)
-                    _say(door, pair, voice.say(own, time.time()))
+                    for packet in voice.say(own, time.time()):
+                        _say(door, pair, packet)
                 elif state and any(seen.endpoint for seen in state.peers.values()):
                     knowledge.learn(own)  # for when the address comes back
                     _forget(config, pair)
                     tell("forgot its sessions, which are another's now")
-            except (Trouble, OSError) as trouble:
-                tell(str(trouble))
+                trouble = ""
+            except (Trouble, OSError) as error:
+                if str(error) != trouble:  # one that lasts is told once
+                    tell(str(error))
+                trouble = str(error)
 
 
 def has(pair: Pair) -> bool:
