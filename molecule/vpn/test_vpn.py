@@ -248,6 +248,7 @@ def twin(home: Container, road: Container) -> Iterator[Container]:
     road.sh("systemctl restart homelab-vpn")
     until_reached(road)
     yield Container(f"{home.name}-twin")
+    road.sh(f"ip neighbour delete {SHARED} dev eth0 || true")
     known_as(road, home.address)
     road.sh("systemctl restart homelab-vpn")
 
@@ -265,12 +266,12 @@ def test_the_other_server_takes_the_clients_along(home: Container, twin: Contain
         road.sh("sleep 8")
         assert reaches(road, HOME_6)
         assert twin.sh("wg show wg0 latest-handshakes | grep -vcw 0") == "1"
+    finally:
         # The other one is back first, and has the address: what was said meanwhile has reached it.
         twin.sh(f"ip address delete {SHARED}/24 dev eth0")
-    finally:
         docker("unpause", home)
-    heard_to_be_at(road, home)
-    road.sh("sleep 8; kill -INT $(cat /tmp/pinging)")
+        heard_to_be_at(road, home)
+        road.sh("sleep 8; kill -INT $(cat /tmp/pinging)")
     assert reaches(road, HOME)
     answered = [float(line[1:].partition("]")[0]) for line in road.sh("grep icmp_seq /tmp/pings").splitlines()]
     gaps = sorted(after - before for before, after in pairwise(answered))
@@ -283,7 +284,7 @@ def test_the_other_server_takes_the_clients_along(home: Container, twin: Contain
 def heard_to_be_at(road: Container, server: Container) -> None:
     """What keepalived tells neighbours when an address comes. One that is frozen, and not dead, would still answer."""
     card = server.sh("cat /sys/class/net/eth0/address")
-    road.sh(f"ip neighbour replace {SHARED} lladdr {card} dev eth0 nud reachable")
+    road.sh(f"ip neighbour replace {SHARED} lladdr {card} dev eth0 nud permanent")
 
 
 def docker(verb: str, machine: Container) -> None:

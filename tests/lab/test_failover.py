@@ -254,6 +254,7 @@ def test_a_pair_goes_on(house: House) -> None:
         for _ in range(ROUNDS):
             one_is_lost(house, what)
     print(picture(house.gaps))
+    a_lone_host_is_lost_and_rebuilt(house)
     for what, found in house.gaps.items():
         for kind, gaps in found.items():
             median, worst = PROMISED[kind]
@@ -320,3 +321,18 @@ def one_is_lost(house: House, what: str) -> None:
         for kind, client in clients.items():
             client.wait_for_answers(20)
             assert client.longest_gap(back) < QUIET, (what, kind, "when it came back")
+
+
+def a_lone_host_is_lost_and_rebuilt(house: House) -> None:
+    """While nobody else answers names or lets anybody in; the road finds the new one by what it knows."""
+    stopped = "keepalived homelab-floating-check homelab-vpn-watch.timer homelab-vpn-pair homelab-vpn pihole"
+    house.on("twin", f"systemctl stop {stopped}")
+    known = house.on("road", "cat /etc/homelab-provision/vpn.json")
+    lost = machine(house, "site-wyse")
+    lost.power_off()
+    lost.wipe()
+    house.done("rebuild", "site-wyse", "--onto", MACHINES["site-wyse"], "--yes")
+    assert house.homelab.latest()["result"] == "proven"
+    with house.client("tunnel"):
+        assert house.looked_up("site-wyse", by="road") == OWN["site-wyse"]
+    assert house.on("road", "cat /etc/homelab-provision/vpn.json") == known
