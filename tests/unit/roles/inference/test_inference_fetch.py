@@ -1,4 +1,4 @@
-"""Models come whole or not at all: over connections that fall, onto disks that are too small, with the declared bytes."""
+"""Models come whole or not at all: over connections that fall, onto disks too small, with the bytes that were declared."""
 
 from __future__ import annotations
 
