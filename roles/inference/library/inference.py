@@ -13,7 +13,7 @@ DOCUMENTATION = r"""
 module: inference
 short_description: What a host serves of language models, brought to its state by the role's program
 description:
-  - Hands the document to C(homelab-inference apply), which installs, fetches and tries before it changes what is served.
+  - Hands the document to C(homelab-inference apply), which installs, fetches and tries before it changes anything.
 options:
   document:
     description: What is wanted, in the words of the role. There are no secrets in it.
@@ -29,7 +29,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions: {description: What was (or would be) done., type: list, returned: always}
-undeclared: {description: "Models on the disk that nobody declares; C(homelab-inference purge) deletes them.", type: list, returned: always}
+undeclared: {description: Models on the disk that nobody declares any more., type: list, returned: always}
 """
 
 PROGRAM = "/usr/local/sbin/homelab-inference"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import apply, report
+from .compare import compare
 from .config import Config, load, parse
 from .errors import Trouble
 from .flags import flags_of
@@ -84,6 +85,7 @@ COMMANDS: dict[str, Command] = {
             "server", type=Path, nargs="?", default=Places().current / "llama-server"
         ),
     ),
+    "compare": Command(lambda words: compare(_config(), Places()), "whether the GPU computes, and the same as the CPU"),
     "status": Command(
         lambda words: apply.status(_config(), Places(), Service()), "what is served, and what is missing"
     ),

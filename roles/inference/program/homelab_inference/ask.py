@@ -33,11 +33,13 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self.path))
 
 
-def ask(path: Path, what: str, key: str = "", seconds: float = SECONDS) -> Answer | None:
-    """The answer to a GET; none if nobody answers."""
+def ask(path: Path, what: str, key: str = "", data: object = None, seconds: float = SECONDS) -> Answer | None:
+    """The answer to a GET, or to a POST of `data`; none if nobody answers."""
     connection = _Connection(path, seconds)
     try:
-        connection.request("GET", what, headers={"Authorization": f"Bearer {key}"} if key else {})
+        body = None if data is None else json.dumps(data)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        connection.request("GET" if data is None else "POST", what, body, headers)
         answer = connection.getresponse()
         return Answer(answer.status, answer.read().decode(errors="replace"))
     except (OSError, http.client.HTTPException):

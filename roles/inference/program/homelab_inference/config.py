@@ -66,6 +66,7 @@ class Config:
     cors_origins: str
     defaults: Mapping[str, str]
     arguments: Mapping[str, str]
+    environment: Mapping[str, str]
 
 
 def load(path: Path) -> Config:
@@ -103,6 +104,9 @@ def parse(text: str) -> Config:
         cors_origins=told.text("cors_origins"),
         defaults=told.options("defaults"),
         arguments=told.options("arguments"),
+        environment=MappingProxyType(
+            {str(name): str(value) for name, value in told.values.get("environment", {}).items()}
+        ),
     )
 
 

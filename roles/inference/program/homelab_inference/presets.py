@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 from .config import Config, Model
 from .errors import Trouble
@@ -108,19 +107,26 @@ def arguments(config: Config, flags: Flags, places: Places) -> list[str]:
         str(places.socket),
         "--port",
         str(config.port),
-        *router(places.presets, config.models_max),
+        *router(str(places.presets), config.models_max),
         "--metrics",
     ]
     if config.keys:
         said += ["--api-key-file", str(places.keys)]
-    said += _known(flags, [("offline", ()), ("cors-origins", (config.cors_origins,))])
+    said += offline(flags)
+    if flags.knows("cors-origins"):
+        said += ["--cors-origins", config.cors_origins]
     for name, value in config.arguments.items():
         said += switch(flags, name, value)
     return said
 
 
-def router(file: Path, models_max: int) -> list[str]:
-    return ["--models-preset", str(file), "--models-max", str(models_max)]
+def router(file: str, models_max: int) -> list[str]:
+    return ["--models-preset", file, "--models-max", str(models_max)]
+
+
+def offline(flags: Flags) -> list[str]:
+    """Nothing is looked for elsewhere. Older builds do without the word."""
+    return ["--offline"] if flags.knows("offline") else []
 
 
 def switch(flags: Flags, name: str, value: str) -> list[str]:
@@ -131,8 +137,3 @@ def switch(flags: Flags, name: str, value: str) -> list[str]:
         return [f"--{name}"]
     opposite = f"no-{name}"
     return [f"--{opposite}"] if flags.knows(opposite) else []
-
-
-def _known(flags: Flags, wanted: Iterable[tuple[str, tuple[str, ...]]]) -> list[str]:
-    """Options that older builds do without."""
-    return [word for name, values in wanted if flags.knows(name) for word in (f"--{name}", *values)]

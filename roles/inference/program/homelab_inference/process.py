@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from types import MappingProxyType
+from typing import IO, Any
 
 from .errors import Trouble
 
@@ -46,12 +48,22 @@ def run(argv: Sequence[str | Path], *, seconds: float) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def start_as_nobody(argv: Sequence[str | Path], log: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start a program that may do nothing here but read what all may read, and that ends when this one does."""
+def start_as_nobody(
+    argv: Sequence[str | Path],
+    log: IO[bytes],
+    groups: Sequence[str] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> subprocess.Popen[bytes]:
+    """Start a program that may do nothing here but read what all may read, and that ends when this one does.
+
+    `groups` let it have more: who may use the GPU.
+    """
     words = ["setpriv", "--pdeathsig=KILL", "--no-new-privs", "--", *(str(word) for word in argv)]
-    root = os.geteuid() == 0
+    ids: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        more = [each.gr_gid for each in grp.getgrall() if each.gr_name in groups]
+        ids = {"user": NOBODY, "group": NOBODY, "extra_groups": more}
     return subprocess.Popen(
-        words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd="/", env=ENVIRONMENT, umask=0o077,
-        start_new_session=True, user=NOBODY if root else None, group=NOBODY if root else None,
-        extra_groups=[] if root else None,
+        words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd="/", umask=0o077,
+        env={**ENVIRONMENT, **environment}, start_new_session=True, **ids,
     )  # fmt: skip

@@ -111,7 +111,8 @@ class Unit:
     """What systemd does with the unit, done with a process."""
 
     def __init__(self, places: Any) -> None:
-        self.places, self.child, self.starts = places, None, 0
+        self.places, self.starts = places, 0
+        self.child: Any = None
         self.log = places.state.parent / "unit.log"
 
     def restart(self) -> None:
@@ -119,7 +120,7 @@ class Unit:
         self.starts += 1
         words = self.places.arguments.read_text().strip().partition("=")[2]
         with self.log.open("wb") as log:
-            self.child: Any = subprocess.Popen(
+            self.child = subprocess.Popen(
                 [self.places.current.resolve() / "llama-server", *shlex.split(words)], stdout=log, stderr=log
             )
 
@@ -136,7 +137,7 @@ class Unit:
         return "active" if self.child.poll() is None else "failed"
 
     def last_words(self) -> str:
-        return self.log.read_text()[-500:]
+        return str(self.log.read_text()[-500:])
 
 
 @pytest.fixture
@@ -216,7 +217,7 @@ def of_url(hub: Hub, name: str, data: bytes, **changed: Any) -> dict[str, Any]:
 def model(seed: int = 1) -> bytes:
     """A real one where a real server is to load it."""
     if RELEASE:
-        made = {}
+        made: dict[str, Any] = {}
         exec(Path("molecule/inference/tiny_gguf.py").read_text().partition("if __name__")[0], made)
         return bytes(made["tiny_gguf"]("tiny", seed))
     return f"GGUF {seed} ".encode() * 30000

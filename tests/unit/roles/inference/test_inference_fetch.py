@@ -1,4 +1,4 @@
-"""Models come whole or not at all: over connections that fall, onto disks too small, with the bytes that were declared."""
+"""Models come whole or not at all: over connections that fall, onto disks too small, with no bytes but the declared."""
 
 from __future__ import annotations
 
@@ -81,7 +81,12 @@ def test_what_was_verified_is_not_read_again(hub: Hub, document: Document, monke
     told = of(document, {"name": "large", "files": [of_url(hub, "large.gguf", DATA)]})
     fetch.fetch(told)
     read: list[str] = []
-    monkeypatch.setattr(fetch, "digest", lambda path, name: read.append(name) or sha256(path.read_bytes()))
+
+    def digest(path: Path, name: str) -> str:
+        read.append(name)
+        return sha256(path.read_bytes())
+
+    monkeypatch.setattr(fetch, "digest", digest)
     assert fetch.fetch(told) == []
     assert read == []
     # Other bytes of the same length, at another time: read, seen, and brought again.
@@ -204,7 +209,9 @@ def test_how_far_it_is_is_told(hub: Hub, document: Document, capsys: pytest.Capt
 
 
 def test_what_nobody_declares_is_named_and_only_purged_when_asked(hub: Hub, document: Document) -> None:
-    both = [{"name": name, "files": [of_url(hub, f"{name}.gguf", name.encode())]} for name in ("kept", "old")]
+    both: list[dict[str, Any]] = [
+        {"name": name, "files": [of_url(hub, f"{name}.gguf", name.encode())]} for name in ("kept", "old")
+    ]
     both[0]["files"].append(of_url(hub, "projector.gguf", b"projector"))
     told = of(document, *both)
     fetch.fetch(told)
