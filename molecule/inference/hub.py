@@ -1,4 +1,4 @@
-"""hub.py FOLDER PORT BYTES: files over HTTP, as a server that lets the connection fall after so many bytes of each answer.
+"""hub.py FOLDER PORT BYTES: files over HTTP, from a server that lets the connection fall after so many bytes of each.
 
 What was asked for is written to its output, a line each.
 """

@@ -49,8 +49,8 @@ if told["models"]:
     said["metrics"] = urllib.request.urlopen(asked, timeout=60).read().decode().count("llamacpp:")
 print(json.dumps(said))
 """
-# Looks at a server that was started for a model: what it has open, and whether it is reached from outside of its network,
-# and from within. Nobody sees the key but in its file.
+# Looks at a server that was started for a model: what it has open, and whether it is reached from outside of its
+# network, and from within. Nobody sees the key but in its file.
 LOOK = """
 import json, os, pathlib, socket, subprocess
 show = ["systemctl", "show", "--property=MainPID", "--value", "homelab-inference.service"]
@@ -81,7 +81,8 @@ def parent(path):
     return (read(path / "stat").rpartition(b")")[2].split() or [b"", b""])[1].decode()
 
 children = [path for path in processes if parent(path) == router]
-words = read(children[0] / "cmdline").decode().split("\\0")
+child = max(children, key=lambda path: int(path.name))
+words = read(child / "cmdline").decode().split("\\0")
 port = int(words[words.index("--port") + 1])
 key = read(pathlib.Path("/etc/homelab-provision/inference/keys")).split(b"\\n")[0]
 GPU = ("/dev/dri/renderD", "/dev/kfd")
@@ -91,7 +92,7 @@ found = {
     "key_seen": sum(bool(key) and key in read(path / name) for path in processes for name in ("cmdline", "environ")),
     "key_found": key in read(pathlib.Path("/etc/homelab-provision/inference/keys")),
 }
-namespace = os.open(children[0] / "ns" / "net", os.O_RDONLY)
+namespace = os.open(child / "ns" / "net", os.O_RDONLY)
 os.setns(namespace, os.CLONE_NEWNET)
 found["within"] = answers(port)
 print(json.dumps(found))

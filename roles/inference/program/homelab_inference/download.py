@@ -48,7 +48,7 @@ def have(target: Path, file: File) -> int:
 def download(file: File, target: Path, pause: Callable[[float], None] = time.sleep) -> None:
     """Bring a file to `target`. Raises Trouble, and leaves what has come for the next time unless it was wrong."""
     part, notes, refused = part_of(target), target.with_name(f".{target.name}.json"), refused_of(target)
-    if _was_refused(refused, file):
+    if refused.exists() and _begun(notes, file.source) is not None:
         if digest(refused, target.name) != file.sha256:
             raise _wrong(file, refused, "as it was the last time; what had come")
         refused.replace(part)  # it was the digest that was wrong, and has been mended
@@ -58,15 +58,10 @@ def download(file: File, target: Path, pause: Callable[[float], None] = time.sle
     found = digest(part, target.name)
     if found != file.sha256:
         part.replace(refused)
-        notes.unlink(missing_ok=True)
         raise _wrong(file, refused, f"but {found}; what came")
     part.chmod(0o644)
     part.replace(target)
     notes.unlink(missing_ok=True)
-
-
-def _was_refused(refused: Path, file: File) -> bool:
-    return refused.exists() and file.size in (None, refused.stat().st_size)
 
 
 def _wrong(file: File, refused: Path, said: str) -> Trouble:
@@ -83,7 +78,7 @@ def _bring(file: File, part: Path, notes: Path, pause: Callable[[float], None]) 
         try:
             if before and before == file.size:
                 return
-            with opened(file.source, before, _begun(notes, file.source)) as source:
+            with opened(file.source, before, _begun(notes, file.source) or "") as source:
                 _append(file, source, part, notes)
             return
         except Interrupted as interrupted:
@@ -124,13 +119,13 @@ def _append(file: File, source: Opened, part: Path, notes: Path) -> None:
         raise Interrupted(f"the connection ended after {at} of {total} bytes")
 
 
-def _begun(notes: Path, source: str) -> str:
-    """How the source called what has come so far; empty if it is not known that it was the same."""
+def _begun(notes: Path, source: str) -> str | None:
+    """How this source called what has come so far, which may be nothing; none if it came from another one."""
     try:
         found = Beginning(**json.loads(notes.read_text()))
     except (OSError, ValueError, TypeError):
-        return ""
-    return found.validator if found.source == source else ""
+        return None
+    return found.validator if found.source == source else None
 
 
 def digest(path: Path, name: str) -> str:

@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ class Hub:
         asked.send_header("ETag", tag)
         asked.end_headers()
         most = self.drops.pop(0) if self.drops else len(data)
-        asked.wfile.write(data[begin : begin + most])
+        with suppress(BrokenPipeError):
+            asked.wfile.write(data[begin : begin + most])
         return None
 
 

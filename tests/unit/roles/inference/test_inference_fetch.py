@@ -118,9 +118,16 @@ def test_wrong_bytes_are_refused_put_away_and_not_brought_again(hub: Hub, docume
     with pytest.raises(Trouble, match="as it was the last time"):
         fetch.fetch(told)
     assert len(hub.asked) == 1
+    # Another source is another matter.
+    elsewhere = {**of_url(hub, "elsewhere/large.gguf", b"x" * len(DATA)), "sha256": sha256(b"another")}
+    with pytest.raises(Trouble, match=f"but {sha256(b'x' * len(DATA))}"):
+        fetch.fetch(of(document, {"name": "large", "files": [elsewhere]}))
+    with pytest.raises(Trouble, match=f"but {sha256(DATA)}"):
+        fetch.fetch(told)
+    assert len(hub.asked) == 3
     # It was the declaration that was wrong: what has come is taken.
     fetch.fetch(of(document, {"name": "large", "files": [of_url(hub, "large.gguf", DATA)]}))
-    assert (len(hub.asked), file_of(told).read_bytes()) == (1, DATA)
+    assert (len(hub.asked), file_of(told).read_bytes()) == (3, DATA)
 
 
 @pytest.mark.negative
