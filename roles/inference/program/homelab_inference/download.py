@@ -104,7 +104,6 @@ def _append(file: File, source: Opened, part: Path, notes: Path) -> None:
     total = file.size if file.size is not None else source.total
     write(notes, json.dumps(asdict(Beginning(file.source, source.validator))), 0o600)
     with part.open("r+b" if source.start else "wb") as written:
-        written.truncate(source.start)
         at = written.seek(source.start)
         while piece := source.stream.read(PIECE):
             written.write(piece)
