@@ -81,6 +81,9 @@ def parent(path):
     return (read(path / "stat").rpartition(b")")[2].split() or [b"", b""])[1].decode()
 
 children = [path for path in processes if parent(path) == router]
+if not children:
+    print("{}")
+    raise SystemExit
 child = max(children, key=lambda path: int(path.name))
 words = read(child / "cmdline").decode().split("\\0")
 port = int(words[words.index("--port") + 1])
@@ -127,7 +130,10 @@ def said(answers: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def seen(said: dict[str, Any], answers: Any) -> dict[str, Any]:
     """What a look at the server showed while it had a model loaded."""
-    return dict(json.loads(answers["ask"].text.split("\n")[1]))
+    found = dict(json.loads(answers["ask"].text.split("\n")[1]))
+    if not said["answers"]:
+        pytest.skip("no models are declared")
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -88,20 +88,14 @@ def _measure(
     batch = int(options.get("ubatch-size", "512"))
     options["ctx-size"] = str(batch + BEYOND + 64)
     own = {file.name: str(folder_of(config, model) / file.name) for file in model.files}
-    told = [word for name, value in options.items() for word in switch(flags, name, own.get(value, value))]
-    server = (places.current / SERVER).resolve()
-    words = [
-        server,
-        "--port",
-        str(config.port),
-        "--model",
-        own[model.files[0].name],
-        "-lv",
-        "4",
-        *offline(flags),
-        *told,
-        *more,
+    told = [
+        word
+        for name, value in options.items()
+        if flags.knows(name)
+        for word in switch(flags, name, own.get(value, value))
     ]
+    server, model_file = (places.current / SERVER).resolve(), own[model.files[0].name]
+    words = [server, "--port", str(config.port), "--model", model_file, "-lv", "4", *offline(flags), *told, *more]
     with served(words, {}, SECONDS, config.environment) as found:
         if found.wrong:
             raise Trouble(f"{model.name}: llama.cpp {flags.version} {found.wrong}: {found.last_words}")

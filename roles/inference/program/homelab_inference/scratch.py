@@ -58,7 +58,8 @@ def served(
         if os.geteuid() == 0:
             os.chown(room, NOBODY, NOBODY)
         socket, log = room / "try.sock", folder / "log"
-        words = [str(word).format(**{name: folder / name for name in files}) for word in argv]
+        laid = {f"{{{name}}}": folder / name for name in files}
+        words = [laid.get(str(word), str(word)) for word in argv]
         with log.open("wb") as output:
             child = start_as_nobody([*words, "--host", socket], output, GPU_GROUPS, environment)
             try:
