@@ -14,22 +14,21 @@ EXPOSURE = 2.5
 
 # Asks at the real address, as clients do. The key is read here, and is among nobody's words.
 ASK = """
-import json, pathlib, urllib.error, urllib.request
+import http.client, json, pathlib
 told = json.loads(pathlib.Path("/etc/homelab-provision/inference.json").read_text())
 lines = pathlib.Path("/etc/homelab-provision/inference/keys").read_text().split()
 host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(told["listen"], told["listen"])
-base = f"http://{'[' + host + ']' if ':' in host else host}:{told['port']}"
 
-def ask(path, data=None, key=lines[0] if lines else None):
-    asked = urllib.request.Request(base + path, data and json.dumps(data).encode())
-    asked.add_header("Content-Type", "application/json")
-    if key:
-        asked.add_header("Authorization", f"Bearer {key}")
-    try:
-        with urllib.request.urlopen(asked, timeout=1800) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as refused:
-        return refused.code, {}
+def text(path, data=None, key=lines[0] if lines else None):
+    connection = http.client.HTTPConnection(host, told["port"], timeout=1800)
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    connection.request("POST" if data else "GET", path, data and json.dumps(data), headers)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+def ask(*words):
+    status, body = text(*words)
+    return status, json.loads(body) if status == 200 else {}
 
 said = {"keys": len(lines), "answers": {}, "without": {}, "guessed": {}}
 for model in told["models"]:
@@ -44,9 +43,7 @@ for model in told["models"]:
 said["models"] = ask("/models")[1].get("data", [])
 said["closed"] = {path: ask(path, None, None)[0] for path in ("/v1/models", "/metrics", "/slots", "/props")}
 if told["models"]:
-    asked = urllib.request.Request(f"{base}/metrics?model={told['models'][-1]['name']}")
-    asked.add_header("Authorization", f"Bearer {lines[0] if lines else ''}")
-    said["metrics"] = urllib.request.urlopen(asked, timeout=60).read().decode().count("llamacpp:")
+    said["metrics"] = text(f"/metrics?model={told['models'][-1]['name']}")[1].count("llamacpp:")
 print(json.dumps(said))
 """
 # Looks at a server that was started for a model: what it has open, and whether it is reached from outside of its
