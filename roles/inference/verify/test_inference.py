@@ -106,7 +106,7 @@ QUESTIONS = {
     "exposure": "systemd-analyze security --no-pager homelab-inference.service | tail -n1",
     "kernel": "journalctl --dmesg --no-pager --boot 2>/dev/null"
     " | grep -E 'ring .* timeout|GCVM_L2_PROTECTION_FAULT|MES failed|amdgpu.*(hang|reset)' | tail -n5",
-    "sockets": "ss --no-header --listening --tcp --numeric --processes | awk '/llama-server|socket-proxyd/'",
+    "sockets": "ss --no-header --listening --tcp --numeric --processes | grep llama-server",
     "mode": "stat --format '%a %U' /etc/homelab-provision/inference/keys",
 }
 
@@ -203,7 +203,7 @@ def test_the_unit_is_confined(answers: Any) -> None:
 
 @pytest.mark.negative
 def test_a_gpu_computes_and_nothing_that_plays_one(
-    compared: dict[str, Any], told: dict[str, Any], answers: Any
+    compared: dict[str, Any], told: dict[str, Any], seen: dict[str, Any]
 ) -> None:
     devices = compared["devices"]
     assert devices, (
