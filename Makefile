@@ -3,7 +3,7 @@
 .PHONY: demo test check-and-lab lab long long-lab long-rest test-online next roles check setup bench clean ruff mypy yamllint ansible-lint shellcheck unit
 SCENARIOS = $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
 # With applications that are large and slow to start.
-LONG_SCENARIOS = chat labelling
+LONG_SCENARIOS = chat inference_vulkan labelling
 play = for scenario in $(1); do molecule test --scenario-name $$scenario || exit 1; done
 PYTEST = .venv/bin/python -m pytest
 export PATH := $(CURDIR)/.venv/bin:$(PATH)

@@ -48,3 +48,8 @@ def vpn(name: str) -> ModuleType:
 def floating(name: str) -> ModuleType:
     """One module of the program of the role `floating_ip`."""
     return importlib.import_module(f"{FLOATING.name}.{name}")
+
+
+def inference(name: str) -> ModuleType:
+    """One module of the program of the role `inference`."""
+    return importlib.import_module(f"homelab_inference.{name}")

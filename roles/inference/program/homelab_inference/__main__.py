@@ -1,0 +1,129 @@
+"""The command line of `homelab-inference`."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import apply, report
+from .compare import compare
+from .config import Config, load, parse
+from .errors import Trouble
+from .flags import flags_of
+from .places import Places, write
+from .service import Service
+
+Words = argparse.Namespace
+Result = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Command:
+    """`alone`: it changes something, so there is one at a time."""
+
+    work: Callable[[Words], Result]
+    help: str
+    alone: bool = False
+    arguments: Callable[[argparse.ArgumentParser], object] = lambda parser: None
+
+
+def _apply(words: Words) -> Result:
+    places = Places()
+    text = sys.stdin.read()
+    result = apply.apply(parse(text), places, Service(), words.check)
+    # Only what has worked is what other commands, and the next boot, go by.
+    if not words.check:
+        places.document.parent.mkdir(parents=True, exist_ok=True)
+        write(places.document, text)
+    return result
+
+
+def _flags(words: Words) -> Result:
+    found = flags_of(words.server)
+    return {"version": found.version, "options": sorted(name for name in found.options if found.knows(name))}
+
+
+def _config() -> Config:
+    return load(Places().document)
+
+
+COMMANDS: dict[str, Command] = {
+    "apply": Command(
+        _apply,
+        "install, fetch and serve what the document on standard input declares",
+        alone=True,
+        arguments=lambda parser: parser.add_argument(
+            "--check", action="store_true", help="only tell what would be done"
+        ),
+    ),
+    "install": Command(lambda words: apply.install(_config(), Places()), "install the declared build", alone=True),
+    "fetch": Command(lambda words: apply.bring(_config()), "bring the declared models that are not here", alone=True),
+    "restore": Command(lambda words: apply.restore(_config()), "the same: models are not backed up", alone=True),
+    "switch": Command(
+        lambda words: apply.switch(_config(), words.build, Places(), Service()),
+        "serve with another installed build",
+        alone=True,
+        arguments=lambda parser: parser.add_argument("build"),
+    ),
+    "rollback": Command(
+        lambda words: apply.rollback(_config(), Places(), Service()), "serve with the build before this one", alone=True
+    ),
+    "purge": Command(
+        lambda words: apply.purge(_config(), Places()),
+        "delete models and builds that nobody declares any more",
+        alone=True,
+    ),
+    "flags": Command(
+        _flags,
+        "what a build understands",
+        arguments=lambda parser: parser.add_argument(
+            "server", type=Path, nargs="?", default=Places().current / "llama-server"
+        ),
+    ),
+    "compare": Command(lambda words: compare(_config(), Places()), "whether the GPU computes, and the same as the CPU"),
+    "status": Command(
+        lambda words: apply.status(_config(), Places(), Service()), "what is served, and what is missing"
+    ),
+}
+
+
+def main() -> int:
+    words = _parser().parse_args()
+    command = COMMANDS[words.command]
+    os.umask(0o022)
+    try:
+        if command.alone:
+            with Places().lock.open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                result = command.work(words)
+        else:
+            result = command.work(words)
+    except Trouble as trouble:
+        report.say({"kind": "error", "message": trouble.message, "hint": trouble.hint})
+        return 1
+    except OSError as error:
+        report.say({"kind": "error", "message": f"{error.filename or 'a file'}: {error.strerror}", "hint": ""})
+        return 1
+    report.say({"kind": "result", **result})
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="homelab-inference",
+        description="Serve language models with llama.cpp.",
+        epilog="example: homelab-inference status",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        command.arguments(commands.add_parser(name, help=command.help, description=command.help))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

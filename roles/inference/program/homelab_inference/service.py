@@ -1,0 +1,29 @@
+"""The unit that serves, as systemd knows it."""
+
+from __future__ import annotations
+
+from . import process
+
+UNIT = "homelab-inference.service"
+SECONDS = 120.0
+
+
+class Service:
+    """What is done with it. A test that has no systemd does the same with a process of its own."""
+
+    def restart(self) -> None:
+        process.run(["systemctl", "reset-failed", UNIT], seconds=SECONDS)
+        process.run(["systemctl", "restart", UNIT], seconds=SECONDS)
+
+    def stop(self) -> None:
+        process.run(["systemctl", "stop", UNIT], seconds=SECONDS)
+
+    def state(self) -> str:
+        """`active`, `activating`, `failed`, or `inactive`."""
+        return process.run(
+            ["systemctl", "show", "--property=ActiveState", "--value", UNIT], seconds=SECONDS
+        ).out.strip()
+
+    def last_words(self) -> str:
+        words = ["journalctl", "--unit", UNIT, "--lines", "8", "--output", "cat", "--no-pager"]
+        return process.run(words, seconds=SECONDS).out.strip()
