@@ -44,11 +44,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that is not yet as planned."""
+    """Something that is not yet as planned: how it is, the argument that is to be, and one of others that has to go."""
 
-    what: str
     seen: str
-    expected: str
+    expected: str = ""
+    surplus: str = ""
 
 
 def plan(memory: int, gtt_gib: int | None = None, iommu_off: bool = False) -> Plan:
@@ -74,12 +74,12 @@ def plan(memory: int, gtt_gib: int | None = None, iommu_off: bool = False) -> Pl
 def differences(planned: Plan, hardware: Hardware) -> list[Difference]:
     """In what the running kernel is not as planned. Empty: it is."""
     found = [*_of_arguments(planned.arguments, hardware.command_line)]
-    if hardware.pages_limit is not None and hardware.pages_limit != planned.pages:
-        found.append(Difference("ttm/parameters/pages_limit", str(hardware.pages_limit), str(planned.pages)))
+    if hardware.pages_limit not in (None, planned.pages):
+        found.append(Difference(f"ttm/parameters/pages_limit is {hardware.pages_limit}"))
     for card in hardware.cards:
-        if card.driver == "amdgpu" and card.gtt_total is not None and card.gtt_total != planned.gtt_gib * GIB:
-            seen = f"{card.gtt_total / GIB:.2f} GiB"
-            found.append(Difference(f"mem_info_gtt_total of {card.name}", seen, f"{planned.gtt_gib}.00 GiB"))
+        if card.driver == "amdgpu" and card.gtt_total not in (None, planned.gtt_gib * GIB):
+            seen = f"mem_info_gtt_total of {card.name} is {(card.gtt_total or 0) / GIB:.1f} GiB"
+            found.append(Difference(seen))
     return found
 
 
@@ -89,10 +89,9 @@ def _of_arguments(planned: Sequence[str], running: Sequence[str]) -> list[Differ
     for argument in planned:
         name, _, value = argument.partition("=")
         if last.get(name) != value:
-            seen = f"{name}={last[name]}" if name in last else f"no {name}"
-            found.append(Difference("kernel command line", seen, argument))
+            found.append(Difference(f"{name}={last[name]}" if name in last else f"no {name}", argument))
     names = {argument.partition("=")[0] for argument in planned}
     for name in (*OUTDATED, "amd_iommu"):
         if name in last and name not in names and (name != "amd_iommu" or last[name] == "off"):
-            found.append(Difference("kernel command line", f"{name}={last[name]}", f"no {name}"))
+            found.append(Difference(f"{name}={last[name]}", f"no {name}", name))
     return found

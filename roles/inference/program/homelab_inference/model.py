@@ -65,7 +65,7 @@ class Model:
         self.context = self._number("context_length", 0)
         self.heads = self._each("attention.head_count")
         self.kv_heads = self._each("attention.head_count_kv", self.heads)
-        head = self.embedding // max(1, *self.heads)
+        head = self.embedding // max(1, 1, *self.heads)
         self.key_length = self._number("attention.key_length", head)
         self.value_length = self._number("attention.value_length", head)
         self.experts = self._number("expert_count", 0)
@@ -127,7 +127,7 @@ class Model:
         ahead = max(self._each("feed_forward_length", [0] * self.layers))
         if self.experts_used:
             ahead = max(ahead, self._number("expert_feed_forward_length", ahead) * self.experts_used)
-        middle = 3 * ahead + 4 * self.embedding
+        middle = 2 * ahead + 2 * self.embedding
         mask = 6 * use.ubatch * _padded(use.context)
         if not use.flash_attention:
             mask += 4 * max(self.heads) * use.ubatch * _padded(use.context)

@@ -10,8 +10,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from .anchors import Backend
 from .errors import Trouble
 from .hardware import Card, Hardware
 from .known import (
-    BUILDS_DENIED_ROCM,
     BUILDS_SOURCE,
     DKMS_PACKAGES,
     DKMS_SOURCE,
@@ -30,7 +29,6 @@ from .known import (
     FIRMWARE_PACKAGES,
     GFX_TARGET,
     HSA_SOURCE,
-    KERNEL_MINIMUM,
     KERNEL_SOURCE,
     LOCKUP_SOURCE,
     MES_DENIED,
@@ -38,10 +36,10 @@ from .known import (
     STRIX_HALO,
     THIN_CLIENT_GPUS,
     THIN_CLIENT_SOURCE,
-    UMA_MAX_MIB,
     UMA_SOURCE,
 )
 from .quantities import GIB, MIB
+from .wanted import Wanted, settings
 
 
 class Level(StrEnum):
@@ -64,22 +62,6 @@ class Finding:
     def text(self) -> str:
         lines = [f"{self.level} {self.gate}: {self.seen}", f"  expected: {self.expected}", f"  to mend it: {self.mend}"]
         return "\n".join([*lines, f"  source: {self.source}"] if self.source else lines)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the role is told: its variables of these names. `build` is llama.cpp's number, 0 if it is not known yet."""
-
-    backend: Backend = Backend.VULKAN
-    build: int = 0
-    deny_builds_rocm: tuple[tuple[int, int], ...] = BUILDS_DENIED_ROCM
-    min_kernel: Mapping[str, str] = field(default_factory=lambda: KERNEL_MINIMUM)
-    firmware_deny: tuple[str, ...] = tuple(each.what for each in FIRMWARE_DENIED)
-    mes_deny: tuple[str, ...] = tuple(each.what for each in MES_DENIED)
-    uma_max_mib: int = UMA_MAX_MIB
-    gtt_gib: int | None = None
-    iommu_off: bool = False
-    accept_software_renderer: bool = False
 
 
 def look(seen: Hardware, wanted: Wanted) -> list[Finding]:
@@ -292,60 +274,18 @@ def _arguments(seen: Hardware, wanted: Wanted) -> Iterator[Finding]:
         yield Finding("memory", Level.REFUSED, trouble.message, "room for a model and the system", trouble.hint)
         return
     differ = memory.differences(planned, seen)
+    surplus = " and ".join(each.surplus for each in differ if each.surplus)
+    expected = [each.expected for each in differ if each.expected]
+    away = f"take {surplus} out of /etc/default/grub and run update-grub; then " if surplus else ""
     if differ:
         yield Finding(
             "arguments",
             Level.WARNED,
-            "; ".join(f"{each.what}: {each.seen}" for each in differ),
-            f"{'; '.join(each.expected for each in differ)} ({planned.gtt_gib} GiB for the GPU)",
-            "the role writes them for the next start: start the host again (inference_reboot: true does it)",
+            f"the kernel runs with other arguments: {'; '.join(each.seen for each in differ)}",
+            "; ".join([f"{planned.gtt_gib} GiB for the GPU, {planned.pages} pages", *expected]),
+            f"the role writes them for the next start: {away}start the host again (inference_reboot: true does it)",
             LOCKUP_SOURCE,
         )
-
-
-def settings(text: str) -> Wanted:
-    """From a JSON object of the role's variables, without `inference_`. Raises `Trouble`."""
-    try:
-        given = json.loads(text)
-    except ValueError as error:
-        raise Trouble(
-            f"the settings are no JSON: {error}", "the role writes them; `provision apply` does it anew"
-        ) from None
-    names = {each.name for each in fields(Wanted)}
-    if not isinstance(given, dict) or not given.keys() <= names:
-        surplus = ", ".join(sorted(map(str, set(given) - names))) if isinstance(given, dict) else "no object"
-        raise Trouble(f"settings that nobody knows: {surplus}", f"known are {', '.join(sorted(names))}")
-    try:
-        return Wanted(**{name: _typed(name, value) for name, value in given.items() if value is not None})
-    except (ValueError, TypeError) as error:
-        raise Trouble(
-            f"the settings cannot be used: {error}", "the role's README has each variable's meaning"
-        ) from None
-
-
-def _typed(name: str, value: Any) -> Any:
-    match name:
-        case "backend":
-            return Backend(value)
-        case "build":
-            return build_number(value)
-        case "deny_builds_rocm":
-            return tuple((int(first), int(last)) for first, last in value)
-        case "min_kernel":
-            named = {str(kind).removesuffix("_hwe").replace("_", "-"): str(version) for kind, version in value.items()}
-            return {**KERNEL_MINIMUM, **named}
-        case "firmware_deny":
-            return tuple(str(each) for each in value)
-        case "mes_deny":
-            return tuple(str(each) for each in value if int(str(each), 16) >= 0)
-        case "uma_max_mib" | "gtt_gib":
-            return int(value)
-    return bool(value)
-
-
-def build_number(text: str | int) -> int:
-    """11669 of b11669. Raises `ValueError`."""
-    return int(str(text).strip().removeprefix("b") or 0)
 
 
 def preflight(argv: Sequence[str]) -> int:
