@@ -55,6 +55,8 @@ def plan(memory: int, gtt_gib: int | None = None, iommu_off: bool = False) -> Pl
     """The plan for a host with so many bytes of memory. Raises `Trouble` when that leaves the system too little."""
     total = memory // GIB
     gib = min(GTT_MAX_GIB, total - GTT_LEFT_GIB) if gtt_gib is None else gtt_gib
+    if gtt_gib is not None and gtt_gib < 1:
+        raise Trouble(f"the GPU is to have {gtt_gib} GiB", "set inference_gtt_gib to 1 or more, or leave it away")
     if gib < 1:
         raise Trouble(
             f"this host has {total} GiB of memory, of which {GTT_LEFT_GIB} stay with the system",
