@@ -77,11 +77,9 @@ def anchors_of(architecture: str, size: float, backend: Backend) -> Iterator[Anc
             yield anchor
 
 
-def shares(backend: Backend, of_experts: bool) -> tuple[float, float] | None:
-    """The least and the most of the bound that such models have reached; None where nobody has published any."""
-    found = [
-        anchor.share
-        for anchor in ANCHORS
-        if anchor.backend is backend and anchor.share is not None and anchor.of_experts == of_experts
-    ]
+def shares(architecture: str, backend: Backend, of_experts: bool) -> tuple[float, float] | None:
+    """The least and the most of the bound that models of this architecture have reached, or of this kind, if any."""
+    known = [anchor for anchor in ANCHORS if anchor.backend is backend and anchor.share is not None]
+    alike = [anchor for anchor in known if anchor.architecture == architecture]
+    found = [anchor.share or 0 for anchor in alike or known if anchor.of_experts == of_experts]
     return (min(found), max(found)) if found else None

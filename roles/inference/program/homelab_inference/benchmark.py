@@ -81,20 +81,24 @@ def command(bench: Path, help_text: str, declared: Declared, backend: Backend) -
 
 def measure(words: Sequence[str], user: str = "") -> list[dict[str, Any]]:
     """Run llama-bench, as that account and its groups. Raises `Trouble` with what it said last."""
+    done = _run(words, HOURS * 3600, user)
+    if done.returncode:
+        last = "\n  ".join(done.stderr.strip().splitlines()[-5:])
+        raise Trouble(f"llama-bench ended with {done.returncode}", f"it said last:\n  {last}")
+    return parse(done.stdout, words[0])
+
+
+def _run(words: Sequence[str], seconds: float, user: str = "") -> subprocess.CompletedProcess[str]:
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=HOURS * 3600, **_as(user))
+        return subprocess.run(words, capture_output=True, text=True, timeout=seconds, **_as(user))
     except FileNotFoundError:
         raise Trouble(
             f"{words[0]}: there is no such program", "it comes with llama.cpp: is the role converged?"
         ) from None
     except subprocess.TimeoutExpired:
         raise Trouble(
-            f"llama-bench did not end within {HOURS:g} hours", "look at `journalctl -k` for the GPU"
+            f"llama-bench did not end within {seconds:g} seconds", "`journalctl -k`: does the GPU hang?"
         ) from None
-    if done.returncode:
-        last = "\n  ".join(done.stderr.strip().splitlines()[-5:])
-        raise Trouble(f"llama-bench ended with {done.returncode}", f"it said last:\n  {last}")
-    return parse(done.stdout, words[0])
 
 
 def _as(user: str) -> dict[str, Any]:
@@ -259,7 +263,7 @@ def _entries(words: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]
     if words.results:
         return [entry for path in words.results for entry in parse(path.read_text(), str(path))], []
     backend = Backend(words.backend)
-    helped = subprocess.run([str(words.bench), "--help"], capture_output=True, text=True, timeout=60)
+    helped = _run([str(words.bench), "--help"], 60)
     entries: list[dict[str, Any]] = []
     troubles: list[str] = []
     for declared in declarations.models(declarations.read(words.models)):

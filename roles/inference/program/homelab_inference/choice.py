@@ -85,7 +85,7 @@ def _judged(declared: Declared, where: str, model: Model, use: Use, host: Host) 
     read = model.bytes_per_token()
     full = model.bytes_per_token(max(1, use.context // use.parallel), use)
     speed = host.bandwidth * 1e9
-    reached = shares(host.backend, model.experts > 0) if model.causal and read >= SMALL else None
+    reached = shares(model.architecture, host.backend, model.experts > 0) if model.causal and read >= SMALL else None
     weights = model.weights + declared.beside
     fits = _fits(weights + model.kv_cache(use) + model.buffers(use), host)
     return Verdict(
@@ -198,7 +198,8 @@ def table(verdicts: Sequence[Verdict], host: Host) -> str:
 
 
 def _row(verdict: Verdict) -> tuple[str, ...]:
-    expected = f"{verdict.expected[0]:.0f} to {verdict.expected[1]:.0f}" if verdict.expected else "-"
+    least, most = (f"{speed:.0f}" for speed in verdict.expected or (0, 0))
+    expected = "-" if not verdict.expected else f"about {least}" if least == most else f"{least} to {most}"
     published = ", ".join(f"{each['tg128']:g} (pp512 {each['pp512']:g})" for each in verdict.published)
     return (
         verdict.name,

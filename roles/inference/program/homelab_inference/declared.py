@@ -85,8 +85,8 @@ def _model(entry: Any, document: Mapping[str, Any], number: int) -> Declared:
     try:
         use = Use(
             context or CONTEXT,
-            _whole(said.get("parallel", 1), f"parallel of {name}"),
-            _whole(said.get("ubatch-size", UBATCH), f"ubatch-size of {name}"),
+            _whole(said.get("parallel", 1), "parallel"),
+            _whole(said.get("ubatch-size", UBATCH), "ubatch-size"),
             said.get("cache-type-k", "f16"),
             said.get("cache-type-v", "f16"),
             said.get("flash-attn", "on").lower() not in OFF,
