@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from .errors import Trouble
 from .model import Model, Use
 from .quantities import GIB
 
+SERVER = Path("/opt/llama.cpp/current/llama-server")
 PROMPT, GENERATED, ROUNDS = 512, 128, 3
 HOURS = 2.0  # for one model: what hangs on a GPU hangs for ever
 
@@ -79,18 +81,18 @@ def command(bench: Path, help_text: str, declared: Declared, backend: Backend) -
     return words
 
 
-def measure(words: Sequence[str], user: str = "") -> list[dict[str, Any]]:
-    """Run llama-bench, as that account and its groups. Raises `Trouble` with what it said last."""
-    done = _run(words, HOURS * 3600, user)
+def measure(words: Sequence[str], environment: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Run llama-bench. Raises `Trouble` with what it said last."""
+    done = _run(words, HOURS * 3600, environment)
     if done.returncode:
         last = "\n  ".join(done.stderr.strip().splitlines()[-5:])
         raise Trouble(f"llama-bench ended with {done.returncode}", f"it said last:\n  {last}")
     return parse(done.stdout, words[0])
 
 
-def _run(words: Sequence[str], seconds: float, user: str = "") -> subprocess.CompletedProcess[str]:
+def _run(words: Sequence[str], seconds: float, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(words, capture_output=True, text=True, timeout=seconds, **_as(user))
+        return subprocess.run(words, capture_output=True, text=True, timeout=seconds, env={**os.environ, **environment})
     except FileNotFoundError:
         raise Trouble(
             f"{words[0]}: there is no such program", "it comes with llama.cpp: is the role converged?"
@@ -99,17 +101,6 @@ def _run(words: Sequence[str], seconds: float, user: str = "") -> subprocess.Com
         raise Trouble(
             f"llama-bench did not end within {seconds:g} seconds", "`journalctl -k`: does the GPU hang?"
         ) from None
-
-
-def _as(user: str) -> dict[str, Any]:
-    if not user:
-        return {}
-    import grp
-    import pwd
-
-    account = pwd.getpwnam(user)
-    groups = [each.gr_gid for each in grp.getgrall() if user in each.gr_mem or each.gr_name in ("render", "video")]
-    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups, "cwd": "/"}
 
 
 def parse(text: str, where: str) -> list[dict[str, Any]]:
@@ -233,10 +224,9 @@ def benchmark(argv: Sequence[str]) -> int:
     """The command: 0 when everything was measured, 1 when something was not, 2 when it is asked wrongly."""
     parser = argparse.ArgumentParser(prog="homelab-inference benchmark", description=__doc__)
     parser.add_argument("--models", type=Path, help="what is declared, as JSON; measured are those with a `path`")
-    parser.add_argument("--bench", type=Path, default=Path("llama-bench"), help="the program (default: %(default)s)")
-    parser.add_argument("--user", default="", help="the account that llama-bench runs as")
+    parser.add_argument("--bench", type=Path, help="llama-bench (default: that of the build in service)")
     parser.add_argument("--results", type=Path, nargs="*", default=[], help="compare what was measured before instead")
-    parser.add_argument("--backend", choices=[each.value for each in Backend], default="vulkan")
+    parser.add_argument("--backend", choices=[each.value for each in Backend], help="default: the declared one")
     parser.add_argument("--bandwidth", type=float, help="of the memory, in GB/s")
     parser.add_argument(
         "--out", type=Path, help="a directory for results.json, comparison.json, table.txt and plot.svg"
@@ -247,7 +237,7 @@ def benchmark(argv: Sequence[str]) -> int:
             raise Trouble("either --models or --results", "--models measures, --results compares what was measured")
         entries, troubles = _entries(words)
         results = [measured(entry) for entry in entries]
-    except (Trouble, OSError) as error:
+    except (Trouble, OSError, ValueError) as error:
         hint = error.hint if isinstance(error, Trouble) else ""
         print(f"homelab-inference benchmark: {error}\n  {hint}", file=sys.stderr)
         return 2
@@ -262,15 +252,18 @@ def _entries(words: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]
     """What llama-bench says, of now or of before, and why not of every model."""
     if words.results:
         return [entry for path in words.results for entry in parse(path.read_text(), str(path))], []
-    backend = Backend(words.backend)
-    helped = _run([str(words.bench), "--help"], 60)
+    document = declarations.read(words.models)
+    backend = Backend(words.backend or document.get("backend") or Backend.VULKAN)
+    environment = {str(name): str(value) for name, value in (document.get("environment") or {}).items()}
+    bench = words.bench or SERVER.resolve().with_name("llama-bench")
+    helped = _run([str(bench), "--help"], 60, environment)
     entries: list[dict[str, Any]] = []
     troubles: list[str] = []
-    for declared in declarations.models(declarations.read(words.models)):
+    for declared in declarations.models(document):
         try:
             if not declared.is_here:
                 raise Trouble("it is not on this host", "`homelab-inference fetch` brings what is declared")
-            entries += measure(command(words.bench, helped.stdout + helped.stderr, declared, backend), words.user)
+            entries += measure(command(bench, helped.stdout + helped.stderr, declared, backend), environment)
         except Trouble as trouble:
             troubles.append(f"{declared.name}: {trouble.message}\n  {trouble.hint}")
     return entries, troubles

@@ -248,7 +248,7 @@ def _build(wanted: Wanted) -> Iterator[Finding]:
                 Level.REFUSED,
                 f"llama.cpp b{wanted.build} computes wrongly with ROCm, without a word",
                 f"a build before b{first} or after b{last}",
-                f"set inference_llama_build to one after b{last}; or inference_backend: vulkan, which is not affected",
+                f"set inference_build to one after b{last}; or inference_backend: vulkan, which is not affected",
                 BUILDS_SOURCE,
             )
 
