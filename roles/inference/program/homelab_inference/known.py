@@ -59,14 +59,12 @@ LOCKUP_SOURCE = "ggml-org/llama.cpp#25664, #27076: on kernels 7.x long prompts e
 STRIX_HALO = {"1002:1586": "Radeon 8060S or 8050S (Strix Halo, gfx1151)"}
 GFX_TARGET = 110501  # how the kernel writes gfx1151 (/sys/class/kfd)
 
-# The GPUs in Dell's Wyse thin clients: slower than their CPUs at this, and with the same memory.
+# GPUs in Dell's Wyse thin clients, which are known by their names as well: slower at this than the CPUs beside them.
 THIN_CLIENT_GPUS = {
     "8086:3184": "UHD Graphics 605 (Gemini Lake: Wyse 5070)",
     "8086:3185": "UHD Graphics 600 (Gemini Lake: Wyse 5070)",
     "8086:22b0": "HD Graphics (Cherry Trail: Wyse 3040)",
     "8086:0f31": "HD Graphics (Bay Trail: Wyse 3030)",
-    "1002:9850": "Radeon R3 (Mullins: Wyse 5020)",
-    "1002:9851": "Radeon R4 (Mullins: Wyse 5060)",
 }
 THIN_CLIENT_SOURCE = "pci.ids; linuxhw/LsPCI"
 # Cards that show a picture and compute nothing: of virtual machines and of servers' management controllers.

@@ -112,7 +112,7 @@ def _gpu(seen: Hardware, wanted: Wanted) -> Iterator[Finding]:
             "if there is one: is it switched on in the BIOS, and does `dmesg | grep amdgpu` show why it has no driver? "
             f"If there is none: {by_cpu}",
         )
-    elif not any(card.driver == "amdgpu" and card.pci not in THIN_CLIENT_GPUS for card in cards):
+    elif _thin_client(seen, cards[0]) or not any(card.driver == "amdgpu" for card in cards):
         yield _unfit(seen, cards[0], expected, by_cpu)
     elif wanted.backend is Backend.ROCM and seen.gfx_targets and GFX_TARGET not in seen.gfx_targets:
         yield Finding(
@@ -124,8 +124,12 @@ def _gpu(seen: Hardware, wanted: Wanted) -> Iterator[Finding]:
         )
 
 
+def _thin_client(seen: Hardware, card: Card) -> bool:
+    return card.pci in THIN_CLIENT_GPUS or "wyse" in f"{seen.product} {seen.family}".lower()
+
+
 def _unfit(seen: Hardware, card: Card, expected: str, by_cpu: str) -> Finding:
-    if card.pci in THIN_CLIENT_GPUS or "wyse" in f"{seen.product} {seen.family}".lower():
+    if _thin_client(seen, card):
         return Finding(
             "gpu",
             Level.REFUSED,

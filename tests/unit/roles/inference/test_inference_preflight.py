@@ -124,6 +124,19 @@ def test_a_card_that_nobody_shows(tmp_path: Path) -> None:
     assert said(root, accept_software_renderer=True) == []
 
 
+def test_a_thin_client_with_a_gpu_of_amd_is_one_all_the_same(tmp_path: Path) -> None:
+    root = parts.host("wyse-5070", tmp_path)
+    card = root / "sys/class/drm/card0/device"
+    (card / "vendor").write_text("0x1002\n")
+    (card / "device").write_text("0x98e4\n")
+    (card / "uevent").write_text("DRIVER=amdgpu\n")
+    (root / "sys/class/dmi/id/product_name").write_text("Wyse 5470\n")
+    (text,) = said(root)
+    assert text.startswith(
+        "refused gpu: Wyse 5470 has the GPU of a thin client: integrated, 1002:98e4, driver amdgpu\n"
+    )
+
+
 @pytest.mark.parametrize(("vendor", "device", "driver"), [("10de", "2204", "nvidia"), ("1002", "1586", "")])
 def test_a_gpu_without_the_driver_that_is_needed(vendor: str, device: str, driver: str, tmp_path: Path) -> None:
     root = parts.host("framework-desktop", tmp_path)
