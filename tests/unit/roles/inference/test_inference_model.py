@@ -153,6 +153,14 @@ def test_buffers_are_what_is_logged(make: Any, logged: float) -> None:
     assert (make().buffers(use) - mask) / MIB == pytest.approx(logged, abs=0.01)
 
 
+def test_a_small_model_as_it_was_loaded_here() -> None:
+    """SmolLM2-135M in Debian's llama.cpp 0.7.0: `KV buffer size = 11.25 MiB`, `compute buffer size = 102.14 MiB`."""
+    metadata, shapes = parts.llama(30, 576, 9, 1536, 49152, kv_heads=3)
+    found = parts.model(metadata, [shape for shape in shapes if shape[0] != "output.weight"])
+    assert found.kv_cache(model.Use(512)) == 11.25 * MIB
+    assert found.buffers(model.Use(512)) / MIB == pytest.approx(102.14, rel=0.04)
+
+
 def test_a_large_micro_batch_takes_much() -> None:
     """pwilkin/strix-halo#6: with 16384, about 16 GB are taken when the model is loaded."""
     metadata, shapes = parts.gpt_oss(24, 32)

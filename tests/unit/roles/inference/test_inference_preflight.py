@@ -124,6 +124,16 @@ def test_a_card_that_nobody_shows(tmp_path: Path) -> None:
     assert said(root, accept_software_renderer=True) == []
 
 
+def test_the_gpu_of_a_thin_client_in_another_box_is_no_better(tmp_path: Path) -> None:
+    root = parts.host("wyse-5070", tmp_path)
+    for name in ("product_name", "product_family"):
+        (root / "sys/class/dmi/id" / name).write_text("Mini PC\n")
+    (text,) = said(root)
+    assert text.startswith(
+        "refused gpu: Mini PC has the GPU of a thin client: UHD Graphics 600 (Gemini Lake: Wyse 5070)"
+    )
+
+
 def test_a_thin_client_with_a_gpu_of_amd_is_one_all_the_same(tmp_path: Path) -> None:
     root = parts.host("wyse-5070", tmp_path)
     card = root / "sys/class/drm/card0/device"
