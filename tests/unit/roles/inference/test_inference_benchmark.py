@@ -128,6 +128,7 @@ def test_llama_bench_is_called_in_the_words_of_its_build() -> None:
     )
     older = benchmark.command(bench, OLDER_HELP, a_model(**{"flash-attn": False}), cpu)
     assert " ".join(older).endswith("--n-gpu-layers 0 --flash-attn 0 --mmap 0")
+    assert "--flash-attn 1 --mmap 0" in " ".join(benchmark.command(bench, OLDER_HELP, a_model(), vulkan))
 
 
 SCRIPT = """#!/bin/sh
