@@ -18,7 +18,8 @@ GIB = 1024**3
 UINT32, FLOAT32, BOOL, STRING, ARRAY, UINT64 = 4, 6, 7, 8, 9, 10
 # Numbers of ggml's tensor types.
 F32, F16, Q4_0, Q8_0, Q6_K, MXFP4 = 0, 1, 2, 8, 14, 39
-Shapes = Sequence[tuple[str, tuple[int, ...], int]]
+Shape = tuple[str, tuple[int, ...], int]
+Shapes = Sequence[Shape]
 
 
 def part(name: str) -> ModuleType:
@@ -91,7 +92,7 @@ def model(metadata: dict[str, Any], shapes: Shapes) -> Any:
 def llama(layers: int, embedding: int, heads: int, ahead: int, words: int, kv_heads: int = 0) -> tuple[Any, Any]:
     """Metadata and tensors of a model of the kind llama, as `llama-quantize` makes Q4_0 of it."""
     key = embedding // heads * (kv_heads or heads)
-    shapes = [("token_embd.weight", (embedding, words), Q4_0), ("output.weight", (embedding, words), Q6_K)]
+    shapes: list[Shape] = [("token_embd.weight", (embedding, words), Q4_0), ("output.weight", (embedding, words), Q6_K)]
     for layer in range(layers):
         block = f"blk.{layer}."
         shapes += [
@@ -122,7 +123,7 @@ def llama(layers: int, embedding: int, heads: int, ahead: int, words: int, kv_he
 def gpt_oss(layers: int, experts: int) -> tuple[Any, Any]:
     """gpt-oss as ggml-org publishes it: experts in MXFP4, other large tensors in Q8_0 (config.json, openai-moe.cpp)."""
     embedding, words, heads, kv_heads, head, ahead = 2880, 201088, 64, 8, 64, 2880
-    shapes = [("token_embd.weight", (embedding, words), Q8_0), ("output.weight", (embedding, words), Q8_0)]
+    shapes: list[Shape] = [("token_embd.weight", (embedding, words), Q8_0), ("output.weight", (embedding, words), Q8_0)]
     for layer in range(layers):
         block = f"blk.{layer}."
         shapes += [

@@ -25,7 +25,7 @@ def llama_2_7b() -> Any:
 
 def qwen3_30b_a3b() -> Any:
     """Its shapes (config.json); one type for all weights, where Q6_K_XL has several."""
-    shapes: list[tuple[str, tuple[int, ...], int]] = [
+    shapes: list[parts.Shape] = [
         ("token_embd.weight", (2048, 151936), parts.Q6_K),
         ("output.weight", (2048, 151936), parts.Q6_K),
     ]

@@ -14,7 +14,9 @@ from homelab_provision import paths
 
 PLAYBOOK = paths.content("playbooks") / "benchmark-inference.yml"
 FILES = ("results.json", "comparison.json", "table.txt", "plot.svg")
-SYSTEMCTL = "#!/bin/sh\n[ $* = 'is-active homelab-inference.service' ] && exit {served}\nexit 4\n".replace("$*", '"$*"')
+SYSTEMCTL = "#!/bin/sh\n[ $* = 'status --lines=0 homelab-inference.service' ] && exit {served}\nexit 4\n".replace(
+    "$*", '"$*"'
+)
 SYSTEMD_RUN = """#!{python}
 import json, pathlib, sys
 folder = pathlib.Path({folder!r})
