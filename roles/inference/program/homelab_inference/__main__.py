@@ -6,16 +6,19 @@ import argparse
 import fcntl
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import apply, report
+from .benchmark import benchmark
+from .choice import choice
 from .compare import compare
 from .config import Config, load, parse
 from .errors import Trouble
 from .flags import flags_of
 from .places import Places, write
+from .preflight import preflight
 from .service import Service
 
 Words = argparse.Namespace
@@ -92,7 +95,17 @@ COMMANDS: dict[str, Command] = {
 }
 
 
+# These only look, talk to people, and have options of their own.
+QUESTIONS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
+    "preflight": (preflight, "whether this host can serve models, and what is in the way"),
+    "choice": (choice, "which of the declared models fit, and what they would reach"),
+    "benchmark": (benchmark, "measure the declared models"),
+}
+
+
 def main() -> int:
+    if asked := QUESTIONS.get(sys.argv[1] if sys.argv[1:] else ""):
+        return asked[0](sys.argv[2:])
     words = _parser().parse_args()
     command = COMMANDS[words.command]
     os.umask(0o022)
@@ -122,6 +135,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         command.arguments(commands.add_parser(name, help=command.help, description=command.help))
+    for name, (_, told) in QUESTIONS.items():
+        commands.add_parser(name, help=told, add_help=False)
     return parser
 
 
