@@ -140,7 +140,16 @@ def test_a_model_that_is_none_brings_the_old_back(machine: Container) -> None:
     digest = machine.sh("sha256sum /srv/nas/none.gguf | cut -d' ' -f1")
     file = {"path": "/srv/nas/none.gguf", "sha256": digest, "size": 1000}
     none = {"name": "none", "files": [file], "load_on_startup": True}
+    before = process(machine)
     told = apply(machine, lambda document: document["models"].append(none))
+    assert "tiny, none are to be loaded when the server starts, and inference_models_max is 1" in told["message"]
+    assert_untouched(machine, before)
+
+    def room_for_two(document: dict[str, Any]) -> None:
+        document["models"].append(none)
+        document["models_max"] = 2
+
+    told = apply(machine, room_for_two)
     assert "none could not be loaded" in told["message"]
     assert told["hint"] == "build b11669 is served again, as it was"
     assert chat(machine).status == 200

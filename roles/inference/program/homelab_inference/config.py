@@ -88,6 +88,13 @@ def parse(text: str) -> Config:
     hub = told.text("models_url", "")
     models = tuple(_model(_Reader(f"models[{at}].", each), hub) for at, each in enumerate(told.each("models")))
     _one_each(told, [name for model in models for name in (model.name, *model.aliases)])
+    models_max = told.number("models_max", 1, 1000)
+    early = [model.name for model in models if model.load_on_startup]
+    if len(early) > models_max:
+        raise Trouble(
+            f"{', '.join(early)} are to be loaded when the server starts, and inference_models_max is {models_max}",
+            "the server would not start: raise it if they fit side by side, or let fewer have load_on_startup",
+        )
     folder = Path(told.text("models_folder"))
     if not folder.is_absolute():
         raise told.wrong("models_folder", "a whole path")
@@ -98,7 +105,7 @@ def parse(text: str) -> Config:
         keys=told.flag("keys"),
         models_folder=folder,
         models=models,
-        models_max=told.number("models_max", 1, 1000),
+        models_max=models_max,
         reserve=told.number("reserve", 0, 1 << 50),
         start_seconds=told.number("start_seconds", 1, 1 << 20),
         cors_origins=told.text("cors_origins"),

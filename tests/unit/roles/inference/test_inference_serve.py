@@ -103,6 +103,15 @@ def test_presets_that_the_build_would_not_take_change_nothing(
     assert (unit.starts, models(places)) == (1, ["tiny"])
 
 
+@pytest.mark.negative
+def test_more_models_at_the_start_than_there_may_be_are_refused(document: Document, release: Release) -> None:
+    told = document(release(11669))
+    told["models"] = [dict(told["models"][0], name=name, aliases=[], load_on_startup=True) for name in ("one", "two")]
+    with pytest.raises(Trouble, match=r"one, two are to be loaded when the server starts, and .* is 1"):
+        parsed(told)
+    assert parsed({**told, "models_max": 2}).models_max == 2
+
+
 def test_what_its_help_does_not_tell_the_build_itself_tells(
     places: Any, unit: Unit, document: Document, release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
