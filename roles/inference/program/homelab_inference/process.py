@@ -38,9 +38,16 @@ def run(argv: Sequence[str | Path], *, seconds: float) -> Done:
     words = [str(word) for word in argv]
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, errors="replace", timeout=seconds, check=False, env=ENVIRONMENT,
-            stdin=subprocess.DEVNULL, cwd="/",
-        )  # fmt: skip
+            words,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+            env=ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            cwd="/",
+        )
     except subprocess.TimeoutExpired:
         raise Trouble(f"`{' '.join(words)}` has not ended within {seconds:.0f} s") from None
     except OSError as error:
@@ -64,6 +71,13 @@ def start_as_nobody(
         more = [each.gr_gid for each in grp.getgrall() if each.gr_name in groups]
         ids = {"user": NOBODY, "group": NOBODY, "extra_groups": more}
     return subprocess.Popen(
-        words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd="/", umask=0o077,
-        env={**ENVIRONMENT, **environment}, start_new_session=True, **ids,
-    )  # fmt: skip
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        cwd="/",
+        umask=0o077,
+        env={**ENVIRONMENT, **environment},
+        start_new_session=True,
+        **ids,
+    )
