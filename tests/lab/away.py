@@ -1,6 +1,6 @@
 """A place that is not home: a network whose router translates and lets nobody in, and the wide world in between.
 
-    road ── away0 ── cafe: 172.20.0.1, translates ── 203.0.113.0/24 ── the lab's router, translates ── lan0 ── home
+    road ── away0 ── cafe: 172.20.0.1, translates ── 192.0.2.0/24 ── the lab's router, translates ── lan0 ── home
                                                             │
                                                           world: 198.51.100.80, 2001:db8:80::80
 
@@ -22,7 +22,7 @@ from tests.lab.conftest import Homelab
 BRIDGE = "away0"
 ROAD, CAFE = "172.20.0.10", "172.20.0.1"
 # The home as the world knows it, and as it does after its provider has changed that.
-HOME, MOVED = "203.0.113.1", "203.0.113.77"
+HOME, MOVED = "192.0.2.1", "192.0.2.77"
 WORLD, WORLD_6 = "198.51.100.80", "2001:db8:80::80"
 NAME = "home.example.org"
 ACCOUNT, PASSWORD = "ada", "the-password-at-the-provider"
@@ -129,13 +129,13 @@ class Away:
                 "netns",
                 self.world,
             )
-            self.ip(namespace, f"address add 203.0.113.{number}/24 dev wan")
+            self.ip(namespace, f"address add 192.0.2.{number}/24 dev wan")
             self.ip(namespace, "link set wan up")
         self.ip(self.world, "link add wan0 type bridge")
         for port in ("to1", "to2"):
             self.ip(self.world, f"link set {port} master wan0 up")
         self.ip(self.world, "link set wan0 up")
-        for address, device in (("203.0.113.254/24", "wan0"), (f"{WORLD}/32", "lo")):
+        for address, device in (("192.0.2.254/24", "wan0"), (f"{WORLD}/32", "lo")):
             self.ip(self.world, f"address add {address} dev {device}")
         for address, device in (("2001:db8:113::fe/64", "wan0"), (f"{WORLD_6}/128", "lo")):
             self.ip(self.world, f"-6 address add {address} dev {device} nodad")
@@ -143,17 +143,17 @@ class Away:
         self.ip(self.home, "-6 address add 2001:db8:113::1/64 dev wan nodad")
         self.ip(self.home, f"-6 address add {ROUTER_6}/64 dev lan0 nodad")
         self.ip(self.home, "-6 route add 2001:db8:80::/64 via 2001:db8:113::fe")
-        self.ip(self.home, "route add 198.51.100.0/24 via 203.0.113.254")
+        self.ip(self.home, "route add 198.51.100.0/24 via 192.0.2.254")
         # The controller, which is at the router, gets to the road; nobody else does.
-        self.ip(self.home, "route add 172.20.0.0/24 via 203.0.113.2")
+        self.ip(self.home, "route add 172.20.0.0/24 via 192.0.2.2")
         self.root(
             "ip", "link", "add", "cafe", "netns", self.home, "type", "veth", "peer", "name", "inn", "netns", self.cafe
         )
         self.ip(self.home, f"link set cafe master {BRIDGE} up")
         self.ip(self.cafe, f"address add {CAFE}/24 dev inn")
         self.ip(self.cafe, "link set inn up")
-        self.ip(self.cafe, "route add default via 203.0.113.254")
-        self.ip(self.cafe, "route add 198.51.100.0/24 via 203.0.113.254")
+        self.ip(self.cafe, "route add default via 192.0.2.254")
+        self.ip(self.cafe, "route add 198.51.100.0/24 via 192.0.2.254")
         # Docker has bridged packets pass the rules of whom they only pass by.
         bridged = "net.bridge.bridge-nf-call-iptables"
         subprocess.run(["ip", "netns", "exec", self.home, "sysctl", "-qw", f"{bridged}=0"], check=False)
@@ -171,7 +171,7 @@ class Away:
                    type filter hook forward priority 0; policy drop;
                    ct state established,related accept
                    iifname "inn" accept
-                   ip saddr 203.0.113.0/24 tcp dport 22 accept
+                   ip saddr 192.0.2.0/24 tcp dport 22 accept
                  }
                }""",
         )
@@ -205,7 +205,7 @@ class Away:
         """The home gets another address from its provider, and every way through its router is forgotten."""
         self.ip(self.home, f"address delete {old}/24 dev wan")
         self.ip(self.home, f"address add {new}/24 dev wan")
-        for line in ("route replace 198.51.100.0/24 via 203.0.113.254", "route replace 172.20.0.0/24 via 203.0.113.2"):
+        for line in ("route replace 198.51.100.0/24 via 192.0.2.254", "route replace 172.20.0.0/24 via 192.0.2.2"):
             self.ip(self.home, line)
 
     def swallow(self, above: int | None) -> None:

@@ -132,12 +132,9 @@ class House:
         homelab.edit("wyse-b:  # the spare\n", "wyse-b:\n    plays: twin\n")
         homelab.edit("plays: nas", "plays: road")
         homelab.edit('mac: "52:54:00:50:70:0c"\n', f'mac: "52:54:00:50:70:0c"\n      bridge: {BRIDGE}\n')
-        both = "{site-wyse: , twin: }"
-        groups = "".join(f"    {name}:\n      hosts: {both}\n" for name in ("containers", "resolvers", "floating"))
-        groups += "    vpn:\n      hosts: {site-wyse: , twin: , road: }\n\n    web:\n      hosts:\n"
         places = {"twin": place(OWN["twin"], "192.168.50.1", "192.168.50.1"), "road": place(ROAD, CAFE, CAFE)}
         hosts = "".join(f"        {name}: {json.dumps(told)}\n" for name, told in places.items())
-        homelab.edit("    web:\n      hosts:\n", groups + hosts, "hosts.yml")
+        homelab.edit("    web:\n      hosts:\n", f"    web:\n      hosts:\n{hosts}", "hosts.yml")
         homelab.tell("road", base_ntp_servers=[WORLD])
         (homelab.site / "group_vars" / "all" / "backup.yml").unlink()  # there is no NAS
         self.done("lab", "up")
@@ -146,6 +143,7 @@ class House:
         self.describe(base_firewall_rules=[f"ip saddr {LAN} tcp dport {registry.PORT} accept"])
         for host, machine in {**MACHINES, "road": "nas-a"}.items():
             self.homelab.install(machine, host)
+        self.done("apply", "twin")
         registry.bring(self.homelab, "twin", "molecule/pihole/ftl")
         images = registry.serve(self.homelab, "twin", OWN["twin"])
         self.describe(
@@ -161,7 +159,14 @@ class House:
             pihole_networks=[LAN],
             pihole_domains=[{"domain": BLOCKED}],
         )
+        self.play_their_parts()
         self.done("apply", *OWN, "road")
+
+    def play_their_parts(self) -> None:
+        both = "{site-wyse: , twin: }"
+        groups = "".join(f"    {name}:\n      hosts: {both}\n" for name in ("containers", "resolvers", "floating"))
+        groups += "    vpn:\n      hosts: {site-wyse: , twin: , road: }\n\n"
+        self.homelab.edit("    web:\n      hosts:\n", f"{groups}    web:\n      hosts:\n", "hosts.yml")
 
     def describe(self, **variables: object) -> None:
         (self.homelab.site / "group_vars" / "all" / "pair.yml").write_text(yaml.safe_dump(variables))

@@ -148,7 +148,7 @@ def a_device_has_all_of_its_traffic_in_the_tunnel(house: House) -> None:
         "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode())"
     )
     # Before, the world sees the café.
-    assert house.on("road", f"{asked} http://{WORLD}/address").strip() == "203.0.113.2"
+    assert house.on("road", f"{asked} http://{WORLD}/address").strip() == "192.0.2.2"
     connect_tablet(house)
     assert house.on("road", f"{asked} http://{WORLD}/address").strip() == HOME
     assert house.on("road", f"{asked} 'http://[{WORLD_6}]/address'").strip() == "2001:db8:50::11"
