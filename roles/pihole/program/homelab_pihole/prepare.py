@@ -18,6 +18,7 @@ OWNER = 2053
 def prepare() -> dict[str, object]:
     # Of a run that was killed.
     subprocess.run(["docker", "rm", "--force", "pihole"], capture_output=True, check=False, timeout=60)
+    STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
     if not (STATE / "gravity.db").exists():
         # Without this file the image would bring in a list that nobody has declared.
         (STATE / "adlists.list").touch()

@@ -16,8 +16,8 @@ from tests.unit.roles import programs
 from tests.unit.roles.pihole.ftl import PASSWORD, Served, served
 
 sys.path.append(str(programs.ROLES / "pihole" / "program"))
-archive, backups, copy, setup = (
-    importlib.import_module(f"homelab_pihole.{name}") for name in ("archive", "backups", "copy", "setup")
+archive, backups, copy, prepare, setup = (
+    importlib.import_module(f"homelab_pihole.{name}") for name in ("archive", "backups", "copy", "prepare", "setup")
 )
 Trouble = programs.library("errors").Trouble
 
@@ -52,6 +52,15 @@ def known(pihole: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> An
     monkeypatch.setattr(backups.records, "signed", lambda role, host, name, body: body)
     (tmp_path / "share").mkdir()
     return setup.Setup("dns-one", tmp_path / "share", pihole.url, "")
+
+
+def test_a_host_that_never_had_one_gets_a_place_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = tmp_path / "pihole" / "etc"
+    monkeypatch.setattr(prepare, "STATE", state)
+    monkeypatch.setattr(prepare.subprocess, "run", lambda *_, **__: None)
+    monkeypatch.setattr(prepare, "_certificate", lambda _: None)
+    prepare.prepare()
+    assert (state / "adlists.list").read_text() == "", "the image would bring in a list of its own"
 
 
 def test_a_source_is_asked_with_tls_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
