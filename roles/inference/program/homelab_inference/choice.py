@@ -242,7 +242,7 @@ def host_of(document: Mapping[str, Any], seen: hardware.Hardware) -> Host:
         backend = Backend(document.get("backend") or "vulkan")
         size = float(document.get("memory_gib") or seen.memory / GIB)
         bandwidth = float(document.get("bandwidth_gbs") or BANDWIDTH[backend])
-        gtt = document.get("gtt_gib")
+        gtt = (document.get("preflight") or document).get("gtt_gib")
         total = int(size * GIB)
         gpu = None if backend is Backend.CPU else memory.plan(total, int(gtt) if gtt else None).gtt_gib * GIB
         said = declarations.options(document.get("defaults"), "defaults")

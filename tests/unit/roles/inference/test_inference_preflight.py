@@ -124,6 +124,14 @@ def test_a_card_that_nobody_shows(tmp_path: Path) -> None:
     assert said(root, accept_software_renderer=True) == []
 
 
+def test_a_container_has_the_kernel_of_another(tmp_path: Path) -> None:
+    root = parts.host("not-restarted", tmp_path)
+    assert [each.split(":")[0] for each in said(root)] == ["warned arguments"]
+    (root / "run/systemd").mkdir(parents=True)
+    (root / "run/systemd/container").write_text("docker")
+    assert said(root) == []
+
+
 def test_the_gpu_of_a_thin_client_in_another_box_is_no_better(tmp_path: Path) -> None:
     root = parts.host("wyse-5070", tmp_path)
     for name in ("product_name", "product_family"):
@@ -220,8 +228,8 @@ def test_builds_that_compute_wrongly(backend: str, build: Any, refused: bool, tm
 
 
 def test_a_site_may_know_better(tmp_path: Path) -> None:
-    assert said(parts.host("denied-firmware", tmp_path / "a"), firmware_deny=[], mes_deny=[]) == []
-    assert len(said(parts.host("denied-firmware", tmp_path / "e"), firmware_deny=[], mes_deny=[0x83])) == 1
+    assert said(parts.host("denied-firmware", tmp_path / "a"), firmware_deny=["2024"], mes_deny=[0x82]) == []
+    assert len(said(parts.host("denied-firmware", tmp_path / "e"), firmware_deny=["2024"], mes_deny=[0x83])) == 1
     old = parts.host("old-kernel", tmp_path / "b")
     assert said(old, backend="rocm", min_kernel={"debian": "6.12.0"}) == []
     carved = parts.host("carve-out", tmp_path / "c")
@@ -230,6 +238,11 @@ def test_a_site_may_know_better(tmp_path: Path) -> None:
     assert "refused build" in said(good, backend="rocm", build="b12000", deny_builds_rocm=[[11999, 12001]])[0]
     assert "expected: 100 GiB for the GPU, 26214400 pages; ttm.pages_limit=26214400\n" in said(good, gtt_gib=100)[0]
     assert "the GPU is to have 123 GiB of 124" in said(good, gtt_gib=123)[0]
+
+
+def test_what_is_empty_is_what_the_program_knows() -> None:
+    empty = {"min_kernel": {}, "firmware_deny": [], "mes_deny": [], "deny_builds_rocm": [], "build": ""}
+    assert preflight.settings(json.dumps(empty | {"uma_max_mib": 0, "gtt_gib": 0})) == preflight.settings("{}")
 
 
 WRONG: dict[str, tuple[str, str]] = {
@@ -267,6 +280,12 @@ def test_the_command_says_it_for_people_and_for_programs(tmp_path: Path, capsys:
     assert told["hardware"]["cards"][0]["pci"] == "1002:1586"
     assert preflight.preflight(["--root", root, "--settings", str(settings), "--backend", "cpu"]) == 0
     assert capsys.readouterr().out == "nothing is in the way of cpu here\n"
+    # Where nothing is said, what the role has told the host is asked.
+    document = tmp_path / "old-kernel/etc/homelab-provision/inference.json"
+    document.parent.mkdir()
+    document.write_text('{"port": 8080, "preflight": {"backend": "rocm"}}')
+    assert preflight.preflight(["--root", root]) == 1
+    assert capsys.readouterr().out.startswith("refused kernel: ")
 
 
 @pytest.mark.negative

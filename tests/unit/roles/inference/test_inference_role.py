@@ -29,6 +29,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({**BUILD, "inference_build_sha256": ""}, "its SHA-256 (64 hexadecimal digits)"),
     ({**BUILD, "inference_networks": ["lan"]}, "inference_networks are networks as numbers"),
     ({**BUILD, "inference_listen": "box.home.arpa"}, "inference_listen is an address"),
+    ({**BUILD, "inference_min_kernel": {"debian": "new"}}, "'new' is no version of a kernel"),
     ({**BUILD, "inference_environment": {"A": "1\nExecStart=x"}}, "inference_environment has names in capitals"),
 ]
 
