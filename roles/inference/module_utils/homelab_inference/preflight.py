@@ -173,7 +173,7 @@ def _kernel(seen: Hardware, wanted: Wanted) -> Iterator[Finding]:
         return
     hard = wanted.backend is Backend.ROCM
     ways = {
-        "debian": "on Debian 13 take kernel and firmware from backports (inference_use_backports: true), start again",
+        "debian": "on Debian 13 take kernel and firmware from backports, start again",
         "ubuntu": "install linux-generic-hwe-24.04 in its newest version, start again",
         "ubuntu-oem": "install linux-oem-24.04 in its newest version, start again",
     }
@@ -195,10 +195,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _firmware(seen: Hardware, wanted: Wanted) -> Iterator[Finding]:
     why = {each.what: each for each in (*FIRMWARE_DENIED, *MES_DENIED)}
-    newer = (
-        "install a newer one (Debian 13: from backports, inference_use_backports: true), "
-        "run update-initramfs -u, start again"
-    )
+    newer = "install a newer one (Debian 13: from backports), run update-initramfs -u, start again"
     for name in FIRMWARE_PACKAGES:
         version = seen.packages.get(name, "")
         for denied in wanted.firmware_deny:

@@ -14,11 +14,8 @@ preflight = parts.part("preflight")
 hardware = parts.part("hardware")
 known = parts.part("known")
 
-BACKPORTS = "on Debian 13 take kernel and firmware from backports (inference_use_backports: true), start again"
-NEWER = (
-    "install a newer one (Debian 13: from backports, inference_use_backports: true), "
-    "run update-initramfs -u, start again"
-)
+BACKPORTS = "on Debian 13 take kernel and firmware from backports, start again"
+NEWER = "install a newer one (Debian 13: from backports), run update-initramfs -u, start again"
 NO_GPU = (
     "if there is one: is it switched on in the BIOS, and does `dmesg | grep amdgpu` show why it has no driver? "
     "If there is none: inference_backend: cpu serves small models with the CPU"

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.module_utils.testing import patch_module_args
 
+from homelab_provision import paths
+from homelab_provision.image.os_image import GRUB_CONFIG
 from tests.unit.roles import modules
 from tests.unit.roles.inference import parts
 
@@ -86,3 +89,15 @@ def test_what_waits_for_another_start_is_named_until_it_was_tried(play: Any, tmp
     assert (answer["restart"], len(warned)) == ([], 1)
     lay(root, "another plan\n", ago=150)
     assert play(root)[0]["restart"] == waits
+
+
+def test_the_file_is_where_both_ways_to_start_a_host_look() -> None:
+    """grub-mkconfig reads all of /etc/default/grub.d; images of this toolkit have a grub.cfg of their own."""
+    content = paths.content("roles") / "inference"
+    files = yaml.safe_load((content / "vars/main/files.yml").read_text())["__inference_files"]
+    assert f"/{module.DROP_IN}" in [entry["path"] for entry in files]
+    lines = GRUB_CONFIG.read_text().splitlines()
+    read = lines.index(f"if [ -f /{module.DROP_IN} ]; then source /{module.DROP_IN}; fi")
+    told = next(number for number, line in enumerate(lines) if line.startswith("set options="))
+    assert lines[told].endswith('$GRUB_CMDLINE_LINUX_DEFAULT"')
+    assert lines.index('set root="$disk,gpt2"') < read < told
