@@ -30,7 +30,7 @@ def verified(machine: Container) -> subprocess.CompletedProcess[str]:
 def test_it_is_no_gpu_unless_it_is_accepted(machine: Container) -> None:
     machine.sh(f"cp {DOCUMENT} /root/declared.json")
     try:
-        machine.sh(f'sed -i \'s/"accept_software_renderer": true/"accept_software_renderer": false/\' {DOCUMENT}')
+        machine.sh(f'sed -i \'s/"accept_software_renderer": true/"accept_software_renderer": false/g\' {DOCUMENT}')
         refused = verified(machine)
     finally:
         machine.sh(f"cp /root/declared.json {DOCUMENT}")

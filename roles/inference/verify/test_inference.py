@@ -11,6 +11,10 @@ DOCUMENT = "/etc/homelab-provision/inference.json"
 # Loose on purpose: a GPU that is wrong is far off (llama.cpp #28211), and rounding differs from one to the other.
 APART = 0.1
 EXPOSURE = 2.5
+# Of the weights, in the GPU's memory: the table of its words may stay with the processor.
+IN_MEMORY = 0.9
+# What a play only warns of, and is not as it has to be all the same.
+NEVER = ("arguments", "firmware", "override")
 
 # Asks at the real address, as clients do. The key is read here, and is among nobody's words.
 ASK = """
@@ -103,6 +107,7 @@ QUESTIONS = {
     "ask": f"python3 -I - <<'END' && python3 -I - <<'LOOK'\n{ASK}\nEND\n{LOOK}\nLOOK",
     "status": "homelab-inference status",
     "compare": "homelab-inference compare | tail -n1",
+    "preflight": "homelab-inference preflight --json",
     "exposure": "systemd-analyze security --no-pager homelab-inference.service | tail -n1",
     "kernel": "journalctl --dmesg --no-pager --boot 2>/dev/null"
     " | grep -E 'ring .* timeout|GCVM_L2_PROTECTION_FAULT|MES failed|amdgpu.*(hang|reset)' | tail -n5",
@@ -131,6 +136,14 @@ def seen(said: dict[str, Any], answers: Any) -> dict[str, Any]:
     if not said["answers"]:
         pytest.skip("no models are declared")
     return found
+
+
+@pytest.fixture(scope="module")
+def found(told: dict[str, Any], answers: Any) -> dict[str, Any]:
+    """What `preflight` finds, and the host that it saw."""
+    if told["backend"] == "cpu":
+        pytest.skip("this host computes on its processor (inference_backend: cpu)")
+    return dict(json.loads(answers["preflight"].text))
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +232,21 @@ def test_a_gpu_computes_and_nothing_that_plays_one(
 def test_the_gpu_answers_as_the_processor_does(compared: dict[str, Any]) -> None:
     """A prompt that is longer than the micro-batch, and what is likeliest to come after it."""
     assert compared["distance"] <= APART, compared
+
+
+def test_the_model_is_in_the_memory_of_the_gpu(compared: dict[str, Any], told: dict[str, Any]) -> None:
+    if told["accept_software_renderer"]:
+        pytest.skip("a processor that plays a GPU has no memory of its own")
+    assert compared["gpu_memory"] >= IN_MEMORY * compared["weights"], compared
+
+
+@pytest.mark.negative
+def test_the_gpu_is_as_the_role_has_planned_it(found: dict[str, Any], told: dict[str, Any]) -> None:
+    """Kernel, firmware, BIOS, the memory that the running kernel lets it take, and nothing that overrides."""
+    wrong = [each for each in found["findings"] if each["level"] == "refused" or each["gate"] in NEVER]
+    assert wrong == [], "\n".join(f"{each['seen']}; expected: {each['expected']}; {each['mend']}" for each in wrong)
+    if told["backend"] == "rocm":
+        assert found["hardware"]["gfx_targets"], "the kernel shows ROCm no GPU (/sys/class/kfd)"
 
 
 def test_the_kernel_has_nothing_to_say_about_the_gpu(compared: dict[str, Any], answers: Any) -> None:

@@ -40,6 +40,7 @@ class Card:
     pci: str
     driver: str
     vram_total: int | None = None
+    vram_used: int | None = None
     gtt_total: int | None = None
     gtt_used: int | None = None
     busy_percent: int | None = None
@@ -95,6 +96,11 @@ def read(root: Path, packages: tuple[str, ...] = (), environment: Mapping[str, s
     )
 
 
+def gpu_memory_used(root: Path = Path("/")) -> int:
+    """Bytes that graphics cards have in use, of their own memory and of the system's. A driver may not tell it."""
+    return sum((card.vram_used or 0) + (card.gtt_used or 0) for card in _cards(root))
+
+
 def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
@@ -133,6 +139,7 @@ def _cards(root: Path) -> Iterator[Card]:
             pci if pci != ":" else says.get("PCI_ID", "").lower(),
             says.get("DRIVER", ""),
             _number(device / "mem_info_vram_total"),
+            _number(device / "mem_info_vram_used"),
             _number(device / "mem_info_gtt_total"),
             _number(device / "mem_info_gtt_used"),
             _number(device / "gpu_busy_percent"),

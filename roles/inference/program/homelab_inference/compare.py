@@ -15,6 +15,8 @@ from .config import Config, Model
 from .errors import Trouble
 from .fetch import folder_of
 from .flags import Flags, flags_of
+from .gguf import SHARD
+from .hardware import gpu_memory_used
 from .places import Places
 from .presets import offline, spoken, switch
 from .scratch import Scratch, served
@@ -32,13 +34,17 @@ ON_CPU = ("--n-gpu-layers", "0", "--device", "none")
 
 @dataclass(frozen=True)
 class Measured:
-    """`first` are the likeliest first tokens of an answer, each with its probability."""
+    """`first` are the likeliest first tokens of an answer, each with its probability.
+
+    `memory` is by how many bytes what the GPU has in use has risen.
+    """
 
     devices: tuple[str, ...]
     offloaded: int
     layers: int
     tokens: int
     first: Mapping[int, float]
+    memory: int = 0
 
     @property
     def software(self) -> bool:
@@ -61,10 +67,17 @@ def compare(config: Config, places: Places) -> dict[str, object]:
         "software": gpu.software,
         "offloaded": gpu.offloaded,
         "layers": gpu.layers,
+        "weights": weights(model),
+        "gpu_memory": gpu.memory,
         "prompt_tokens": gpu.tokens,
         "distance": round(distance(gpu.first, cpu.first), 4),
         "same_first_token": _likeliest(gpu.first) == _likeliest(cpu.first),
     }
+
+
+def weights(model: Model) -> int:
+    """Bytes of what is loaded: the model's first file with its shards."""
+    return sum(file.size or 0 for file in model.files if file is model.files[0] or SHARD.search(file.name))
 
 
 def distance(one: Mapping[int, float], other: Mapping[int, float]) -> float:
@@ -96,12 +109,14 @@ def _measure(
     ]
     server, model_file = (places.current / SERVER).resolve(), own[model.files[0].name]
     words = [server, "--port", str(config.port), "--model", model_file, "-lv", "4", *offline(flags), *told, *more]
+    before = gpu_memory_used()
     with served(words, {}, SECONDS, config.environment) as found:
         if found.wrong:
             raise Trouble(f"{model.name}: llama.cpp {flags.version} {found.wrong}: {found.last_words}")
         devices, offloaded, layers = read_log(found.words)
         count = tokens or (SHORT if _is_software(devices) else batch + BEYOND)
-        return Measured(devices, offloaded, layers, *_asked(found, model.name, count))
+        asked = _asked(found, model.name, count)
+        return Measured(devices, offloaded, layers, *asked, gpu_memory_used() - before)
 
 
 def read_log(text: str) -> tuple[tuple[str, ...], int, int]:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.roles import programs
 
-compare = programs.inference("compare")
+compare, config = programs.inference("compare"), programs.inference("config")
 
 # Lines of build 11669 at verbosity 4, with lavapipe.
 LOG = """\
@@ -34,6 +34,13 @@ def test_a_processor_that_plays_a_gpu_is_told_from_one() -> None:
 @pytest.mark.negative
 def test_a_silent_fall_back_to_the_cpu_shows_no_device_and_no_layer() -> None:
     assert compare.read_log(FALLBACK) == ((), 0, 0)
+
+
+def test_what_is_loaded_is_the_model_with_its_shards_and_nothing_beside() -> None:
+    names = {"a-00001-of-00002.gguf": 1, "a-00002-of-00002.gguf": 20, "mmproj.gguf": 300}
+    files = tuple(config.File(name, "/srv", "0" * 64, size) for name, size in names.items())
+    assert compare.weights(config.Model("a", "chat", files, {})) == 21
+    assert compare.weights(config.Model("a", "chat", files[2:], {})) == 300
 
 
 @pytest.mark.parametrize(

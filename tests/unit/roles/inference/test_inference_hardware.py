@@ -30,6 +30,8 @@ def test_a_whole_host(tmp_path: Path) -> None:
     assert (card.name, card.pci, card.driver) == ("card1", "1002:1586", "amdgpu")
     assert (card.vram_total, card.gtt_total) == (GIB // 2, 108 * GIB)
     assert (card.gtt_used, card.busy_percent) == (94371840, 0)
+    (tmp_path / "framework-desktop/sys/class/drm/card1/device/mem_info_vram_used").write_text("1000\n")
+    assert hardware.gpu_memory_used(tmp_path / "framework-desktop") == 94372840
     assert found.gfx_targets == (110501,)
     assert found.firmware == {
         "VCE": 0,
