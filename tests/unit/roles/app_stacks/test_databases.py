@@ -64,9 +64,14 @@ def played(folder: Path, hosts: dict[str, dict[str, Any]], *words: str) -> Playe
     for role in ROLES.glob("*/"):
         (roles / role.name / "tasks").mkdir(parents=True)
         (roles / role.name / "tasks/main.yml").write_text(_tasks(role, folder) if role.name in SEEN else "[]\n")
-        for part in ("defaults", "meta", "vars") if role.name in (*SEEN, "backup") else ():
+        for part in ("defaults", "meta", "stacks", "vars") if role.name in (*SEEN, "backup") else ():
             (roles / role.name / part).symlink_to(role / part)
-    groups = {"databases": ("db-wyse", "db-two"), "applications": ("site-wyse", "box"), "provisioned": tuple(ADDRESSES)}
+    groups = {
+        "databases": ("db-wyse", "db-two"),
+        "applications": ("site-wyse", "box"),
+        "inference": ("box", "db-two"),
+        "provisioned": tuple(ADDRESSES),
+    }
     here = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
     known = {
         host: {**here, "ansible_host": address, "postgres_listen": [address], **hosts.get(host, {})}
