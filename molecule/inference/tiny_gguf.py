@@ -14,9 +14,15 @@ from pathlib import Path
 
 EMBEDDING, HEADS, KV_HEADS, LAYERS, FEED_FORWARD, CONTEXT = 64, 4, 2, 2, 128, 2048
 ALIGNMENT = 32
-CHAT = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
+# A word of its own, so that who asks can make it be said (`logit_bias`): what comes after it, the server sees to.
+CALL = "<tool_call>"
+CHAT = """\
+{% for t in tools or [] %}{{ t | tojson }}
+{% endfor %}{% for m in messages %}{{ m['role'] }}: {{ m['content'] or '' }}{% for c in m['tool_calls'] or [] %}
+<tool_call>{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}</tool_call>{% endfor %}
+{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"""
 
-UINT32, INT32, FLOAT32, STRING, ARRAY = 4, 5, 6, 8, 9
+UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 UNKNOWN, CONTROL, NORMAL, BYTE = 2, 3, 1, 6
 
 
@@ -29,6 +35,8 @@ def entry(key: str, value: int | float | str) -> bytes:
     """One fact of the model."""
     if isinstance(value, str):
         return string(key) + struct.pack("<I", STRING) + string(value)
+    if isinstance(value, bool):
+        return string(key) + struct.pack("<I?", BOOL, value)
     if isinstance(value, float):
         return string(key) + struct.pack("<If", FLOAT32, value)
     return string(key) + struct.pack("<II", UINT32, value)
@@ -42,6 +50,7 @@ def entries(key: str, kind: int, values: list[bytes]) -> bytes:
 def vocabulary() -> tuple[list[str], list[int]]:
     """Tokens and their kinds: every byte, and some letters so that there is something to put together."""
     words = [chr(97 + number) for number in range(26)] + ["\u2581"] + [f"\u2581{chr(97 + n)}" for n in range(26)]
+    words.append(CALL)
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{number:02X}>" for number in range(256)), *words]
     return tokens, [UNKNOWN, CONTROL, CONTROL, *([BYTE] * 256), *([NORMAL] * len(words))]
 
@@ -94,6 +103,8 @@ def facts(name: str) -> list[bytes]:
         entry("tokenizer.ggml.unknown_token_id", 0),
         entry("tokenizer.ggml.bos_token_id", 1),
         entry("tokenizer.ggml.eos_token_id", 2),
+        # The server expects its own words back as they are in the template.
+        entry("tokenizer.ggml.add_space_prefix", False),
         entry("tokenizer.chat_template", CHAT),
     ]
 
