@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import rebuild, startup
+from bench import inference, rebuild, startup
 from bench.postgres import measure as postgres
 from bench.postgres import plot
 
@@ -25,13 +25,14 @@ OUT = Path(__file__).with_name("out")
 def main(words: Sequence[str] | None = None) -> None:
     """Measure what is named; what is known is written at once, so an interrupted measurement keeps it."""
     options = argparse.ArgumentParser(prog="python -m bench", description="Measure, and write the figures.")
-    options.add_argument("benchmarks", nargs="*", metavar="BENCHMARK", help="startup, rebuild, postgres (default: all)")
+    options.add_argument("benchmarks", nargs="*", metavar="BENCHMARK", help="default: all of them")
     options.add_argument("--rows", type=int, default=postgres.ROWS, help=f"of postgres (default: {postgres.ROWS})")
     given = options.parse_args(words)
     known: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
         "startup": startup.measure,
         "rebuild": rebuild.measure,
         "postgres": lambda: postgres.measure(given.rows),
+        "inference": inference.measure,
     }
     if unknown := set(given.benchmarks) - set(known):
         options.error(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(known)}")
