@@ -48,7 +48,11 @@ def with_tree(role: Path, arguments: Mapping[str, Any]) -> dict[str, Any]:
     early = dict(found(role, EARLY))
     later = dict(found(role, LATER))
     tree["paths"] = sorted([*early, *later])
-    skips = tuple(tree.get("skips") or ())
+    skips = set(tree.get("skips") or ())
+    if only := tree.get("only"):
+        if only not in {**EARLY, **LATER}:
+            raise AnsibleActionFail(f"host_state: `tree.only` has to be one of {', '.join({**EARLY, **LATER})}")
+        skips |= {*early, *later} - dict(found(role, {only: {**EARLY, **LATER}[only]})).keys()
     return {
         **arguments,
         "tree": tree,

@@ -22,11 +22,13 @@ options:
   tree:
     description:
       - The role's own tree, C(files/early), C(files/root) and C(program), is laid on the host; what it had before and
-        has no more is removed. An entry of C(files) for one of its paths says what is not as usual.
+        neither it nor another role's tree has now is removed. An entry of C(files) for one of its paths says what is
+        not as usual.
     type: dict
     suboptions:
       role: {type: str, required: true, description: Name of the role whose task this is.}
       skips: {type: list, elements: path, default: [], description: Paths that are left alone on this host.}
+      only: {type: str, description: "The one folder of the tree to lay, such as C(program); the rest is left alone."}
       paths: {type: list, elements: path, description: All paths of the tree; filled in on the controller.}
   system_accounts:
     description: Accounts of services, with a number that is the same on every host; made before the packages make them.

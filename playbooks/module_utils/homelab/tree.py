@@ -1,13 +1,15 @@
 """What the tree of a role has laid on the host before, and has no more.
 
-The paths of the tree are kept on the host, and in an image; what is missing among those of today is removed. A unit
-that goes is switched off first, once nothing speaks against the rest of the task.
+The paths of the tree are kept on the host, and in an image; what is missing among those of today is removed, unless it
+went over to another role, whose tree has laid it already. A unit that goes is switched off first, once nothing speaks
+against the rest of the task.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Set
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.homelab import files
@@ -18,6 +20,7 @@ UNITS = "/etc/systemd/system/"
 TREE = {
     "role": {"type": "str", "required": True},
     "skips": {"type": "list", "elements": "path", "default": []},
+    "only": {"type": "str"},
     "paths": {"type": "list", "elements": "path"},
 }
 
@@ -38,15 +41,18 @@ def entries(module: Any, tree: dict[str, Any], given: Set[str]) -> list[dict[str
             "`action_plugins` of the configuration has to name playbooks/action_plugins"
         )
     kept = f"{KEPT}/{tree['role']}.json"
-    gone = sorted(set(_paths_in(files.look(kept).body)) - set(tree["paths"]) - given)
+    gone = set(_paths_in(kept)) - set(tree["paths"]) - given
+    if gone:
+        others = [str(path) for path in Path(KEPT).glob("*.json") if str(path) != kept]
+        gone -= {path for other in others for path in _paths_in(other)}
     defaults = {name: option.get("default") for name, option in files.FILE.items()}
-    absent = [{**defaults, "path": path, "state": "absent", "unit": _unit(path)} for path in gone]
+    absent = [{**defaults, "path": path, "state": "absent", "unit": _unit(path)} for path in sorted(gone)]
     return [*absent, {**defaults, "path": kept, "content": manifest(tree["paths"])}]
 
 
-def _paths_in(text: bytes) -> list[str]:
+def _paths_in(kept: str) -> list[str]:
     try:
-        paths = json.loads(text or b"[]")
+        paths = json.loads(files.look(kept).body or b"[]")
     except ValueError:
         return []
     return [path for path in paths if isinstance(path, str)] if isinstance(paths, list) else []

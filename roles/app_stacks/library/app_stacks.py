@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.homelab import role_program
 from ansible.module_utils.homelab.unlogged import UnloggedModule
 
 DOCUMENTATION = r"""
@@ -39,19 +38,11 @@ PROGRAM = "/usr/local/sbin/homelab-stacks"
 
 
 def main() -> None:
-    module = UnloggedModule(
-        # The task hides it. no_log here would blank every word of it, names among them, in what is answered.
-        argument_spec={"document": {"type": "dict", "required": True, "no_log": False}},
-        supports_check_mode=True,
-    )
-    if module.check_mode and not Path(PROGRAM).exists():
+    module = UnloggedModule(argument_spec=role_program.DOCUMENT, supports_check_mode=True)
+    last = role_program.apply(module, PROGRAM)
+    if last is None:
         module.exit_json(changed=True, actions=["the program is installed first"], waits=[], problems=[])
-    words = [PROGRAM, "apply", *(["--check"] if module.check_mode else [])]
-    _, out, err = module.run_command(words, data=json.dumps(module.params["document"]))
-    last = _last(out)
-    if last.get("kind") != "result":
-        message = last.get("message") or (err or out).strip() or f"{PROGRAM} said nothing"
-        module.fail_json(msg="\n".join(filter(None, (message, last.get("hint"), last.get("evidence")))))
+        return
     stacks: dict[str, dict[str, Any]] = last["stacks"]
     module.exit_json(
         changed=last["changed"],
@@ -63,17 +54,6 @@ def main() -> None:
 
 def _problem(told: dict[str, Any]) -> str:
     return "\n".join(filter(None, (told["failed"], told["hint"] and f"→ {told['hint']}", told["evidence"])))
-
-
-def _last(out: str) -> dict[str, Any]:
-    """The last line that the program said."""
-    for line in reversed(out.splitlines()):
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        return found if isinstance(found, dict) else {}
-    return {}
 
 
 if __name__ == "__main__":

@@ -24,6 +24,21 @@ mkdir lists && apt-get -q update -o Dir::State::lists=$PWD/lists/ \
     -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Update::Post-Invoke-Success= && ls lists
 """
 
+LIBRARY = "/usr/local/lib/homelab-provision"
+# As a program of a role starts: isolated, and without leaving anything compiled behind.
+IMPORT = f"""
+python3 -IBc 'import sys; sys.path.insert(0, "{LIBRARY}")
+from homelab_host import command, document, lock, process, records, share, signing, synced
+print(signing.statement("role", "host", "file", "body").splitlines()[0])'
+find {LIBRARY}/homelab_host -name __pycache__
+"""
+# Programs of root's import from there.
+TRY = f"""
+runuser -u nobody -- sh -c 'echo "import os" >>{LIBRARY}/homelab_host/share.py' 2>&1 || echo refused
+runuser -u nobody -- touch {LIBRARY}/own.py 2>&1 || echo refused
+find {LIBRARY} ! -user root -o -perm /022
+"""
+
 QUESTIONS = {
     "hostname": "hostname; getent hosts $(hostname)",
     "failed": "systemctl --failed --plain --no-legend",
@@ -48,6 +63,8 @@ QUESTIONS = {
     "keys": "stat --format='%a %U %n' /etc/ssh/ssh_host_*_key /root/.ssh/authorized_keys /etc/sudoers.d/* 2>/dev/null",
     "release": "cat /etc/homelab-provision/release.json",
     "addresses": "hostname -I",
+    "library": IMPORT,
+    "try": TRY,
     "pending": "cat /run/homelab-provision/pending.json 2>/dev/null || echo []",
 }
 
@@ -234,3 +251,14 @@ def test_key_opens_its_account_and_sudo_asks_nothing(outside: Any, expected: Any
 def test_port_without_a_rule_is_silent(probes: Probes) -> None:
     assert probes.heard_inside, "nothing listened on the host, so silence proves nothing"
     assert probes.closed_port.result() is None
+
+
+def test_programs_find_the_library(answers: Any) -> None:
+    assert answers["library"].text == "homelab-backup 1"
+
+
+@pytest.mark.negative
+def test_nobody_but_root_changes_what_root_runs(answers: Any) -> None:
+    lines = answers["try"].text.splitlines()
+    assert lines.count("refused") == 2
+    assert not [line for line in lines if line.startswith("/")]

@@ -56,7 +56,7 @@ def main() -> None:
         refused = [finding.text for finding in found if finding.level is preflight.Level.REFUSED]
         planned = None if refused else preflight.plan(seen, wanted)
     except Trouble as trouble:
-        module.fail_json(msg=f"{trouble.message}\n→ {trouble.hint}")
+        module.fail_json(msg="\n→ ".join(filter(None, (trouble.message, trouble.hint))))
     restart = waiting(planned, seen)
     for finding in found:
         comes = finding.gate == "arguments" and module.params["reboot"] and restart

@@ -16,7 +16,6 @@ kernel refuses to, on a mount of its own (`nosymfollow`).
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import re
@@ -25,10 +24,13 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from homelab_host.disk_space import shown
+from homelab_host.errors import Trouble
+from homelab_host.lock import alone
 
 SETTINGS = Path("/etc/homelab-provision/shares.json")
 SRV = Path("/srv")
@@ -61,10 +63,6 @@ _UNITS = {
 }
 
 
-class Trouble(Exception):
-    """What is wrong, where, and what to do about it."""
-
-
 @dataclass(frozen=True)
 class Share:
     """A directory for another host: `limit` in bytes (0: none), `days` for which its copies are kept (0: no copies)."""
@@ -93,7 +91,7 @@ def main(words: Sequence[str]) -> int:
     try:
         asked = _parser().parse_args(words)
         shares = load(SETTINGS)
-        with only_one():
+        with alone(LOCK):
             match asked.job:
                 case "limit":
                     each_of(shares if quotas(shares) else [], limit)
@@ -211,7 +209,7 @@ def take(share: Share) -> Path:
     free, spare = room.f_bavail * room.f_frsize, int(room.f_blocks * room.f_frsize * SPARE)
     if free - new < spare:
         raise Trouble(
-            f"no copy was made: it needs {_gb(new)}, and {_gb(free)} are free of which {_gb(spare)} "
+            f"no copy was made: it needs {shown(new)}, and {shown(free)} are free of which {shown(spare)} "
             "have to stay. Limit the share (`size`), keep copies for fewer days (`snapshots`), or remove old ones in "
             f"{SNAPSHOTS}"
         )
@@ -265,10 +263,6 @@ def _moment(name: str) -> datetime | None:
         return None
 
 
-def _gb(number: int) -> str:
-    return f"{number / 10**9:.1f} GB"
-
-
 # ---- programs ------------------------------------------------------------------------------------------------
 
 
@@ -290,14 +284,6 @@ def run(*argv: str | Path, fine: tuple[int, ...] = (0,)) -> str:
         name = next((word for word in words if word in ("rsync", "chattr", "find")), words[0])
         raise Trouble(f"{name} failed ({done.returncode}): {done.stderr.strip()[-1000:]}")
     return done.stdout
-
-
-@contextmanager
-def only_one() -> Iterator[None]:
-    """Wait until nobody else is at work here."""
-    with LOCK.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _share(shares: Sequence[Share], path: Path) -> Share:

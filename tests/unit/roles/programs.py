@@ -10,7 +10,7 @@ from homelab_provision import paths
 
 ROLES = paths.content("roles")
 PACKAGE = ROLES / "postgres/program/homelab_postgres"
-LIBRARY = ROLES / "backup/program/homelab_host"
+LIBRARY = ROLES / "base/program/homelab_host"
 STACKS = ROLES / "app_stacks/program/homelab_stacks"
 SHARES = ROLES / "nas_mounts/program/homelab_nas_mounts"
 FLOATING = ROLES / "floating_ip/program/homelab_floating"

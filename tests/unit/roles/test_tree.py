@@ -81,6 +81,15 @@ def test_what_is_skipped_is_left_alone_and_still_the_trees(role: Path) -> None:
     assert "/etc/shop/shop.conf" in made["tree"]["paths"]
 
 
+def test_one_folder_alone_is_laid_and_the_rest_still_the_trees(role: Path) -> None:
+    made = arguments(role, only="program")
+    assert made["early"] == []
+    assert by_path(made["files"]).keys() == {"/usr/local/lib/homelab-provision/homelab_shop.py"}
+    assert made["tree"]["paths"] == arguments(role)["tree"]["paths"]
+    with pytest.raises(AnsibleActionFail, match=r"has to be one of files/early, files/root, program"):
+        arguments(role, only="programs")
+
+
 @pytest.mark.negative
 def test_a_role_has_no_tree_but_its_own(role: Path) -> None:
     with pytest.raises(AnsibleActionFail, match=r"has to be shop"):
@@ -121,6 +130,20 @@ def test_what_the_tree_has_no_more_is_removed(host: Path, tmp_path: Path, capsys
     assert sorted(file.name for file in (host / "etc/shop").iterdir()) == ["a", "c"]
     assert json.loads((host / "trees/shop.json").read_text()) == [str(host / "etc/shop/a")]
     assert not play(host, tmp_path, capsys, "etc/shop/a")["changed"]
+
+
+def test_what_went_over_to_another_role_stays(host: Path, tmp_path: Path, capsys: Any) -> None:
+    """Whichever of the two is played first: the other one's file is never taken away for good."""
+    play(host, tmp_path, capsys, "lib/shared.py", "lib/old.py")
+    shared = str(host / "lib/shared.py")
+    taker = {"tree": {"role": "ground", "paths": [shared]}, "files": [{"path": shared, "content": "newer\n"}]}
+    modules.play(taker, tmp_path, capsys)
+    answer = play(host, tmp_path, capsys)
+    assert sorted(answer["files"]["changed_files"]) == [str(host / "lib/old.py"), str(host / "trees/shop.json")]
+    assert (host / "lib/shared.py").read_text() == "newer\n"
+    assert json.loads((host / "trees/shop.json").read_text()) == []
+    assert not modules.play(taker, tmp_path, capsys)["changed"]
+    assert not play(host, tmp_path, capsys)["changed"]
 
 
 def test_a_file_that_becomes_a_template_stays(

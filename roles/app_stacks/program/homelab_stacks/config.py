@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from homelab_host import document
 from homelab_host.errors import Trouble
 
 from .values import Wrong, absolute, apart, get, object_of, relative
@@ -90,19 +90,18 @@ class Setup:
 
 def load(path: Path) -> Setup:
     """Read the file that the role writes; raises `Trouble` that names what is wrong with it."""
+    return document.load(path, parse, HINT)
+
+
+def parse(text: str) -> Setup:
+    """The settings from JSON; unknown keys are left to others. Raises `Trouble`."""
     try:
-        return parse(json.loads(path.read_text()))
-    except OSError as error:
-        raise Trouble(f"cannot read {path}: {error.strerror}", HINT) from None
+        return _setup(object_of(document.decoded(text), "the whole"))
     except Wrong as wrong:
-        raise Trouble(f"{path}: {wrong}", HINT) from None
-    except (ValueError, RecursionError) as error:
-        raise Trouble(f"{path} is no JSON: {error}", HINT) from None
+        raise Trouble(str(wrong)) from None
 
 
-def parse(found: object) -> Setup:
-    """The settings from decoded JSON; unknown keys are left to others. Raises `Wrong`."""
-    top = object_of(found, "the whole")
+def _setup(top: Mapping[str, Any]) -> Setup:
     stacks = tuple(_stack(each, f"stacks[{number}]") for number, each in enumerate(get(top, "stacks", list, "")))
     for field in ("name", "folder"):
         values = [str(getattr(stack, field)) for stack in stacks]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from homelab_host.errors import Trouble
+
 from homelab_floating import hooks, release, settings, watch
 
 
@@ -25,5 +27,5 @@ def main(words: list[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except settings.Unreadable as error:
-        sys.exit(f"homelab-floating: {error}")
+    except Trouble as trouble:
+        sys.exit(f"homelab-floating: {trouble.with_hint}")

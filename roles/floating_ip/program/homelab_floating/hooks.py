@@ -6,12 +6,13 @@ run one after the other, and each learns of the last state at least.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
+
+from homelab_host.errors import Trouble
+from homelab_host.lock import alone
+from homelab_host.process import run_within
 
 from homelab_floating.settings import ANSWERS
 
@@ -29,13 +30,13 @@ def moved(name: str, state: str, hooks: Path = HOOKS, states: Path = STATES, ans
     states.mkdir(mode=0o755, exist_ok=True)
     # The number of this process and when it was started put it in order: two of them may overtake each other.
     own = f"{_started():020d} {WORDS[state]}"
-    with _locked(states / f".{name}.note"):
+    with alone(states / f".{name}.note"):
         noted = _read(states / f".{name}.new")
         if noted.split()[:1] > own.split()[:1]:
             return 0
         (states / f".{name}.new").write_text(own)
     say(f"{name}: {WORDS[state]}{_cause(state, answers / name)}")
-    with _locked(states / f".{name}.run"):
+    with alone(states / f".{name}.run"):
         newest = _read(states / f".{name}.new").split()[-1]
         file = states / name
         if _read(file) == newest:
@@ -65,21 +66,20 @@ def _run(name: str, state: str, folder: Path) -> int:
         if not os.access(program, os.X_OK) or program.name.startswith("."):
             continue
         try:
-            done = subprocess.run(
-                [program, state], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False
-            )
-            why = (done.stderr.strip() or f"status {done.returncode}") if done.returncode else ""
-        except (OSError, subprocess.TimeoutExpired) as error:
-            why = str(error)
+            done = run_within([program, state], seconds=SECONDS)
+            why = done.last_word if done.status else ""
+        except Trouble as trouble:
+            why = trouble.message
         if why:
             failed = 1
-            say(f"{name}: {program} {state} failed: {why.splitlines()[-1]}", level="warning")
+            say(f"{name}: {program} {state} failed: {why}", level="warning")
     return failed
 
 
 def say(text: str, level: str = "notice") -> None:
     """To the journal: of what keepalived's programs print, nothing is kept."""
-    subprocess.run(["logger", "--tag=homelab-floating", f"--priority=daemon.{level}", "--", text], check=False)
+    with suppress(Trouble):  # what cannot be said is done all the same
+        run_within(["logger", "--tag=homelab-floating", f"--priority=daemon.{level}", "--", text], seconds=SECONDS)
 
 
 def _started() -> int:
@@ -92,11 +92,3 @@ def _read(file: Path) -> str:
         return file.read_text().strip()
     except OSError:
         return ""
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Nobody else in the same block, among all processes."""
-    with file.open("w") as door:
-        fcntl.flock(door, fcntl.LOCK_EX)
-        yield

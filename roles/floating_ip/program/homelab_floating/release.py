@@ -6,8 +6,9 @@ One that was killed leaves them where they are, and while it is not back two hos
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterable
+
+from homelab_host.process import run_within
 
 from homelab_floating.settings import Name
 
@@ -32,4 +33,4 @@ def left(names: Iterable[Name], links: list[dict[str, object]]) -> list[tuple[st
 
 
 def _ip(*words: str) -> str:
-    return subprocess.run(["ip", *words], capture_output=True, text=True, timeout=10, check=False).stdout
+    return run_within(["ip", *words], seconds=10).out

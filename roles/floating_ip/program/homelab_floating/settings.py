@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from homelab_host import document
+from homelab_host.errors import Trouble
+
 SETTINGS = Path("/etc/homelab-provision/floating.json")
 # One file for each address, which keepalived watches: 1 is good; 0 is not, and behind it stands why.
 ANSWERS = Path("/run/homelab-floating")
-
-
-class Unreadable(Exception):
-    """The file cannot be understood."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +52,20 @@ class Settings:
 
 
 def load(path: Path = SETTINGS) -> Settings:
-    """Raises `Unreadable`."""
+    """Raises `Trouble`."""
+    return document.load(path, _parse, "`provision apply` writes it anew")
+
+
+def _parse(text: str) -> Settings:
+    written = document.decoded(text)
     try:
-        written = json.loads(path.read_text())
         names = [
             Name(each["name"], (each["address"], *each["also"]), tuple(_check(one) for one in each["check"]))
             for each in written["addresses"]
         ]
         return Settings(float(written["interval"]), int(written["fall"]), int(written["rise"]), tuple(names))
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise Unreadable(f"{path} cannot be understood ({error}); `provision apply` writes it anew") from None
+    except (ValueError, LookupError, TypeError) as error:
+        raise Trouble(f"it cannot be understood: {type(error).__name__}: {error}") from None
 
 
 def _check(written: dict[str, Any]) -> Check:

@@ -14,8 +14,10 @@ import threading
 import time
 from pathlib import Path
 
+from homelab_host.errors import Trouble
+
 from homelab_floating.checks import objection
-from homelab_floating.settings import ANSWERS, Name, Settings, Unreadable, load
+from homelab_floating.settings import ANSWERS, Name, Settings, load
 
 WARNING, NOTICE = "<4>", "<5>"  # the journal's levels
 
@@ -105,8 +107,8 @@ def run(settings: Settings, answers: Path = ANSWERS) -> None:
 def _begin_anew(*_: object) -> None:
     try:
         load()
-    except Unreadable as error:
-        print(f"{WARNING}it goes on as before: {error}", file=sys.stderr, flush=True)
+    except Trouble as trouble:
+        print(f"{WARNING}it goes on as before: {trouble.message}", file=sys.stderr, flush=True)
     else:
         os.execv(sys.orig_argv[0], sys.orig_argv)
 

@@ -281,7 +281,7 @@ def _arguments(seen: Hardware, wanted: Wanted) -> Iterator[Finding]:
     try:
         planned = plan(seen, wanted)
     except Trouble as trouble:
-        yield Finding("memory", Level.REFUSED, trouble.message, "room for a model and the system", trouble.hint)
+        yield Finding("memory", Level.REFUSED, trouble.message, "room for a model and the system", trouble.hint or "")
         return
     differ = memory.differences(planned, seen) if planned else []
     surplus = " and ".join(each.surplus for each in differ if each.surplus)
@@ -323,8 +323,8 @@ def preflight(argv: Sequence[str]) -> int:
         asked = settings(text)
         wanted = settings(json.dumps({**_plain(asked), **given}))
     except (Trouble, OSError) as error:
-        hint = f"\n  {error.hint}" if isinstance(error, Trouble) else ""
-        print(f"homelab-inference preflight: {error}{hint}", file=sys.stderr)
+        said = error.with_hint if isinstance(error, Trouble) else error
+        print(f"homelab-inference preflight: {said}", file=sys.stderr)
         return 2
     environment = os.environ if words.root == Path("/") else {}
     seen = host.read(words.root, PACKAGES, environment)

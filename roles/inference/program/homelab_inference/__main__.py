@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import apply, report
+from homelab_host import synced
+from homelab_host.command import run
+from homelab_host.lock import alone
+
+from . import apply
 from .benchmark import benchmark
 from .choice import choice
 from .compare import compare
 from .config import Config, load, parse
-from .errors import Trouble
 from .flags import flags_of
-from .places import Places, write
+from .places import Places
 from .preflight import preflight
 from .service import Service
 
@@ -42,7 +45,7 @@ def _apply(words: Words) -> Result:
     # Only what has worked is what other commands, and the next boot, go by.
     if not words.check:
         places.document.parent.mkdir(parents=True, exist_ok=True)
-        write(places.document, text)
+        synced.write(places.document, text, 0o644)
     return result
 
 
@@ -109,21 +112,12 @@ def main() -> int:
     words = _parser().parse_args()
     command = COMMANDS[words.command]
     os.umask(0o022)
-    try:
-        if command.alone:
-            with Places().lock.open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                result = command.work(words)
-        else:
-            result = command.work(words)
-    except Trouble as trouble:
-        report.say({"kind": "error", "message": trouble.message, "hint": trouble.hint})
-        return 1
-    except OSError as error:
-        report.say({"kind": "error", "message": f"{error.filename or 'a file'}: {error.strerror}", "hint": ""})
-        return 1
-    report.say({"kind": "result", **result})
-    return 0
+
+    def work() -> Result:
+        with alone(Places().lock) if command.alone else nullcontext():
+            return command.work(words)
+
+    return run(work)
 
 
 def _parser() -> argparse.ArgumentParser:

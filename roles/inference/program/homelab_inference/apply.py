@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from . import builds, fetch, report
+from homelab_host import report
+from homelab_host.errors import Trouble
+
+from . import builds, fetch
 from .config import Config
-from .errors import Trouble
 from .places import Places, led_to
 from .serve import models, settle
 from .service import Service

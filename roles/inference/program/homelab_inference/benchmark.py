@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from homelab_host.errors import Trouble
+
 from . import declared as declarations
 from . import gguf, plot
 from .anchors import BANDWIDTH, SLACK, Anchor, Backend, anchors_of
 from .declared import Declared
-from .errors import Trouble
 from .model import Model, Use
 from .quantities import GIB
 
@@ -238,8 +239,8 @@ def benchmark(argv: Sequence[str]) -> int:
         entries, troubles = _entries(words)
         results = [measured(entry) for entry in entries]
     except (Trouble, OSError, ValueError) as error:
-        hint = error.hint if isinstance(error, Trouble) else ""
-        print(f"homelab-inference benchmark: {error}\n  {hint}", file=sys.stderr)
+        said = error.with_hint if isinstance(error, Trouble) else error
+        print(f"homelab-inference benchmark: {said}", file=sys.stderr)
         return 2
     comparisons = compare(results, _models(results), words.bandwidth)
     if words.out:
@@ -265,7 +266,7 @@ def _entries(words: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]
                 raise Trouble("it is not on this host", "`homelab-inference fetch` brings what is declared")
             entries += measure(command(bench, helped.stdout + helped.stderr, declared, backend), environment)
         except Trouble as trouble:
-            troubles.append(f"{declared.name}: {trouble.message}\n  {trouble.hint}")
+            troubles.append(f"{declared.name}: {trouble.with_hint}")
     return entries, troubles
 
 
@@ -275,7 +276,7 @@ def _models(results: Sequence[Measured]) -> dict[str, Model]:
         try:
             found[file] = Model(gguf.read(file))
         except Trouble as trouble:
-            print(f"{trouble.message}\n  {trouble.hint}", file=sys.stderr)
+            print(trouble.with_hint, file=sys.stderr)
     return found
 
 

@@ -7,12 +7,13 @@ import os
 import shutil
 from pathlib import Path
 
-from . import process, report
+from homelab_host import process, report, synced
+from homelab_host.errors import Trouble
+
 from .config import Build
 from .download import download
-from .errors import Trouble
 from .flags import flags_of
-from .places import Places, led_to, link, write
+from .places import Places, led_to, link
 from .unpack import unpack
 
 SERVER = "llama-server"
@@ -55,7 +56,7 @@ def install(build: Build, backend: str, places: Places, check: bool = False) -> 
         _fill(build, backend, new, places)
         _point_to_server(new)
         version = flags_of(new / SERVER).version
-        write(new / NOTES, json.dumps(_made_from(build)))
+        synced.write(new / NOTES, json.dumps(_made_from(build)), 0o644)
         new.rename(folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -96,7 +97,7 @@ def _compile(archive: Path, backend: str, new: Path) -> None:
             ["cmake", "--build", made, "--parallel", processors, "--target", SERVER, "llama-bench"],
         ):
             report.step(" ".join(words[:2]))
-            done = process.run(words, seconds=COMPILE_SECONDS)
+            done = process.run_within(words, seconds=COMPILE_SECONDS)
             if done.status:
                 raise Trouble(f"llama.cpp could not be compiled for {backend}: {done.last_words}")
         shutil.copytree(work / "made" / "bin", new, symlinks=True, dirs_exist_ok=True)

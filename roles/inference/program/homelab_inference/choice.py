@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from homelab_host.errors import Trouble
+
 from . import declared as declarations
 from . import gguf, hardware, memory, plot
 from .anchors import BANDWIDTH, Backend, anchors_of, shares
 from .declared import Declared
-from .errors import Trouble
 from .model import Model, Use
 from .pieces import shown
 from .quantities import GIB, MIB
@@ -75,9 +76,7 @@ def judge(declared: Declared, host: Host) -> Verdict:
             use = replace(use, context=model.context or use.context)
         return _judged(declared, where, model, use, host)
     except Trouble as trouble:
-        return Verdict(
-            declared.name, where, trouble=f"{trouble.message}\n  {trouble.hint}" if trouble.hint else trouble.message
-        )
+        return Verdict(declared.name, where, trouble=trouble.with_hint)
 
 
 def _judged(declared: Declared, where: str, model: Model, use: Use, host: Host) -> Verdict:
@@ -292,7 +291,7 @@ def choice(argv: Sequence[str]) -> int:
         host = host_of(document, hardware.read(words.root))
         verdicts = [judge(declared, host) for declared in declarations.models(document)]
     except Trouble as trouble:
-        print(f"homelab-inference choice: {trouble.message}\n  {trouble.hint}", file=sys.stderr)
+        print(f"homelab-inference choice: {trouble.with_hint}", file=sys.stderr)
         return 2
     if words.svg:
         words.svg.write_text(picture(verdicts))

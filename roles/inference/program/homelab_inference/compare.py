@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from homelab_host.errors import Trouble
+
 from .ask import ask
 from .builds import SERVER
 from .config import Config, Model
-from .errors import Trouble
 from .fetch import folder_of
 from .flags import Flags, flags_of
 from .gguf import SHARD

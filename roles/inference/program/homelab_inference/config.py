@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 from urllib.parse import quote
 
-from .errors import Trouble
+from homelab_host import document
+from homelab_host.errors import Trouble
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -70,23 +70,14 @@ class Config:
 
 
 def load(path: Path) -> Config:
-    try:
-        return parse(path.read_text())
-    except FileNotFoundError:
-        raise Trouble(f"there is no {path}", "play the role `inference` on this host: it writes it") from None
-    except Trouble as trouble:
-        raise Trouble(f"{path}: {trouble.message}", trouble.hint) from None
+    return document.load(path, parse, "play the role `inference` on this host: it writes the file")
 
 
 def parse(text: str) -> Config:
     """Raises Trouble that says what is wrong where."""
-    try:
-        document = json.loads(text)
-    except ValueError:
-        raise Trouble("it is damaged: no whole JSON document") from None
-    told = _Reader("", document)
+    told = _Reader("", document.decoded(text))
     hub = told.text("models_url", "")
-    models = tuple(_model(_Reader(f"models[{at}].", each), hub) for at, each in enumerate(told.each("models")))
+    models = tuple(_model(each, hub) for each in told.inners("models", []))
     _one_each(told, [name for model in models for name in (model.name, *model.aliases)])
     models_max = told.number("models_max", 1, 1000)
     early = [model.name for model in models if model.load_on_startup]
@@ -117,53 +108,12 @@ def parse(text: str) -> Config:
     )
 
 
-class _Reader:
-    """Reads values of an object and says where one is wrong."""
-
-    def __init__(self, where: str, values: object) -> None:
-        if not isinstance(values, dict):
-            raise Trouble(f"{where.rstrip('.') or 'it'}: an object is expected")
-        self.where: str = where
-        self.values: dict[str, Any] = values
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self.values.get(key, default)
-        if not isinstance(value, str):
-            raise self.wrong(key, "a text")
-        return value
-
-    def number(self, key: str, least: int, most: int) -> int:
-        value = self.values.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise self.wrong(key, f"a number from {least} to {most}")
-        return value
-
-    def flag(self, key: str, default: bool | None = None) -> bool:
-        value = self.values.get(key, default)
-        if not isinstance(value, bool):
-            raise self.wrong(key, "true or false")
-        return value
-
-    def each(self, key: str) -> list[Any]:
-        value = self.values.get(key, [])
-        if not isinstance(value, list):
-            raise self.wrong(key, "a list")
-        return value
-
-    def choice(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:
-        value = self.text(key, default)
-        if value not in choices:
-            raise self.wrong(key, f"one of {', '.join(choices)} (and not {value!r})")
-        return value
-
+class _Reader(document.Reader):
     def name(self, key: str) -> str:
         value = self.text(key)
         if not NAME.fullmatch(value):
             raise self.wrong(key, f"a name of letters, digits, dots and dashes (and not {value!r})")
         return value
-
-    def inner(self, key: str) -> _Reader:
-        return _Reader(f"{self.where}{key}.", self.values.get(key))
 
     def options(self, key: str) -> Mapping[str, str]:
         """Options of the server; YAML's true and false are on and off."""
@@ -176,9 +126,6 @@ class _Reader:
                 )
             found[name] = text
         return MappingProxyType(found)
-
-    def wrong(self, key: str, expected: str) -> Trouble:
-        return Trouble(f"{self.where}{key}: {expected} is expected")
 
 
 def _build(told: _Reader) -> Build:
@@ -193,9 +140,7 @@ def _build(told: _Reader) -> Build:
 
 
 def _model(told: _Reader, hub: str) -> Model:
-    files = tuple(
-        _file(_Reader(f"{told.where}files[{at}].", each), told, hub) for at, each in enumerate(told.each("files"))
-    )
+    files = tuple(_file(each, told, hub) for each in told.inners("files", []))
     names = [file.name for file in files]
     if not files or len(set(names)) < len(names):
         raise told.wrong("files", "at least one file, each with a name of its own,")
@@ -204,7 +149,7 @@ def _model(told: _Reader, hub: str) -> Model:
         kind=told.choice("kind", KINDS, "chat"),
         files=files,
         options=told.options("options"),
-        aliases=tuple(_alias(told, each) for each in told.each("aliases")),
+        aliases=tuple(_alias(told, each) for each in told.each("aliases", [])),
         context=told.number("context", 1, 1 << 30) if told.values.get("context") else None,
         load_on_startup=told.flag("load_on_startup", False),
     )

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .errors import Trouble
+from homelab_host.errors import Trouble
+
 from .gguf import SHARD
 from .model import Use
 from .pieces import shown

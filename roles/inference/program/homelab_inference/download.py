@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import report
+from homelab_host import report, synced
+from homelab_host.disk_space import shown
+from homelab_host.errors import Trouble
+
 from .config import File
-from .errors import Trouble
-from .places import write
 from .sources import Interrupted, Opened, opened
 
 PIECE = 1 << 20
@@ -87,9 +88,9 @@ def _bring(file: File, part: Path, notes: Path, pause: Callable[[float], None]) 
             if failed >= TRIES:
                 raise Trouble(
                     f"{_shown(file.source)} broke off {failed} times, the last time: {interrupted}",
-                    f"run the same again: {report.shown(came)} are here, and it goes on after them",
+                    f"run the same again: {shown(came)} are here, and it goes on after them",
                 ) from None
-            report.notice(f"{file.name}: {interrupted}; asked again at {report.shown(came)}")
+            report.notice(f"{file.name}: {interrupted}; asked again at {shown(came)}")
             if "less than what is here" in str(interrupted):
                 part.unlink(missing_ok=True)
             pause(PAUSES[min(failed, len(PAUSES) - 1)])
@@ -102,7 +103,7 @@ def _append(file: File, source: Opened, part: Path, notes: Path) -> None:
             "nothing of it was brought: mend `size` and `sha256`, or the source",
         )
     total = file.size if file.size is not None else source.total
-    write(notes, json.dumps(asdict(Beginning(file.source, source.validator))), 0o600)
+    synced.write(notes, json.dumps(asdict(Beginning(file.source, source.validator))), 0o600)
     with part.open("r+b" if source.start else "wb") as written:
         at = written.seek(source.start)
         while piece := source.stream.read(PIECE):
@@ -111,7 +112,7 @@ def _append(file: File, source: Opened, part: Path, notes: Path) -> None:
             if total is not None and at > total:
                 written.truncate(0)
                 raise Interrupted(f"more came than the {total} bytes that were announced")
-            report.progress(file.name, at, total or at)
+            report.progress(file.name, at, total or at, "bytes")
         written.flush()
         os.fsync(written.fileno())
     if total is not None and at < total:
@@ -134,7 +135,7 @@ def digest(path: Path, name: str) -> str:
         while piece := file.read(PIECE):
             found.update(piece)
             at += len(piece)
-            report.progress(f"verify {name}", at, total)
+            report.progress(f"verify {name}", at, total, "bytes")
     return found.hexdigest()
 
 

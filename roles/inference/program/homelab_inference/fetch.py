@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import report
+from homelab_host import report, synced
+from homelab_host.disk_space import shown
+from homelab_host.errors import Trouble
+
 from .config import Config, File, Model
 from .download import digest, download, have, part_of, refused_of
-from .errors import Trouble
-from .places import write
 
 # In the folder of a model: which of its files were verified, and how they looked then.
 NOTES = ".verified.json"
@@ -32,7 +33,7 @@ def fetch(config: Config, check: bool = False) -> list[str]:
         return []
     _check_room(config, missing)
     if check:
-        return [f"bring {file.name} of {model.name}, {report.shown(file.size or 0)}" for model, file in missing]
+        return [f"bring {file.name} of {model.name}, {shown(file.size or 0)}" for model, file in missing]
     for model, file in missing:
         report.step(f"bring {file.name} of {model.name} from {file.source.partition('?')[0]}")
         folder = _made(config, model)
@@ -59,14 +60,14 @@ def purge(config: Config) -> list[str]:
     """Delete what is declared no more. What somebody else has laid there is none of this program's business."""
     gone = []
     for path in undeclared(config):
-        size = report.shown(size_of(path))
+        size = shown(size_of(path))
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
             notes = _notes(path.parent)
             notes.pop(path.name)
-            write(path.parent / NOTES, json.dumps(notes, indent=1))
+            synced.write(path.parent / NOTES, json.dumps(notes, indent=1), 0o644)
         gone.append(f"deleted {path}, {size}")
     return gone
 
@@ -117,7 +118,7 @@ def _note(folder: Path, file: File) -> None:
     found = (folder / file.name).stat()
     notes = _notes(folder)
     notes[file.name] = {"sha256": file.sha256, "size": found.st_size, "mtime_ns": found.st_mtime_ns}
-    write(folder / NOTES, json.dumps(notes, indent=1))
+    synced.write(folder / NOTES, json.dumps(notes, indent=1), 0o644)
 
 
 def _notes(folder: Path) -> dict[str, Any]:
@@ -145,12 +146,12 @@ def _check_room(config: Config, missing: list[tuple[Model, File]]) -> None:
     if needed + config.reserve <= free:
         return
     each = ", ".join(
-        f"{model.name}/{file.name} {report.shown(size)}" for (model, file), size in zip(missing, wanted, strict=True)
+        f"{model.name}/{file.name} {shown(size)}" for (model, file), size in zip(missing, wanted, strict=True)
     )
     few = needed + config.reserve - free
     raise Trouble(
-        f"the models need {report.shown(needed)} more below {config.models_folder} ({each}); {report.shown(free)} are"
-        f" free there, of which {report.shown(config.reserve)} stay free: {report.shown(few)} too few. Nothing"
+        f"the models need {shown(needed)} more below {config.models_folder} ({each}); {shown(free)} are"
+        f" free there, of which {shown(config.reserve)} stay free: {shown(few)} too few. Nothing"
         " was brought",
         "declare less, lower inference_reserve_gib, or make room: `homelab-inference purge` deletes models that nobody"
         " declares any more",

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import process
-from .errors import Trouble
+from homelab_host import process
+from homelab_host.errors import Trouble
 
 SECONDS = 60.0
 # What only a file of presets may say.
@@ -70,7 +70,7 @@ def flags_of(server: Path) -> Flags:
     """Ask a build. Raises Trouble if it does not run here."""
     answers = {}
     for word in ("--version", "--help"):
-        done = process.run([server, word], seconds=SECONDS)
+        done = process.run_within([server, word], seconds=SECONDS)
         if done.status:
             raise Trouble(
                 f"`{server} {word}` fails with status {done.status}: {done.last_words}",

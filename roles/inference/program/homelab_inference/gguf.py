@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .errors import Trouble
+from homelab_host.errors import Trouble
+
 from .pieces import Pieces, from_file, over_http, shown
 from .quantities import MIB, TENSOR_TYPES
 

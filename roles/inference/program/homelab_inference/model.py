@@ -11,7 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .errors import Trouble
+from homelab_host.errors import Trouble
+
 from .gguf import Array, Header, Tensor
 from .quantities import CACHE_TYPES, cache_bytes
 

@@ -11,7 +11,8 @@ import urllib.request
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-from .errors import Trouble
+from homelab_host.errors import Trouble
+
 from .quantities import MIB
 
 PIECE = 2 * MIB

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,19 +35,6 @@ class Places:
     @property
     def arguments(self) -> Path:
         return self.state / "arguments"
-
-
-def write(path: Path, text: str, mode: int = 0o644) -> None:
-    """Make a file with this text, or replace one: whole, or not at all, also if the power goes."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        os.fchmod(descriptor, mode)
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
-    new.replace(path)
 
 
 def link(path: Path, target: str) -> None:

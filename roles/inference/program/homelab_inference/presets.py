@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from homelab_host.errors import Trouble
+
 from .config import Config, Model
-from .errors import Trouble
 from .fetch import folder_of
 from .flags import NO, YES, Flags
 from .places import Places

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import report
+from homelab_host import report, synced
+from homelab_host.errors import Trouble
+
 from .ask import ask, is_healthy
 from .builds import point, server_of
 from .config import Config
-from .errors import Trouble
 from .flags import Flags, flags_of
-from .places import Places, led_to, link, write
+from .places import Places, led_to, link
 from .presets import arguments, presets
 from .service import Service
 from .trial import try_out
@@ -80,8 +81,8 @@ def settle(config: Config, name: str, places: Places, service: Service, check: b
 
 def _put(served: Served, places: Places) -> None:
     places.state.mkdir(parents=True, exist_ok=True)
-    write(places.presets, served.presets)
-    write(places.arguments, served.arguments)
+    synced.write(places.presets, served.presets, 0o644)
+    synced.write(places.arguments, served.arguments, 0o644)
     point(places, served.build)
 
 

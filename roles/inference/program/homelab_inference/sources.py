@@ -14,7 +14,7 @@ from email.message import Message
 from pathlib import Path
 from typing import Protocol
 
-from .errors import Trouble
+from homelab_host.errors import Trouble
 
 SECONDS = 60.0
 # What a server may say better later; everything else is its last word.

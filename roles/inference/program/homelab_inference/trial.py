@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from homelab_host.errors import Trouble
+
 from .ask import ask
 from .config import Config
-from .errors import Trouble
 from .flags import Flags
 from .presets import offline, presets, router
 from .scratch import Scratch, served

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tarfile
 from pathlib import Path, PurePosixPath
 
-from .errors import Trouble
+from homelab_host.errors import Trouble
 
 # What a build of llama.cpp with all its libraries may be at most; the largest known (with ROCm in it) is about 2 GB.
 MOST_BYTES, MOST_FILES = 16 << 30, 100_000

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlunsplit
 
+from homelab_host import document
 from homelab_host.errors import Trouble
 
 from .client import PiholeError, Session
@@ -29,15 +29,15 @@ class Setup:
 
 
 def load() -> Setup:
-    try:
-        found = json.loads(CONFIGURATION.read_text())
-        share = Path(found["share"]) if found["share"] else None
-        # The role says an address and a port.
-        source = urlunsplit(("https", found["source"], "", "", "")) if found["source"] else ""
-        return Setup(found["host"], share, found["url"], source)
-    except (OSError, ValueError, LookupError) as error:
-        hint = "apply the host: the role writes it"
-        raise Trouble(f"{CONFIGURATION} cannot be used: {error}", hint) from None
+    return document.load(CONFIGURATION, _parse, "apply the host: the role writes it")
+
+
+def _parse(text: str) -> Setup:
+    told = document.Reader("", document.decoded(text))
+    share = Path(told.text("share")) if told.values.get("share") else None
+    # The role says an address and a port.
+    source = urlunsplit(("https", told.text("source"), "", "", "")) if told.values.get("source") else ""
+    return Setup(told.text("host"), share, told.text("url"), source)
 
 
 @contextmanager

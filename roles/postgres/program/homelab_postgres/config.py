@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from homelab_host import document
 from homelab_host.errors import Trouble
 
 
@@ -41,33 +41,25 @@ class Setup:
 
 def load(path: Path) -> Setup:
     """Read the file that the role writes; raises `Trouble` that names what is wrong with it."""
-    hint = "play the role `postgres` on this host: it writes the file"
-    try:
-        found = json.loads(path.read_text())
-    except OSError as error:
-        raise Trouble(f"cannot read {path}: {error.strerror}", hint) from None
-    except ValueError as error:
-        raise Trouble(f"{path} is no JSON: {error}", hint) from None
-    return parse(found, str(path), hint)
+    return document.load(path, parse, "play the role `postgres` on this host: it writes the file")
 
 
-def parse(found: object, where: str, hint: str) -> Setup:
-    """The settings from decoded JSON; unknown keys are left to newer programs."""
-    if not isinstance(found, dict):
-        raise Trouble(f"{where} holds no JSON object", hint)
+def parse(text: str) -> Setup:
+    """The settings from JSON; unknown keys are left to newer programs. Raises `Trouble`."""
+    found = document.Reader("", document.decoded(text)).values
     values: dict[str, object] = {}
     for field in fields(Setup):
         value = found.get(field.name)
         if value is None:
             if field.name in ("share", "records", "repository", "account", "second", "key"):
                 continue
-            raise Trouble(f"{where} does not say `{field.name}`", hint)
+            raise Trouble(f"it does not say `{field.name}`")
         desired = {"port": int, "second": bool}.get(field.name, str)
         if type(value) is not desired:
-            raise Trouble(f"{where}: `{field.name}` has to be {desired.__name__}, not {value!r}", hint)
+            raise Trouble(f"`{field.name}` has to be {desired.__name__}, not {value!r}")
         values[field.name] = Path(str(value)) if "Path" in str(field.type) else value
         if "Path" in str(field.type) and not Path(str(value)).is_absolute():
-            raise Trouble(f"{where}: `{field.name}` has to be an absolute path, not {value!r}", hint)
+            raise Trouble(f"`{field.name}` has to be an absolute path, not {value!r}")
     return Setup(**values)  # type: ignore[arg-type] # each was checked against its field above
 
 

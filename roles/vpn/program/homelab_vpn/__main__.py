@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from homelab_host.errors import Trouble
+from homelab_host.lock import alone
+
 from . import config as configuration
 from . import pair, report
 from .apply import bring_up, take_down
 from .config import Config
-from .errors import Trouble
 from .memory import Memory, write
 from .watch import Report, look
 
+# A look and a play would take apart what the other puts together.
 LOCK = Path("/run/homelab-vpn.lock")
 
 
@@ -27,7 +29,7 @@ def main() -> int:
     try:
         return COMMANDS[words.command](words, Memory())
     except Trouble as trouble:
-        print("\n  ".join(filter(None, (f"homelab-vpn: {trouble.message}", trouble.hint))), file=sys.stderr)
+        print(f"homelab-vpn: {trouble.with_hint}", file=sys.stderr)
         return 1
 
 
@@ -38,7 +40,7 @@ def _check(words: argparse.Namespace, memory: Memory) -> int:
 
 def _apply(words: argparse.Namespace, memory: Memory) -> int:
     """Bring the interface to what the file says. A damaged file changes nothing."""
-    with _alone():
+    with alone(LOCK):
         config = configuration.load(words.file)
         outcome = bring_up(config, memory)
         write(memory.good, words.file.read_text())
@@ -48,13 +50,13 @@ def _apply(words: argparse.Namespace, memory: Memory) -> int:
 
 
 def _down(words: argparse.Namespace, memory: Memory) -> int:
-    with _alone():
+    with alone(LOCK):
         take_down(configuration.load(words.file if words.file.exists() else memory.good))
         return 0
 
 
 def _watch(words: argparse.Namespace, memory: Memory) -> int:
-    with _alone():
+    with alone(LOCK):
         config, damage = _readable(words.file, memory)
         before = memory.recall("watch").get("troubles", {})
         found = look(config, memory)
@@ -87,17 +89,6 @@ def _pair(words: argparse.Namespace, memory: Memory) -> int:
 def _status(words: argparse.Namespace, memory: Memory) -> int:
     print(json.dumps(report.status(configuration.load(words.file), memory), indent=2))
     return 0
-
-
-class _alone:  # noqa: N801 - it reads as a phrase
-    """One at a time: a look and a play would take apart what the other puts together."""
-
-    def __enter__(self) -> None:
-        self.file = LOCK.open("w")
-        fcntl.flock(self.file, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace, Memory], int]] = {

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from homelab_host.errors import Trouble
+
 from . import host, names, wireguard
 from .config import Config, Peer
-from .errors import Trouble
 from .memory import Memory
 from .process import must
 

@@ -6,8 +6,10 @@ import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from .errors import Trouble
-from .process import Done, run
+from homelab_host.errors import Trouble
+from homelab_host.process import Finished
+
+from .process import run
 
 # Seconds by which a clock may be behind without anybody having set it wrong.
 BEHIND = 30
@@ -38,7 +40,7 @@ def look(seen: float, now: float, kept: dict[str, Any], report: Troubles) -> Ite
     yield behind, "had it set by a server of time"
 
 
-def _begin(kept: dict[str, Any]) -> Done | None:
+def _begin(kept: dict[str, Any]) -> Finished | None:
     """Have chrony begin anew, which is when it sets a clock that is far off; what failed, if that did."""
     begun = time.monotonic()
     if 0 <= begun - float(kept.get("clock_begun", -SEARCH)) < SEARCH:

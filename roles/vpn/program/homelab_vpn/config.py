@@ -5,15 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
-from .errors import Trouble
+from homelab_host import document
+from homelab_host.errors import Trouble
 
 FILE = Path("/etc/homelab-provision/vpn.json")
 
@@ -103,69 +101,22 @@ class Config:
 
 def load(path: Path) -> Config:
     """Raises Trouble that says what is wrong with the file."""
-    try:
-        return parse(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise Trouble(f"{path}: {why}") from None
-    except Trouble as trouble:
-        raise Trouble(f"{path}: {trouble.message}", trouble.hint) from None
+    return document.load(path, parse, "play the role `vpn` on this host: it writes the file from what the site says")
 
 
 def parse(text: str) -> Config:
     """Raises Trouble. Nothing of a key is in what it says."""
-    try:
-        document = json.loads(text)
-    except ValueError:
-        raise Trouble("it is damaged: no whole JSON document") from None
-    try:
-        config = _config(_Reader("", document))
-    except (TypeError, AttributeError):
-        raise Trouble("it is damaged: an object of JSON is expected") from None
+    config = _config(_Reader("", document.decoded(text)))
     _told_apart(config)
     return config
 
 
-class _Reader:
-    """Reads values of an object and says where one is wrong."""
-
-    def __init__(self, where: str, values: Mapping[str, Any]) -> None:
-        if not isinstance(values, dict):
-            raise Trouble(f"{where or 'it'}: an object is expected")
-        self.where, self.values = where, values
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self.values.get(key, default)
-        if not isinstance(value, str):
-            raise self.wrong(key, "a text")
-        return value
-
-    def number(self, key: str, least: int, most: int) -> int:
-        value = self.values.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise self.wrong(key, f"a number from {least} to {most}")
-        return value
-
-    def flag(self, key: str) -> bool:
-        value = self.values.get(key)
-        if not isinstance(value, bool):
-            raise self.wrong(key, "true or false")
-        return value
-
-    def each(self, key: str) -> list[Any]:
-        value = self.values.get(key)
-        if not isinstance(value, list):
-            raise self.wrong(key, "a list")
-        return value
-
+class _Reader(document.Reader):
     def key(self, key: str, *, empty: bool = False) -> str:
         text = self.text(key, "" if empty else None)
         if (text or not empty) and not is_key(text):
             raise self.wrong(key, "a key of WireGuard: 32 bytes in base64, as `wg genkey` makes them")
         return text
-
-    def wrong(self, key: str, expected: str) -> Trouble:
-        return Trouble(f"{self.where}{key}: {expected} is expected")
 
 
 def is_key(text: str) -> bool:
@@ -186,7 +137,7 @@ def _config(told: _Reader) -> Config:
         port=told.number("port", 0, 65535),
         addresses=tuple(_interface(told, each) for each in told.each("addresses")),
         mtu=told.number("mtu", 1280, 9000),
-        peers=tuple(_peer(_Reader(f"peers[{at}].", each)) for at, each in enumerate(told.each("peers"))),
+        peers=tuple(_peer(each) for each in told.inners("peers")),
         forwards=told.flag("forwards"),
         firewall=told.flag("firewall"),
         pair=_pair(told),
@@ -249,7 +200,7 @@ def _day(told: _Reader) -> date | None:
 def _pair(told: _Reader) -> Pair | None:
     if not told.values.get("pair"):
         return None
-    own = _Reader("pair.", told.values["pair"])
+    own = told.inner("pair")
     found = Pair(_hosts(own, "addresses"), _hosts(own, "others"), own.number("port", 1, 65535))
     if len({":" in other for other in found.others}) > 1:
         raise own.wrong("others", "addresses of one kind, IPv4 or IPv6,")
@@ -269,7 +220,7 @@ def _hosts(told: _Reader, key: str) -> tuple[str, ...]:
 def _dyndns(told: _Reader) -> Dyndns | None:
     if not told.values.get("dyndns"):
         return None
-    own = _Reader("dyndns.", told.values["dyndns"])
+    own = told.inner("dyndns")
     return Dyndns(
         own.text("name"), own.text("ask"), own.text("update", ""), own.text("user", ""), own.text("password", "")
     )

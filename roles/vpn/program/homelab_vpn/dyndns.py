@@ -10,9 +10,10 @@ import urllib.parse
 import urllib.request
 from typing import Protocol
 
+from homelab_host.errors import Trouble
+
 from . import names
 from .config import Dyndns
-from .errors import Trouble
 from .memory import Memory
 
 # Every so many seconds the address is asked for. What a provider has refused is not sent again before the settings have

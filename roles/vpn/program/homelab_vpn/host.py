@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from homelab_host.errors import Trouble
+
 from .config import Config, Interface, Network
-from .errors import Trouble
 from .process import must, run
 
 SYSCTL, PROC = Path("/proc/sys/net"), Path("/proc/net")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from homelab_host import synced
 
 FOLDER = Path("/var/lib/homelab-provision/vpn")
 # Of the list of repairs: a year of one a day is far from it.
@@ -48,14 +49,6 @@ class Memory:
 
 
 def write(path: Path, text: str, mode: int = 0o600) -> None:
-    """Make a file with this text, or replace one: whole, or not at all, also if the power goes."""
+    """Make a file with this text, or replace one, in a folder that is made where there is none."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        os.fchmod(descriptor, mode)
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
-    new.replace(path)
+    synced.write(path, text, mode)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from homelab_host.errors import Trouble
+
 from .config import Endpoint
-from .errors import Trouble
 from .memory import Memory
 from .process import run
 

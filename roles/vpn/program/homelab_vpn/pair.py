@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from homelab_host.errors import Trouble
+
 from . import host, places, wireguard
 from .config import Config, Pair
-from .errors import Trouble
 from .process import must, run
 
 # Seconds between two looks at who has the address, and between two words about clients.

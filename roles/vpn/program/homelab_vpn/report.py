@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from homelab_host.errors import Trouble
+
 from . import wireguard
 from .config import Config
-from .errors import Trouble
 from .memory import Memory, write
 from .pair import has
 from .process import must

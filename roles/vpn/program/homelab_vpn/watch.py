@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from homelab_host.errors import Trouble
+
 from . import clock, dyndns, names, path_mtu, ping, wireguard
 from .apply import Outcome, bring_up, take_down
 from .config import Config, Peer
-from .errors import Trouble
 from .memory import Memory
 
 # A look without an answer may be a lost packet; at the second one something is done about it.

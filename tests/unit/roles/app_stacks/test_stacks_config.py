@@ -128,7 +128,9 @@ def test_wrong_settings_are_named(tmp_path: Path, changes: dict[str, Any], said:
 
 
 @pytest.mark.negative
-@pytest.mark.parametrize(("text", "said"), [("{", "is no JSON"), ("[]", "the whole is no JSON object"), (None, "read")])
+@pytest.mark.parametrize(
+    ("text", "said"), [("{", "no whole JSON document"), ("[]", "the whole is no JSON object"), (None, "read")]
+)
 def test_a_broken_file_is_named(tmp_path: Path, text: str | None, said: str) -> None:
     if text is not None:
         (tmp_path / "stacks.json").write_text(text)

@@ -139,5 +139,6 @@ def test_only_what_floats_is_taken_away() -> None:
 def test_settings_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "floating.json"
     file.write_text(text)
-    with pytest.raises(settings.Unreadable, match="`provision apply` writes it anew"):
+    with pytest.raises(programs.library("errors").Trouble, match=r"/floating\.json: it ") as refused:
         settings.load(file)
+    assert refused.value.hint == "`provision apply` writes it anew"

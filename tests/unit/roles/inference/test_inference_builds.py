@@ -13,7 +13,7 @@ from tests.unit.roles import programs
 from tests.unit.roles.inference import stand_in_server
 from tests.unit.roles.inference.conftest import Release, sha256
 
-builds, config, process = (programs.inference(name) for name in ("builds", "config", "process"))
+builds, config, process = programs.inference("builds"), programs.inference("config"), programs.library("process")
 Trouble = programs.inference("errors").Trouble
 pytestmark = pytest.mark.processes
 
@@ -75,10 +75,10 @@ def test_source_is_compiled_for_what_computes(
         asked.append(argv)
         if "--build" in argv:
             stand_in_server.lay(Path(argv[2]) / "bin", 1)
-        return process.Done(0, "", "")
+        return process.Finished(0, "", "")
 
-    real = process.run
-    monkeypatch.setattr(process, "run", run)
+    real = process.run_within
+    monkeypatch.setattr(process, "run_within", run)
     builds.install(build_of(Path(release(1)["source"]), "source"), "vulkan", places)
     assert "-DGGML_VULKAN=ON" in asked[0]
     assert "llama-server" in asked[1]

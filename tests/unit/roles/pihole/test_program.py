@@ -69,7 +69,7 @@ def test_a_source_is_asked_with_tls_alone(tmp_path: Path, monkeypatch: pytest.Mo
     file.write_text('{"host": "dns-two", "share": null, "url": "http://127.0.0.1:80", "source": "192.168.50.5:443"}')
     assert setup.load().source == "https://192.168.50.5:443"
     file.write_text('{"host": "dns-two"}')
-    with pytest.raises(Trouble, match="cannot be used"):
+    with pytest.raises(Trouble, match=r"pihole\.json: url: a text is expected"):
         setup.load()
 
 

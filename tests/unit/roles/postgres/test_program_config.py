@@ -26,7 +26,7 @@ BACKUPS = {"share": "/mnt/backup", "repository": "/mnt/backup/db-wyse/pgbackrest
 
 
 def parse(**changes: Any) -> Any:
-    return config.parse({**LEAST, **changes}, "fingerprint", "play the role")
+    return config.parse(json.dumps({**LEAST, **changes}))
 
 
 def test_host_without_backups() -> None:
@@ -70,7 +70,9 @@ def test_backup_without_a_place_for_it() -> None:
 
 
 @pytest.mark.negative
-@pytest.mark.parametrize(("text", "told"), [(None, "cannot read"), ("{", "is no JSON"), ("[]", "holds no JSON object")])
+@pytest.mark.parametrize(
+    ("text", "told"), [(None, "cannot read"), ("{", "no whole JSON document"), ("[]", "an object is expected")]
+)
 def test_file_that_is_missing_or_broken(tmp_path: Path, text: str | None, told: str) -> None:
     file = tmp_path / "postgres.json"
     if text is not None:

@@ -105,7 +105,7 @@ def test_missing_or_broken_configuration_is_named(tmp_path: Path) -> None:
     with pytest.raises(Trouble, match="cannot read"):
         config.load(tmp_path / "postgres.json")
     (tmp_path / "postgres.json").write_text("{")
-    with pytest.raises(Trouble, match="is no JSON"):
+    with pytest.raises(Trouble, match="no whole JSON document"):
         config.load(tmp_path / "postgres.json")
 
 

@@ -14,7 +14,7 @@ from tests.unit.roles import programs
 
 config = programs.vpn("config")
 wireguard = programs.vpn("wireguard")
-errors = programs.vpn("errors")
+errors = programs.library("errors")
 
 
 def key(number: int) -> str:

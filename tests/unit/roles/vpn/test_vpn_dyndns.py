@@ -14,7 +14,7 @@ import pytest
 from tests.unit.roles import programs
 
 dyndns, memory, watch, names = (programs.vpn(name) for name in ("dyndns", "memory", "watch", "names"))
-config, errors = programs.vpn("config"), programs.vpn("errors")
+config, errors = programs.vpn("config"), programs.library("errors")
 
 NOW = 1_800_000_000.0
 

@@ -11,7 +11,8 @@ import pytest
 from tests.unit.roles import programs
 from tests.unit.roles.vpn.test_vpn_config import document, key, read
 
-places, pair, host, errors = (programs.vpn(name) for name in ("places", "pair", "host", "errors"))
+places, pair, host = (programs.vpn(name) for name in ("places", "pair", "host"))
+errors = programs.library("errors")
 
 TABLET, PHONE = key(2), key(4)
 OTHER = "192.168.1.12"

@@ -14,8 +14,9 @@ from tests.unit.roles import programs
 from tests.unit.roles.vpn.test_vpn_config import document, key
 
 watch, report, clock, path_mtu = (programs.vpn(name) for name in ("watch", "report", "clock", "path_mtu"))
-config, memory, wireguard, errors = (programs.vpn(name) for name in ("config", "memory", "wireguard", "errors"))
-apply, ping, names, process = (programs.vpn(name) for name in ("apply", "ping", "names", "process"))
+config, memory, wireguard = (programs.vpn(name) for name in ("config", "memory", "wireguard"))
+apply, ping, names = (programs.vpn(name) for name in ("apply", "ping", "names"))
+errors, process = programs.library("errors"), programs.library("process")
 
 NOW = 1_800_000_000.0
 
@@ -111,7 +112,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, **status: int) -> list[str]:
 
     def run(argv: list[str], **_: object) -> Any:
         ran.append(" ".join(argv))
-        return process.Done(status.get(argv[0], 0), "", "506 Cannot talk to daemon" if status.get(argv[0]) else "")
+        return process.Finished(status.get(argv[0], 0), "", "506 Cannot talk to daemon" if status.get(argv[0]) else "")
 
     monkeypatch.setattr(clock, "run", run)
     return ran

@@ -40,7 +40,7 @@ def used(folder: Path) -> int:
 
 
 def shown(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 10**9 else f"{size / 1e6:.0f} MB"
+    return f"{size / 1e9:.1f} GB" if size >= 10**9 else f"{size / 1e6:.1f} MB"
 
 
 def check(disk: Path) -> None:

@@ -6,7 +6,8 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,14 @@ from .account import as_root
 from .errors import Trouble
 
 PATIENCE, PULSE = 1800.0, 5.0
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Nobody else in the same block, among all processes: who comes second waits. For what takes moments."""
+    with path.open("w") as door:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        yield
 
 
 def exclusive(

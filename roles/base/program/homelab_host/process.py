@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import IO
 
@@ -41,6 +42,11 @@ class Finished:
     @property
     def last_words(self) -> str:
         return last_lines(self.err or self.out)
+
+    @property
+    def last_word(self) -> str:
+        """The last line alone, for a message of one line."""
+        return self.last_words.rpartition("\n")[2] or f"exit status {self.status}"
 
 
 def last_lines(text: str) -> str:
@@ -103,6 +109,32 @@ def run(
             return _listen(child, argv, patience, heard, feed, silent)
         finally:
             end(child)
+
+
+def run_within(argv: Sequence[str | Path], *, seconds: float, feed: str = "") -> Finished:
+    """Run a program that is quick, by whatever account, and return what it said: it has so many seconds in all.
+
+    Raises `Trouble` if it has not ended by then, or cannot be run. A status other than 0 is for the caller to judge.
+    """
+    words = [str(word) for word in argv]
+    try:
+        done = subprocess.run(
+            words,
+            input=feed,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+            env=ENVIRONMENT,
+            cwd="/",
+        )
+    except subprocess.TimeoutExpired:
+        raise Trouble(f"`{' '.join(words)}` has not ended within {seconds:g} s") from None
+    except OSError as error:
+        hint = "apply this host again: its role brings the program"
+        raise Trouble(f"`{words[0]}` cannot be run: {error.strerror}", hint) from None
+    return Finished(done.returncode, done.stdout, done.stderr)
 
 
 def _listen(

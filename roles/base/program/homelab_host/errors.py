@@ -15,6 +15,11 @@ class Trouble(Exception):
         self.hint = hint
         self.evidence = evidence or None
 
+    @property
+    def with_hint(self) -> str:
+        """For people: the message, and the hint on a line of its own."""
+        return "\n  ".join(filter(None, (self.message, self.hint)))
+
 
 class Stopped(BaseException):
     """Somebody asked this program to stop. Not an `Exception`, so that nothing but the top takes it."""
