@@ -88,6 +88,10 @@ def played(program: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
             {"kind": "error", "message": "it will not do", "hint": "mend it"},
             {"failed": True, "msg": "it will not do\n→ mend it"},
         ),
+        (
+            {"kind": "error", "message": "it will not do", "hint": None, "evidence": "its last words"},
+            {"failed": True, "msg": "it will not do\nits last words"},
+        ),
     ],
 )
 def test_the_module_says_what_the_program_says(
