@@ -184,10 +184,12 @@ class House:
             "lab", "ssh", by, "--", "python3", "-", NAMES, name, "once", feed=ASKS.read_text()
         ).stdout.strip()
 
-    def holder(self, address: str) -> str:
-        """The one host that has an address."""
-        [host] = [host for host in OWN if f" {address}/" in self.on(host, "ip -o address")]
-        return host
+    def holder(self, address: str, seconds: float = 60) -> str:
+        """The one host that has an address; while it goes from one to the other, they may not be of one mind."""
+        give_up = time.monotonic() + seconds
+        while len(found := [host for host in OWN if f" {address}/" in self.on(host, "ip -o address")]) != 1:
+            assert time.monotonic() < give_up, f"{address} is at {found or 'nobody'}"
+        return found[0]
 
     def until_well(self, seconds: float = 900) -> None:
         """Both can do everything."""
@@ -321,7 +323,9 @@ def one_is_lost(house: House, what: str) -> None:
         house.until_well()
         for kind, client in clients.items():
             client.wait_for_answers(20)
-            assert client.longest_gap(back) < QUIET, (what, kind, "when it came back")
+            gap = client.longest_gap(back)
+            assert gap < QUIET, f"{what}, {kind}: {gap:.1f} s when it came back"
+            assert house.holder(ADDRESSES[kind]) != host, f"{what}: {kind} moved back"
 
 
 def a_lone_host_is_lost_and_rebuilt(house: House) -> None:

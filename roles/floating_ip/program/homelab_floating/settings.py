@@ -34,11 +34,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Name:
-    """One name, with its addresses and their prefixes."""
+    """One name, with its addresses and their prefixes; `source` and `peers` are the hosts' own addresses."""
 
     name: str
     addresses: tuple[str, ...]
     checks: tuple[Check, ...]
+    source: str = ""
+    peers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Settings:
     fall: int
     rise: int
     names: tuple[Name, ...] = field(default=())
+    interface: str = ""
 
 
 def load(path: Path = SETTINGS) -> Settings:
@@ -60,10 +63,17 @@ def _parse(text: str) -> Settings:
     written = document.decoded(text)
     try:
         names = [
-            Name(each["name"], (each["address"], *each["also"]), tuple(_check(one) for one in each["check"]))
+            Name(
+                each["name"],
+                (each["address"], *each["also"]),
+                tuple(_check(one) for one in each["check"]),
+                each["source"],
+                tuple(each["peers"]),
+            )
             for each in written["addresses"]
         ]
-        return Settings(float(written["interval"]), int(written["fall"]), int(written["rise"]), tuple(names))
+        counted = int(written["fall"]), int(written["rise"])
+        return Settings(float(written["interval"]), *counted, tuple(names), written["interface"])
     except (ValueError, LookupError, TypeError) as error:
         raise Trouble(f"it cannot be understood: {type(error).__name__}: {error}") from None
 

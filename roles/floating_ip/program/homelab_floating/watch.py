@@ -18,6 +18,7 @@ from homelab_host.errors import Trouble
 
 from homelab_floating.checks import objection
 from homelab_floating.settings import ANSWERS, Name, Settings, load
+from homelab_floating.wire import Wire
 
 WARNING, NOTICE = "<4>", "<5>"  # the journal's levels
 
@@ -44,6 +45,9 @@ class Watch:
 
     def __init__(self, name: Name, settings: Settings, answers: Path = ANSWERS) -> None:
         self.name, self.settings = name, settings
+        # Those that speak IPv6 alone with each other have no ARP.
+        speaks = settings.interface and "." in name.source
+        self.wire = Wire(settings.interface, name.source, name.peers) if speaks else None
         self.file = answers / name.name
         # What was known before a reload stands until it is known better.
         self.verdict = Verdict(_says(self.file) == "1", settings.fall, settings.rise)
@@ -56,8 +60,11 @@ class Watch:
 
     def once(self) -> None:
         """Check everything once; the first thing that is not true is enough."""
+        if self.wire:
+            self.wire.ask()
+        alone = self.wire.objection() if self.wire else None
         causes = (objection(check) for check in self.name.checks)
-        cause = next((each for each in causes if each), None)
+        cause = alone or next((each for each in causes if each), None)
         if self.verdict.changed_by(cause is None):
             self._answer("1" if cause is None else f"0 {cause}")
             if cause is None:
