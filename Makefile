@@ -33,7 +33,7 @@ long-lab:
 long-rest:
 	$(PYTEST) -m "long and not lab" --durations=0 tests
 	export ROUNDS=10; $(call play,$(LONG_SCENARIOS) floating_ip vpn)
-	export SECONDS=300; $(call play,inference)
+	export SECONDS=300 REAL_MODEL=1; $(call play,inference)
 	export IMAGE=debian13-next-docker; $(call play,docker app_stacks)
 
 # Where registries are reached: with the images that are published there.

