@@ -11,7 +11,7 @@ from pathlib import Path
 from homelab_host import process
 from homelab_host.errors import Trouble
 
-SECONDS = 60.0
+SECONDS = 300.0  # of a processor that is emulated, and a disk that is asked for the first time
 # What only a file of presets may say.
 PRESET_ONLY = ("load-on-startup", "stop-timeout")
 # What stands before the description: names, separated by commas, and what they take.

@@ -12,17 +12,17 @@ from .flags import Flags
 from .presets import offline, presets, router
 from .scratch import Scratch, served
 
-SECONDS = 60.0
+SECONDS = 60.0  # at least
 
 
-def try_out(server: Path, config: Config, flags: Flags, seconds: float = SECONDS) -> None:
+def try_out(server: Path, config: Config, flags: Flags) -> None:
     """Start the build once with these presets, and with no model loaded.
 
     Raises Trouble with its own words if it does not come up, or does not have the models.
     """
     files = {"presets": presets(config, flags, load_on_startup=False)}
     words = [server, "--port", str(config.port), *router("{presets}", 1), *offline(flags)]
-    with served(words, files, seconds) as found:
+    with served(words, files, max(SECONDS, config.start_seconds)) as found:
         why = f"{found.wrong} with these presets" if found.wrong else _lacks(found, config)
         if why:
             raise Trouble(
