@@ -30,7 +30,7 @@ COMMANDS = {
     "restore": ("data:restore", "Bring the data of a host back: newest, of a time, or one database."),
     "verify": ("plays:verify", "Run the tests of a host's roles against it."),
     "runs": ("runs:runs", "Look at what was done: list, show, report."),
-    "machines": ("site:machines", "List the machines of the site and who plays what."),
+    "machines": ("machines:machines", "The boxes: who plays what, which could take over, and new ones."),
     "config": ("site:config", "Show the site as it is understood; the schema for editors."),
     "image": ("image:image", "Build and list bootable images."),
     "usb": ("usb:usb", "Write the rescue stick of the site; revoke the ones that are lost."),

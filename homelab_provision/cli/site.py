@@ -1,4 +1,4 @@
-"""`provision machines` and `provision config`: the site as the toolkit understands it."""
+"""`provision config`: the site as the toolkit understands it."""
 
 from __future__ import annotations
 
@@ -6,38 +6,7 @@ from pathlib import Path
 
 import click
 
-from homelab_provision.cli.options import find_site, json_option, print_json, print_table, print_text, site_option, tell
-
-
-@click.group()
-def machines() -> None:
-    """The physical (or virtual) boxes of the site."""
-
-
-@machines.command("list")
-@site_option
-@json_option
-def list_machines(site_dir: Path | None, as_json: bool) -> None:
-    """List the machines and who plays what."""
-    from homelab_provision.site.description import machine_rows
-    from homelab_provision.site.loading import load_site
-
-    rows = machine_rows(load_site(find_site(site_dir)))
-    if as_json:
-        print_json([row.model_dump(mode="json") for row in rows])
-        return
-    table = [
-        [
-            row.name,
-            row.plays or "(spare)",
-            row.model or "",
-            row.serial or "none",
-            f"{row.way}/{row.operator}",
-            f"not {', '.join(row.distrusted_as)}" if row.distrusted_as else "",
-        ]
-        for row in rows
-    ]
-    print_table(table, ["machine", "plays", "model", "serial", "way", "trust"])
+from homelab_provision.cli.options import find_site, json_option, print_json, print_text, site_option, tell
 
 
 @click.group()

@@ -42,6 +42,7 @@ def describe(site: Site) -> dict[str, JsonValue]:
         "machines": {
             name: machine.model_dump(mode="json", exclude={"name"}) for name, machine in site.machines.items()
         },
+        "parts": {name: part.model_dump(mode="json", exclude={"name"}) for name, part in site.parts.items()},
     }
     return cast("dict[str, JsonValue]", described)
 

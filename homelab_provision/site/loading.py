@@ -42,6 +42,7 @@ def assemble(root: Path, hosts: Mapping[str, Host] | None, document: Document, p
         name=root.name,
         hosts=MappingProxyType(dict(hosts or {})),
         machines=MappingProxyType(dict(read.machines)),
+        parts=MappingProxyType(dict(read.parts)),
         lab=read.lab,
         image_max_age=read.settings.image_max_age,
     )

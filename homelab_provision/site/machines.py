@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, JsonValue
 from ruamel.yaml.nodes import MappingNode
 
 from homelab_provision.site.document import Document, at, is_null, plain
 from homelab_provision.site.form import LABEL_EXPECTED, fault_of_name
-from homelab_provision.site.models import IMAGE_MAX_AGE, Frozen, Machine
+from homelab_provision.site.models import IMAGE_MAX_AGE, Frozen, Machine, Part
 from homelab_provision.site.problems import Problem
 from homelab_provision.site.validation import validate
 from homelab_provision.site.values import WrittenAge, age_text
@@ -19,6 +19,7 @@ from homelab_provision.site.virtual import LabNetwork
 from homelab_provision.text import did_you_mean
 
 MACHINES_FILE = "machines.yml"
+Named = TypeVar("Named", Machine, Part)
 
 
 class Settings(Frozen):
@@ -36,6 +37,8 @@ class MachinesFile(Settings):
     """The private network of a virtual lab."""
     machines: dict[str, Machine]
     """Name of a box: its description."""
+    parts: dict[str, Part] = Field({})
+    """Name of a part on the shelf: what it is, and which machines it goes into."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Machines:
     """What could be read of machines.yml, and what is wrong with the rest."""
 
     machines: Mapping[str, Machine] = field(default_factory=dict)
+    parts: Mapping[str, Part] = field(default_factory=dict)
     lab: LabNetwork | None = None
     settings: Settings = field(default_factory=Settings)
     problems: tuple[Problem, ...] = ()
@@ -70,26 +74,36 @@ def read_machines(document: Document) -> Machines:
             )
         )
     lab = validate(LabNetwork, data["lab"], document, ("lab",), problems) if "lab" in data else None
-    machines = {}
-    described = data.get("machines") or {}
-    for name in dict.fromkeys(str(key.value) for key, _ in names.value) if isinstance(names, MappingNode) else ():
-        if fault := fault_of_name(name):
-            problems.append(document.problem(("machines", name), fault, expected=LABEL_EXPECTED))
-        # A name with nothing below it is a machine that somebody began to describe: say what it lacks.
-        machine = validate(
-            Machine, described.get(name, {}), document, ("machines", name), problems, computed={"name": name}
-        )
-        if machine is not None:
-            machines[name] = machine
+    machines = _named(Machine, "machines", document, data, problems)
+    parts = _named(Part, "parts", document, data, problems)
     given = {key: data[key] for key in Settings.model_fields if key in data}
     settings = validate(Settings, given, document, (), problems, whole=False) or Settings()
-    return Machines(machines, lab, settings, tuple(problems))
+    return Machines(machines, parts, lab, settings, tuple(problems))
+
+
+def _named(
+    model: type[Named], key: str, document: Document, data: Mapping[str, Any], problems: list[Problem]
+) -> dict[str, Named]:
+    """The things below a key of the file, each by its name."""
+    names, described, found = at(document.root, (key,)), data.get(key) or {}, {}
+    if not isinstance(names, MappingNode):
+        if not is_null(names) and names is not None:
+            problems.append(document.problem((key,), "does not fit", expected="a mapping of names", at_value=True))
+        return {}
+    for name in dict.fromkeys(str(each.value) for each, _ in names.value):
+        if fault := fault_of_name(name):
+            problems.append(document.problem((key, name), fault, expected=LABEL_EXPECTED))
+        # A name with nothing below it is something that somebody began to describe: say what it lacks.
+        thing = validate(model, described.get(name, {}), document, (key, name), problems, computed={"name": name})
+        if thing is not None:
+            found[name] = thing
+    return found
 
 
 def machines_schema() -> dict[str, JsonValue]:
     """The JSON schema of machines.yml, for editors; made from the models that read the file."""
     schema: dict[str, Any] = MachinesFile.model_json_schema(mode="validation")
-    machine = schema["$defs"]["Machine"]
-    del machine["properties"]["name"]  # it is the key above
-    machine["required"] = [key for key in machine["required"] if key != "name"]
+    for described in (schema["$defs"]["Machine"], schema["$defs"]["Part"]):
+        del described["properties"]["name"]  # it is the key above
+        described["required"] = [key for key in described["required"] if key != "name"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address
@@ -114,6 +114,40 @@ class Passport(Frozen):
         return tuple(disk for disk in self.disks if disk.use is DiskUse.SYSTEM)
 
 
+class PartKind(StrEnum):
+    MEMORY = "memory"
+    DISK = "disk"
+    POWER = "power"
+
+
+class Part(Frozen):
+    """A part on the shelf, which is in no machine: what could make a spare fit a host."""
+
+    name: str
+    kind: PartKind
+    """`memory` (modules that go in together), `disk`, or `power` (a power supply)."""
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Which machines it goes into: their `model`, letter by letter."""
+    memory_mib: Annotated[MemoryMib | None, Field(validate_default=True)] = None
+    """Of memory: all its modules together, in MiB."""
+    modules: Annotated[int, Field(ge=1, le=64)] = 1
+    """Of memory: how many slots it takes."""
+    disk_gb: Annotated[Gigabytes | None, Field(validate_default=True)] = None
+    """Of a disk: its size, in GB (10^9 bytes)."""
+    note: str | None = None
+
+    @field_validator("memory_mib", "disk_gb")
+    @classmethod
+    def _has_its_size(cls, size: float | None, info: ValidationInfo) -> float | None:
+        kind = info.data.get("kind")  # missing if it is wrong itself
+        owner = PartKind.MEMORY if info.field_name == "memory_mib" else PartKind.DISK
+        if kind is owner and size is None:
+            raise expected(f"`{info.field_name}`, how large it is: a part of the kind `{kind}` has it")
+        if kind not in (None, owner) and size is not None:
+            raise expected(f"no `{info.field_name}`: it belongs to a part of the kind `{owner}`, not `{kind}`")
+        return size
+
+
 class Machine(Frozen):
     """A physical (or virtual) box. One that plays no host is a spare."""
 
@@ -133,6 +167,10 @@ class Machine(Frozen):
     """Who acts on the box."""
     lab: LabMachine | None = None
     """Virtual hardware, for a machine of the lab."""
+    free_memory_slots: Annotated[int, Field(ge=0, le=64)] = 0
+    """How many memory modules could be added to those that are in it."""
+    power_supply: bool = True
+    """`false`: it has none, and plays nothing until it gets one."""
     note: str | None = None
 
 
@@ -216,6 +254,7 @@ class Site:
     name: str
     hosts: Mapping[str, Host]
     machines: Mapping[str, Machine]
+    parts: Mapping[str, Part] = field(default_factory=dict)
     lab: LabNetwork | None = None
     image_max_age: timedelta = IMAGE_MAX_AGE
     warnings: tuple[str, ...] = ()

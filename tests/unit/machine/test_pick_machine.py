@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from homelab_provision.errors import ExitCode, ProvisionError, Refused, UsageError
-from homelab_provision.machine.placement import fits, pick_machine
-from homelab_provision.site.models import Host, Machine, Needs, Passport, Site
+from homelab_provision.machine.placement import Verdict, fits, judge, pick_machine
+from homelab_provision.site.models import Host, Machine, Needs, Part, Passport, Site
 
 DB = Host(name="db", provisioned=True, needs=Needs(disk_gb=200, memory_mib=8000, cores=4, cpu_flags=("aes",)))
 NAS = Host(name="nas")
@@ -33,9 +33,10 @@ def machine(name: str, plays: str | None = None, distrusted_as: tuple[str, ...] 
     return Machine(name=name, plays=plays, distrusted_as=distrusted_as, passport=passport(name, **changed))
 
 
-def site(*machines: Machine) -> Site:
+def site(*machines: Machine, shelf: tuple[Part, ...] = ()) -> Site:
     hosts: Mapping[str, Host] = {host.name: host for host in (DB, NAS, Host(name="web", provisioned=True))}
-    return Site(Path("/srv/lab"), "lab", hosts, {machine.name: machine for machine in machines})
+    known = {machine.name: machine for machine in machines}
+    return Site(Path("/srv/lab"), "lab", hosts, known, {part.name: part for part in shelf})
 
 
 def pick(
@@ -162,3 +163,79 @@ def test_only_disks_that_may_be_flashed_count_and_only_uefi_boots() -> None:
         "k", firmware="bios", disks=[{"serial": "x1", "size": "16 GB"}, {"serial": "x2", "size": "1 TB", "use": "keep"}]
     )
     assert fits(Needs(disk_gb=100), keeper) == ["disk: 16 GB, needs 100 GB", "firmware: bios, needs uefi"]
+
+
+# ---- what `machines check` says, by the same judgement -----------------------------------------------------------
+
+
+def part(name: str, kind: str, *models: str, **more: Any) -> Part:
+    return Part.model_validate({"name": name, "kind": kind, "models": models or ("wyse5070",), **more})
+
+
+SHELF = (
+    part("ram-64", "memory", memory_mib=65536, modules=2),
+    part("ram-16", "memory", memory_mib=16384, modules=2),
+    part("ram-4", "memory", memory_mib=4096),
+    part("ssd-small", "disk", disk_gb=120),
+    part("ssd-256", "disk", disk_gb=256),
+    part("other-ssd", "disk", "optiplex", disk_gb=250),
+    part("brick", "power", "wyse5070", "wyse3040"),
+)
+
+
+def wyse(name: str, **more: Any) -> Machine:
+    own = {key: more.pop(key) for key in ("free_memory_slots", "power_supply", "plays", "distrusted_as") if key in more}
+    return machine(name, **more).model_copy(update={"model": "wyse5070", **own})
+
+
+def judged(box: Machine, shelf: tuple[Part, ...] = SHELF) -> tuple[Verdict, tuple[str, ...], list[str]]:
+    found = judge(site(box, shelf=shelf), DB, box)
+    return found.verdict, found.lacks, [str(fitting) for fitting in found.fittings]
+
+
+def test_a_judgement_of_every_kind() -> None:
+    verdicts = [judged(box)[0] for box in (A, B, machine("w", plays="web"), machine("o", distrusted_as=("db",)))]
+    assert verdicts == [Verdict.PLAYS, Verdict.FITS, Verdict.TAKEN, Verdict.BY_NAME]
+    assert judged(wyse("eight", cores=2)) == (Verdict.LACKS, ("cores: 2, needs 4",), [])
+
+
+def test_the_smallest_part_of_the_shelf_that_is_enough_and_goes_in() -> None:
+    small = wyse("small", memory_mib=4096, disks=[{"serial": "e", "size": "14.7 GiB"}])
+    assert judged(small) == (
+        Verdict.WITH_PARTS,
+        ("disk: 15.8 GB, needs 200 GB", "memory: 4096 MiB, needs 8000 MiB"),
+        ["ssd-256 (256 GB, as its system disk)", "ram-16 (16384 MiB in place of what is in it)"],
+    )
+    assert judged(small, SHELF[3:4] + SHELF[5:])[0] is Verdict.LACKS  # too small, and into another box
+
+
+def test_memory_is_added_where_a_slot_is_free() -> None:
+    assert judged(wyse("half", memory_mib=4096, free_memory_slots=1))[2] == ["ram-4 (4096 MiB beside its 4096 MiB)"]
+    none = wyse("unknown", memory_mib=None, free_memory_slots=1)  # what is in it is not known: nothing is added to it
+    assert judged(none)[2] == ["ram-16 (16384 MiB in place of what is in it)"]
+
+
+def test_a_box_without_a_power_supply_plays_nothing_until_it_has_one() -> None:
+    dark = wyse("dark", power_supply=False)
+    assert judged(dark) == (Verdict.WITH_PARTS, ("power supply: it has none",), ["brick (power supply)"])
+    assert judged(dark, ())[0] is Verdict.LACKS
+    with pytest.raises(Refused, match="power supply: it has none"):
+        pick([dark], "dark")
+    assert pick([dark, B]) == "b"
+
+
+def test_one_mended_lack_of_two_is_not_enough() -> None:
+    verdict, lacks, fittings = judged(wyse("both", memory_mib=4096, cpu_flags=[]))
+    assert verdict is Verdict.LACKS
+    assert lacks == ("memory: 4096 MiB, needs 8000 MiB", "CPU: its passport names no aes")
+    assert fittings == ["ram-16 (16384 MiB in place of what is in it)"]
+
+
+@pytest.mark.negative
+def test_a_rebuild_that_finds_nobody_names_the_part_that_would_help() -> None:
+    with pytest.raises(Refused) as caught:
+        pick_machine(site(wyse("small", memory_mib=4096), shelf=SHELF), DB, None, lambda machine: False, None)
+    assert caught.value.evidence == (
+        "`small` does not fit: memory: 4096 MiB, needs 8000 MiB; "
+        "it would with ram-16 (16384 MiB in place of what is in it)"
+    )

@@ -156,3 +156,47 @@ def test_names_that_a_site_does_not_have() -> None:
     with pytest.raises(UsageError, match="no machine `tower`") as caught:
         site_of().machine("tower")
     assert caught.value.hint == "machines of this site: wyse-a, wyse-b"
+
+
+PARTS = """\
+parts:
+  ram-16:
+    kind: memory
+    models: [wyse5070]
+    memory_mib: 16384
+  ssd:  # for whatever
+    kind: disk
+    models: [wyse5070, optiplex]
+    disk_gb: 256
+  brick: {kind: power, models: [wyse5070]}
+"""
+
+
+def test_parts_on_the_shelf() -> None:
+    parts = site_of(MACHINES + PARTS).parts
+    assert {name: (part.kind, part.models) for name, part in parts.items()} == {
+        "ram-16": ("memory", ("wyse5070",)),
+        "ssd": ("disk", ("wyse5070", "optiplex")),
+        "brick": ("power", ("wyse5070",)),
+    }
+    assert (parts["ram-16"].memory_mib, parts["ram-16"].modules, parts["ssd"].disk_gb) == (16384, 1, 256)
+    assert site_of(f"{MACHINES}parts:\n").parts == {}
+
+
+@pytest.mark.negative
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("    memory_mib: 16384\n", "", "expected `memory_mib`, how large it is: a part of the kind `memory` has it"),
+        ("    disk_gb: 256\n", "", "expected `disk_gb`, how large it is: a part of the kind `disk` has it"),
+        ("kind: power,", "kind: power, disk_gb: 1,", "expected no `disk_gb`: it belongs to a part of the kind `disk`"),
+        ("kind: memory", "kind: memori", "did you mean `memory`?"),
+        ("kind: power, models: [wyse5070]", "kind: power", "missing key `models`"),
+        ("models: [wyse5070]}", "models: []}", "the list is empty"),
+        ("ram-16:", "RAM 16:", "machines.yml:19: parts.RAM 16: this is no name"),
+        (PARTS, "parts: [a]\n", "expected a mapping of names"),
+    ],
+)
+def test_mistakes_in_parts(old: str, new: str, said: str) -> None:
+    assert old in PARTS
+    assert said in problems_of(MACHINES + PARTS.replace(old, new, 1))
