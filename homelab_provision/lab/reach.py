@@ -6,6 +6,7 @@ import json
 from ipaddress import IPv6Address
 
 from homelab_provision import paths
+from homelab_provision.doors.neighbours import neighbours
 from homelab_provision.doors.process import run
 from homelab_provision.doors.ssh import Door
 from homelab_provision.errors import UsageError
@@ -45,8 +46,19 @@ def rescue_address(site: Site, machine: Machine) -> str:
     """
     if machine.address:
         return str(machine.address)
-    link = site.lab.bridge if site.lab else _default_link()
-    return f"{link_local(machine.passport.macs[0])}%{link}"
+    return f"{link_local(machine.passport.macs[0])}%{link_of(site)}"
+
+
+def link_of(site: Site) -> str:
+    """The network interface behind which the site's machines are. Raises UsageError if there is none."""
+    return site.lab.bridge if site.lab else _default_link()
+
+
+def link_local_neighbours(site: Site) -> tuple[str, ...]:
+    """The addresses of everybody on the site's wire who has the one that his MAC gives him, as every rescue does."""
+    link = link_of(site)
+    found = (each for each in neighbours(door(site), link) if IPv6Address(each.address) == link_local(each.mac))
+    return tuple(f"{each.address}%{link}" for each in found)
 
 
 def link_local(mac: str) -> IPv6Address:

@@ -25,6 +25,8 @@ class Dmi(_Facts):
     product_sku: str | None = None
     board_name: str | None = None
     board_serial: str | None = None
+    bios_version: str | None = None
+    bios_date: str | None = None
 
 
 class Cpu(_Facts):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import JsonValue, ValidationError
 
-from homelab_provision.doors.ssh import RESCUE
+from homelab_provision.doors.ssh import RESCUE, Ssh
 from homelab_provision.errors import Refused
 from homelab_provision.events import Proof, step
 from homelab_provision.machine.disk_content import kept_content
@@ -22,16 +22,26 @@ FACTS_FILE = "facts.json"
 
 def read_facts(rebuild: Rebuild) -> MachineFacts:
     """Ask the rescue what machine it runs on. The answer is kept in the run's directory."""
-    shown = rebuild.ssh.run(RESCUE, "python3", "-", input=FACTS_SCRIPT.read_bytes(), deadline=300)
-    rebuild.run.write(FACTS_FILE, shown.stdout)
+    shown = ask_facts(rebuild.ssh)
+    rebuild.run.write(FACTS_FILE, shown)
+    return understand(shown, f"all that it says is in {rebuild.run.directory / FACTS_FILE}")
+
+
+def ask_facts(ssh: Ssh) -> str:
+    """What the rescue says of its machine, as JSON."""
+    return ssh.run(RESCUE, "python3", "-", input=FACTS_SCRIPT.read_bytes(), deadline=300).stdout
+
+
+def understand(shown: str, where: str) -> MachineFacts:
+    """The answer of `ask_facts`; `where` tells whom it puzzles where it can be read."""
     try:
-        return MachineFacts.model_validate_json(shown.stdout)
+        return MachineFacts.model_validate_json(shown)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise Refused(
             "what the rescue says of its machine cannot be understood",
             evidence=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
-            hint=f"all that it says is in {rebuild.run.directory / FACTS_FILE}; the stick may be of another version",
+            hint=f"{where}; the stick may be of another version",
         ) from None
 
 

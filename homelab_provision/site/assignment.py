@@ -1,13 +1,14 @@
-"""Writing down who plays whom: the one change that the toolkit makes to a site's own files."""
+"""Writing down who plays whom, and which machine is new: what the toolkit changes in a site's own file."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from homelab_provision import files
-from homelab_provision.errors import ProvisionError
+from homelab_provision.errors import ProvisionError, UsageError
+from homelab_provision.site.adding import lines, with_machine
 from homelab_provision.site.document import parse_document, read_document
 from homelab_provision.site.loading import assemble
 from homelab_provision.site.machines import MACHINES_FILE
@@ -27,17 +28,39 @@ def record_player(site: Site, host: str, machine: str) -> None:
     document = read_document(site.root, MACHINES_FILE)
     now = assemble(site.root, site.hosts, document, [])
     wanted = cast_play(now.machines, now.host(host).name, now.machine(machine).name)
+    hint = f"edit it by hand: `{machine}` plays `{host}` now, the machine that did gets `distrusted_as: [{host}]`"
+    _replace(site, lambda text: rewrite(text, host, machine), wanted, hint)
+
+
+def record_machine(site: Site, machine: Machine, remark: str) -> None:
+    """Write a new machine into machines.yml, behind all others, with a `remark` for the reader; all else stays.
+
+    As careful as `record_player`, and it raises the same. UsageError: there is a machine of that name now.
+    """
+    document = read_document(site.root, MACHINES_FILE)
+    now = assemble(site.root, site.hosts, document, [])
+    if machine.name in now.machines:
+        raise UsageError(f"there is a machine `{machine.name}` already", hint="choose another name")
+    wanted = {**now.machines, machine.name: machine}
+    hint = "write it there by hand, below `machines:`:\n\n" + "\n".join(f"  {line}" for line in lines(machine, remark))
+    _replace(site, lambda text: with_machine(text, machine, remark), wanted, hint)
+
+
+def _replace(site: Site, change: Callable[[str], str | None], wanted: Mapping[str, Machine], by_hand: str) -> None:
+    """Replace machines.yml by its changed text if that says what is wanted, and nothing else."""
     path = Path(os.path.realpath(site.root / MACHINES_FILE))  # a link stays a link
     text = path.read_bytes().decode()
-    rewritten = rewrite(text, host, machine)
+    changed = change(text)
+    if changed is None:
+        raise _cannot_write(path, by_hand, None)
     try:
-        said = assemble(site.root, site.hosts, parse_document(MACHINES_FILE, rewritten), []).machines
+        said = assemble(site.root, site.hosts, parse_document(MACHINES_FILE, changed), []).machines
     except SiteError as error:
-        raise _cannot_write(path, host, machine, error.message) from None
+        raise _cannot_write(path, by_hand, error.message) from None
     if said != wanted:
-        raise _cannot_write(path, host, machine, None)
-    if rewritten != text:
-        files.rewrite(path, rewritten.encode())
+        raise _cannot_write(path, by_hand, None)
+    if changed != text:
+        files.rewrite(path, changed.encode())
 
 
 def cast_play(machines: Mapping[str, Machine], host: str, player: str) -> dict[str, Machine]:
@@ -53,9 +76,9 @@ def cast_play(machines: Mapping[str, Machine], host: str, player: str) -> dict[s
     return changed
 
 
-def _cannot_write(path: Path, host: str, machine: str, evidence: str | None) -> ProvisionError:
+def _cannot_write(path: Path, by_hand: str, evidence: str | None) -> ProvisionError:
     return ProvisionError(
         f"{path} is written in a way that cannot be changed without risk; it is as it was",
-        hint=f"edit it by hand: `{machine}` plays `{host}` now, the machine that did gets `distrusted_as: [{host}]`",
+        hint=by_hand,
         evidence=evidence,
     )
