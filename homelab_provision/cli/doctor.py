@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from homelab_provision.cli.options import json_option, print_json, print_text, site_if_any, site_option
+from homelab_provision.cli.options import find_site, json_option, print_json, print_text, site_if_any, site_option
 from homelab_provision.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -19,21 +19,53 @@ if TYPE_CHECKING:
 
 @click.command()
 @site_option
+@click.option("--machine", metavar="NAME", help="Look at this machine instead, which runs the rescue system.")
 @json_option
-def doctor(site_dir: Path | None, as_json: bool) -> None:
+def doctor(site_dir: Path | None, machine: str | None, as_json: bool) -> None:
     """Check that this computer can do all of this, with the repair for what is missing.
 
     \b
+    With --machine, look at a machine that was started from the site's stick: is it as its passport says,
+    what does its firmware offer, how are its disks? --json adds all that it said of itself, serials too.
     Exit code 7 if something is missing that a rebuild cannot do without.
+
+    \b
+    Examples:
+      provision doctor
+      provision doctor --machine wyse-b
     """
     from homelab_provision.doctor import Verdict, all_checks, examine
 
+    if machine is not None:
+        _look_at(site_dir, machine, as_json=as_json)
+        return
     findings = examine(all_checks(_surroundings(site_dir)))
     failed = any(finding.verdict is Verdict.FAIL for finding in findings)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
         print_text(table(findings))
+    sys.exit(ExitCode.UNHEALTHY if failed else ExitCode.DONE)
+
+
+def _look_at(site_dir: Path | None, name: str, *, as_json: bool) -> None:
+    from homelab_provision.cli.render import renderer
+    from homelab_provision.doctor import Verdict
+    from homelab_provision.doctor.machine import examine_machine
+    from homelab_provision.jobs.adopt import look_at
+    from homelab_provision.site.loading import load_site
+
+    site = load_site(find_site(site_dir))
+    machine = site.machine(name)
+    with renderer() as show:
+        found = look_at(site, machine, show)
+    findings = examine_machine(machine, found)
+    if as_json:
+        facts, inspection = found.facts.model_dump(mode="json", by_alias=True), found.inspection.model_dump(mode="json")
+        print_json({"findings": [asdict(each) for each in findings], "facts": facts, "inspection": inspection})
+    else:
+        print_text(table(findings))
+    failed = any(finding.verdict is Verdict.FAIL for finding in findings)
     sys.exit(ExitCode.UNHEALTHY if failed else ExitCode.DONE)
 
 

@@ -46,7 +46,11 @@ class Found:
     @property
     def differences(self) -> list[Mismatch]:
         """Where a known machine is not as its passport says."""
-        return compare(self.known.passport, self.facts) if self.known else []
+        return self.differences_from(self.known) if self.known else []
+
+    def differences_from(self, machine: Machine) -> list[Mismatch]:
+        """Where it is not as the passport of a machine says."""
+        return compare(machine.passport, self.facts)
 
     def health(self, disk: str) -> Health:
         return health(self.inspection.disks.get(disk))
@@ -70,6 +74,14 @@ def look(site: Site, addresses: Sequence[str], emit: Emit) -> list[Found]:
             if seen:  # one box may answer at several addresses
                 found.setdefault(seen.facts.boot_id or address, seen)
     return list(found.values())
+
+
+def look_at(site: Site, machine: Machine, emit: Emit) -> Found:
+    """A machine of the site that runs the rescue system. Raises ProvisionError if it does not."""
+    address = reach.rescue_address(site, machine)
+    if not (found := look(site, [address], emit)):
+        raise ProvisionError(f"`{machine.name}` does not let us in at {address}", hint="is its stick of this site?")
+    return found[0]
 
 
 def propose(site: Site, found: Found, name: str | None, system: str | None) -> Machine:
