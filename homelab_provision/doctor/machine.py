@@ -1,7 +1,7 @@
 """Is this machine as its passport and its hardware card say? What can be seen of it from the rescue system.
 
-What only a restart would show (whether BootNext is honoured, whether the box survives kexec, whether it wakes) is said to
-be unknown: nothing is tried here.
+What only a restart would show (whether BootNext is honoured, whether the box survives kexec, whether it wakes) is said
+to be unknown: nothing is tried here.
 """
 
 from __future__ import annotations
