@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 from homelab_provision.doors.process import run
 from homelab_provision.doors.ssh import Door
+from homelab_provision.errors import ProvisionError
 
-# Every node of a link listens to this address (RFC 4291, 2.7.1), and Linux answers it.
-ALL_NODES = "ff02::1"
+ECHO = Path(__file__).with_name("echo.py")
 KEY_SECONDS = 5
 
 
-@dataclass(frozen=True)
-class Neighbour:
-    """An address on the wire, and the network card behind it."""
-
-    address: str
-    mac: str
-
-
-def neighbours(door: Door, link: str) -> tuple[Neighbour, ...]:
-    """Everybody who answers on a link, by IPv6 link-local address."""
-    # Whoever answers asks for our address first, and the kernel remembers it: what `ping` prints is not needed.
-    run(
-        [*door.prefix, "ping", "-6", "-q", "-c", "3", "-i", "0.5", "-w", "4", f"{ALL_NODES}%{link}"],
-        deadline=15,
-        check=False,
-    )
-    shown = run([*door.prefix, "ip", "-json", "-6", "neigh", "show", "dev", link], deadline=10)
-    return parse_neighbours(shown.stdout)
-
-
-def parse_neighbours(text: str) -> tuple[Neighbour, ...]:
-    """What `ip -json -6 neigh show` prints: one who was asked and did not answer has no `lladdr`."""
-    entries = json.loads(text or "[]")
-    return tuple(
-        Neighbour(entry["dst"], entry["lladdr"].lower())
-        for entry in entries
-        if entry.get("lladdr") and entry.get("dst", "").startswith("fe80:")
-    )
+def neighbours(door: Door, link: str) -> tuple[str, ...]:
+    """The IPv6 link-local addresses of everybody who answers on a link. Raises ProvisionError if none can be asked."""
+    asked = run([*door.prefix, sys.executable, "-P", ECHO, link], deadline=20, check=False)
+    if asked.returncode != 0:
+        raise ProvisionError(
+            f"nobody can be asked for an echo on {link}",
+            evidence=asked.stderr,
+            hint="the rescue shows its addresses on its screen: name one with `--address ADDRESS`",
+        )
+    return tuple(asked.stdout.split())
 
 
 def shown_keys(door: Door, addresses: Sequence[str]) -> dict[str, str]:

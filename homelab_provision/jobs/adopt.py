@@ -182,5 +182,5 @@ def _nobody(site: Site, given: Sequence[str], asked: Sequence[str]) -> Provision
     return ProvisionError(
         f"no rescue system of this site answers {where}",
         hint="start the new machine from the site's stick and wait for its screen, which shows its addresses; behind a "
-        "router, or without `ping` here, name one: `--address ADDRESS`",
+        "router, name one: `--address ADDRESS`",
     )

@@ -55,10 +55,10 @@ def link_of(site: Site) -> str:
 
 
 def link_local_neighbours(site: Site) -> tuple[str, ...]:
-    """The addresses of everybody on the site's wire who has the one that his MAC gives him, as every rescue does."""
+    """Everybody on the site's wire by the address that his MAC gives him (EUI-64), as every rescue has one."""
     link = link_of(site)
-    found = (each for each in neighbours(door(site), link) if IPv6Address(each.address) == link_local(each.mac))
-    return tuple(f"{each.address}%{link}" for each in found)
+    found = (each for each in neighbours(door(site), link) if IPv6Address(each).packed[11:13] == b"\xff\xfe")
+    return tuple(f"{each}%{link}" for each in found)
 
 
 def link_local(mac: str) -> IPv6Address:

@@ -107,7 +107,7 @@ def _of_smart(said: Mapping[str, Any]) -> Health:
 
 def _of_emmc(disk: InspectedDisk) -> Health:
     lives = [int(word, 16) for word in (disk.life_time or "").split() if _is_hex(word)]
-    reserve = int(disk.pre_eol_info, 16) if _is_hex(disk.pre_eol_info or "") else 0
+    reserve = next((int(word, 16) for word in (disk.pre_eol_info or "").split() if _is_hex(word)), 0)
     worst = max(lives, default=0)
     if not worst and reserve not in PRE_END:
         return Health(Shape.UNKNOWN, "the eMMC does not say")

@@ -20,9 +20,9 @@ def with_machine(text: str, machine: Machine, remark: str) -> str | None:
     """`text` with one machine more, behind all others; `remark` is said behind its name. `None`: there is no place that
     could be found without risk."""
     pair = child(parse_document("machines.yml", text).root, "machines")
-    if pair is None or pair[0] is None:
+    key, names = pair or (None, None)
+    if key is None or names is None:
         return None
-    key, names = pair
     newline = "\r\n" if "\r\n" in text else "\n"
     if is_null(names) and not names.value:
         at, indent = _line_end(text, text.index(":", key.end_mark.index)), key.start_mark.column + 2
