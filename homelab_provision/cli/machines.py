@@ -116,9 +116,9 @@ def _show(judged: dict[str, list[Judgement]], everybody: bool) -> None:
     for host, judgements in judged.items():
         for each in _shown(judgements, everybody):
             words = VERDICTS[each.verdict] if each.verdict != "taken" else f"plays {each.machine.plays}"
-            parts = ", ".join(map(str, each.fittings))
+            parts = " + ".join(fitting.part for fitting in each.fittings) if each.verdict == "with-parts" else ""
             rows.append([host, each.machine.name, words, "; ".join(each.lacks), parts])
-    print_table(rows, ["host", "machine", "could it", "what it lacks", "parts that help"])
+    print_table(rows, ["host", "machine", "could it", "what it lacks", "with which parts"])
 
 
 def _as_data(site: Site, hosts: list[Host], judged: dict[str, list[Judgement]], everybody: bool) -> dict[str, Any]:

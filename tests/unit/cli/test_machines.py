@@ -53,7 +53,7 @@ def test_the_part_that_would_make_a_spare_fit(provision: Provision) -> None:
     assert header.split("  ")[0] == "host"
     assert "memory: 8192 MiB, needs 12000 MiB" in player
     assert "fits with parts" in spare
-    assert spare.endswith("ram-16 (16384 MiB in place of what is in it)")
+    assert spare.endswith("memory: 8192 MiB, needs 12000 MiB  ram-16")
     assert shown.err == "no spare could take over db-wyse as it is\n"
 
 

@@ -11,6 +11,7 @@ from homelab_provision.doctor import Verdict
 from homelab_provision.doctor.machine import examine_machine
 from homelab_provision.jobs import adopt
 from homelab_provision.jobs.adopt import Found
+from homelab_provision.lab import reach
 from homelab_provision.machine.inspection import Inspection
 from homelab_provision.site.models import Machine, Site
 from tests.unit.cli.command import Provision, provision, site
@@ -68,7 +69,7 @@ def test_the_command(site: Path, provision: Provision, monkeypatch: pytest.Monke
         return [box]
 
     monkeypatch.setattr(adopt, "look", look)
-    monkeypatch.setattr(adopt.reach, "link_of", lambda site: "eth7")
+    monkeypatch.setattr(reach, "link_of", lambda site: "eth7")
     shown = provision("doctor", "--machine", "wyse-c")
     assert (shown.code, asked) == (code, [["fe80::200:5eff:fe00:53d4%eth7"]])
     assert "  warn  HTTP boot" in shown.out

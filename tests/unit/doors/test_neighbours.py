@@ -56,7 +56,8 @@ class Asker:
     """In the place of a socket: what it receives, in turn; `None` is silence."""
 
     def __init__(self, *received: tuple[bytes, str] | None) -> None:
-        self.received, self.sent = list(received), []
+        self.received = list(received)
+        self.sent: list[tuple[int, tuple[str, int, int, int]]] = []
 
     def settimeout(self, seconds: float) -> None:
         assert 0 < seconds <= echo.PAUSE
@@ -76,7 +77,7 @@ def test_echoes_are_told_once_and_nothing_else_is(
     reply, other = bytes([129]) + bytes(7), bytes([135]) + bytes(23)
     asker = Asker((reply, f"{RESCUE}%lan0"), (other, PRIVATE), None, (reply, RESCUE), (reply, "2001:db8::1"), None)
     monkeypatch.setattr(echo, "_socket", lambda: asker)
-    monkeypatch.setattr(echo.socket, "if_nametoindex", lambda link: {"lan0": 2}[link])
+    monkeypatch.setattr("homelab_provision.doors.echo.socket.if_nametoindex", lambda link: {"lan0": 2}[link])
     assert echo.main("lan0") == 0
     assert capsys.readouterr().out == f"{RESCUE}\n"
     assert asker.sent == [(128, ("ff02::1", 0, 0, 2))] * echo.ROUNDS
@@ -87,7 +88,7 @@ def test_who_may_not_ask_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     def refuse(*kind: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(echo.socket, "socket", refuse)
+    monkeypatch.setattr("homelab_provision.doors.echo.socket.socket", refuse)
     assert echo.main("lan0") == 1
     assert "ping_group_range" in capsys.readouterr().err
 

@@ -21,7 +21,9 @@ from homelab_provision.jobs.adopt import Found
 from homelab_provision.lab import reach
 from homelab_provision.machine.facts import MachineFacts
 from homelab_provision.machine.inspection import Inspection
+from homelab_provision.machine.match import recognise
 from homelab_provision.site.models import Site
+from homelab_provision.site.vault.store import Vault
 from tests import sshd
 from tests.unit.cli.command import Provision, provision, site
 from tests.unit.jobs.test_trust import Memory
@@ -140,7 +142,7 @@ def test_a_rescue_that_does_not_let_us_in(rescue: Rescue, keys: Identities) -> N
 @pytest.mark.negative
 def test_a_site_without_a_stick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     Memory.values = {}
-    monkeypatch.setattr(adopt.Vault, "of", lambda root, name: Memory(tmp_path, tmp_path))
+    monkeypatch.setattr(Vault, "of", lambda root, name: Memory(tmp_path, tmp_path))
     with pytest.raises(UsageError, match="no stick was ever made of it"):
         adopt.look(site_of(), ["127.0.0.1"], discard)
 
@@ -202,7 +204,7 @@ def one(monkeypatch: pytest.MonkeyPatch) -> list[Found]:
 
     def look(site: Site, addresses: tuple[str, ...], emit: object) -> list[Found]:
         known = site.machines.values()
-        return [Found(box.address, box.facts, box.inspection, adopt.recognise(known, box.facts)) for box in boxes]
+        return [Found(box.address, box.facts, box.inspection, recognise(known, box.facts)) for box in boxes]
 
     monkeypatch.setattr(adopt, "look", look)
     return boxes

@@ -184,7 +184,9 @@ SHELF = (
 
 
 def wyse(name: str, **more: Any) -> Machine:
-    own = {key: more.pop(key) for key in ("free_memory_slots", "power_supply", "plays", "distrusted_as") if key in more}
+    own: dict[str, Any] = {
+        key: more.pop(key) for key in ("free_memory_slots", "power_supply", "plays", "distrusted_as") if key in more
+    }
     return machine(name, **more).model_copy(update={"model": "wyse5070", **own})
 
 

@@ -32,7 +32,7 @@ def option(label: str, *paths: bytes, active: bool = True) -> bytes:
 
 @pytest.fixture
 def computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Computer:
-    monkeypatch.setattr(inspection.shutil, "which", lambda name: None)
+    monkeypatch.setattr("homelab_provision.rescue.inspection.shutil.which", lambda name: None)
     return Computer(tmp_path)
 
 
@@ -137,8 +137,8 @@ class Smartctl:
 )
 def test_smartctl(monkeypatch: pytest.MonkeyPatch, said: bytes | Exception, result: object) -> None:
     program = Smartctl(said)
-    monkeypatch.setattr(inspection.shutil, "which", lambda name: f"/usr/sbin/{name}")
-    monkeypatch.setattr(inspection.subprocess, "run", program)
+    monkeypatch.setattr("homelab_provision.rescue.inspection.shutil.which", lambda name: f"/usr/sbin/{name}")
+    monkeypatch.setattr("homelab_provision.rescue.inspection.subprocess.run", program)
     assert inspection.smart("/dev/sda") == result
     assert program.asked[-1] == "/dev/sda"
 
