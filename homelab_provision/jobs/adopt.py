@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from homelab_provision.doors.neighbours import shown_keys
+from homelab_provision.doors.process import ProcessError
 from homelab_provision.doors.ssh import RESCUE, Answer, Door, Ssh, opened
 from homelab_provision.errors import ProvisionError, Refused, UsageError
 from homelab_provision.events import Emit, Notice, step
@@ -59,7 +60,7 @@ class Found:
 def look(site: Site, addresses: Sequence[str], emit: Emit) -> list[Found]:
     """Every box of the site's network (or of `addresses` alone) that runs the site's rescue system.
 
-    Raises ProvisionError if there is none.
+    Raises ProvisionError if there is none that lets us in.
     """
     with _opened(site) as (identity, ssh):
         with step(emit, "look for rescue systems"):
@@ -70,18 +71,24 @@ def look(site: Site, addresses: Sequence[str], emit: Emit) -> list[Found]:
         found: dict[str | None, Found] = {}
         for address in ours:
             with step(emit, f"read the machine at {address}"):
-                seen = _read(ssh, address, site, emit)
+                try:
+                    seen = _read(ssh, address, site, emit)
+                except ProcessError as slow:  # one that falls silent hides no other
+                    emit(Notice(level="warning", text=f"{address}: {slow.message}"))
+                    continue
             if seen:  # one box may answer at several addresses
                 found.setdefault(seen.facts.boot_id or address, seen)
+    if not found:
+        raise ProvisionError(
+            f"a rescue system of this site answers at {', '.join(ours)}, but could not be read",
+            hint="what it said stands above; start it again, from a stick that was written since its key was made",
+        )
     return list(found.values())
 
 
 def look_at(site: Site, machine: Machine, emit: Emit) -> Found:
     """A machine of the site that runs the rescue system. Raises ProvisionError if it does not."""
-    address = reach.rescue_address(site, machine)
-    if not (found := look(site, [address], emit)):
-        raise ProvisionError(f"`{machine.name}` does not let us in at {address}", hint="is its stick of this site?")
-    return found[0]
+    return look(site, [reach.rescue_address(site, machine)], emit)[0]
 
 
 def propose(site: Site, found: Found, name: str | None, system: str | None) -> Machine:

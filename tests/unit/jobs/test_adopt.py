@@ -135,7 +135,8 @@ def test_the_key_of_a_stick_that_was_revoked_is_told(rescue: Rescue, keys: Ident
 def test_a_rescue_that_does_not_let_us_in(rescue: Rescue, keys: Identities) -> None:
     rescue(login=keys.site.rescue)
     told: list[Event] = []
-    assert adopt.look(site_of(), ["127.0.0.1"], told.append) == []
+    with pytest.raises(ProvisionError, match="answers at 127\\.0\\.0\\.1, but could not be read"):
+        adopt.look(site_of(), ["127.0.0.1"], told.append)
     assert any(isinstance(event, Notice) and "does not let us in: locked out" in event.text for event in told)
 
 

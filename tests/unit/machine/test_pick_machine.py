@@ -213,7 +213,7 @@ def test_the_smallest_part_of_the_shelf_that_is_enough_and_goes_in() -> None:
 
 def test_memory_is_added_where_a_slot_is_free() -> None:
     assert judged(wyse("half", memory_mib=4096, free_memory_slots=1))[2] == ["ram-4 (4096 MiB beside its 4096 MiB)"]
-    none = wyse("unknown", memory_mib=None, free_memory_slots=1)  # what is in it is not known: nothing is added to it
+    none = wyse("unknown", memory_mib=None, free_memory_slots=2)  # what is in it is not known: nothing is added to it
     assert judged(none)[2] == ["ram-16 (16384 MiB in place of what is in it)"]
 
 
