@@ -69,7 +69,8 @@ def operators() -> tuple[str, ...]:
 
 
 def _modules(folders: Iterable[Path]) -> tuple[str, ...]:
-    return tuple(sorted(file.stem for folder in folders for file in folder.glob("[!_]*.py")))
+    packages = [file.parent.name for folder in folders for file in folder.glob("[!_]*/__init__.py")]
+    return tuple(sorted(packages + [file.stem for folder in folders for file in folder.glob("[!_]*.py")]))
 
 
 def files_below(folder: Path) -> list[Path]:

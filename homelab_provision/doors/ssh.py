@@ -123,7 +123,7 @@ class Ssh:
     config_file: Path
     addresses: dict[str, str]
     door: Door
-    pinned: Mapping[str, str]
+    pinned: dict[str, str]
 
     def argv(self, alias: str, *command: str) -> list[str]:
         return ["ssh", "-F", os.fspath(self.config_file), alias, *([shlex.join(command)] if command else [])]
@@ -162,6 +162,12 @@ class Ssh:
         self.addresses[alias] = address
         text = config(addresses=self.addresses, folder=self.config_file.parent, door=self.door)
         self.config_file.write_text(text)
+
+    def pin(self, alias: str, public: str) -> None:
+        """From now on, this host key is the one that the alias has to show."""
+        self.forget(alias)
+        self.pinned[alias] = public
+        (self.config_file.parent / "known_hosts").write_text(known_hosts(self.pinned))
 
     def close(self) -> None:
         for alias in self.addresses:
@@ -225,7 +231,7 @@ def opened(credentials: Credentials, addresses: dict[str, str], door: Door) -> I
         agent = folder / "agent"
         stack.enter_context(background(["ssh-agent", "-a", agent, *WATCHED_AGENT], ready=agent.exists))
         stack.enter_context(_key_in(agent, credentials.private))
-        session = Ssh(config_file, dict(addresses), door, credentials.pinned)
+        session = Ssh(config_file, dict(addresses), door, dict(credentials.pinned))
         stack.callback(session.close)
         yield session
 

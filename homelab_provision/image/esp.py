@@ -16,6 +16,8 @@ BOOT_CHAIN = {
     "mmx64.efi": "usr/lib/shim/mmx64.efi.signed",
     "grubx64.efi": "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
 }
+# What firmware starts over the network in GRUB's place: the same, with what it needs for that built in.
+NET_LOADER = {"grubnetx64.efi": "usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed"}
 # mtools takes the time of a file from here; without it the same content would give other bytes every second.
 ENVIRONMENT = {"SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"}
 

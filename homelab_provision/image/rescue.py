@@ -1,7 +1,7 @@
 """Build the rescue system: Debian's kernel and an initramfs with SSH, Python and disk tools, and nothing else.
 
 It is assembled file by file from unpacked packages (no chroot, no `depmod`), holds no secret, and is the same for
-every site; keys come in a second initramfs (`stick.personalisation`).
+every site; keys come in a second initramfs (`medium.personalisation`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from homelab_provision.events import Emit, step
 from homelab_provision.image import cache as shelf
 from homelab_provision.image import cpio, elf, kernel_modules
 from homelab_provision.image.cache import PACKAGE
-from homelab_provision.image.esp import BOOT_CHAIN
+from homelab_provision.image.esp import BOOT_CHAIN, NET_LOADER
 from homelab_provision.image.firmware import FIRMWARE
 from homelab_provision.image.image import SHORT
 from homelab_provision.image.mirror import find_mirror
@@ -91,7 +91,7 @@ def build_rescue(cache: Path, emit: Emit, *, mirror: str | None = None) -> Rescu
 def _assemble(root: RootArchive, work: Path, key: str) -> None:
     kernel = root.first("boot/vmlinuz-*")
     version = kernel.removeprefix("boot/vmlinuz-")
-    for target, source in {"vmlinuz": kernel, **BOOT_CHAIN}.items():
+    for target, source in {"vmlinuz": kernel, **BOOT_CHAIN, **NET_LOADER}.items():
         (work / target).write_bytes(root.read(source))
     release = f"homelab-provision rescue {key[:SHORT]} linux {version}"
     (work / "release").write_text(release + "\n")

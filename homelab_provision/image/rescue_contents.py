@@ -29,6 +29,7 @@ PROGRAMS = (
     "usr/bin/dd",
     "usr/bin/tar",
     "usr/sbin/sshd",
+    "usr/bin/ssh-keygen",
     "usr/lib/openssh/sshd-session",
     "usr/lib/openssh/sshd-auth",
     "usr/sbin/sfdisk",

@@ -11,8 +11,9 @@ import uuid
 from pathlib import Path
 
 from homelab_provision.doors import process
-from homelab_provision.image import cpio, esp
+from homelab_provision.image import esp
 from homelab_provision.image.layout import ALIGNMENT, ESP_TYPE, MIB, SECTOR
+from homelab_provision.image.medium import KERNEL_COMMAND_LINE
 from homelab_provision.image.rescue import Rescue
 
 LABEL = "HLP-RESCUE"
@@ -21,12 +22,6 @@ DEADLINE = 60.0
 # FAT32 wants at least 65525 clusters, here of one sector each.
 MINIMUM_BYTES = 48 * MIB
 
-# No menu and no waiting. `mitigations=off`: nothing untrusted runs in the rescue. `panic`: a broken rescue gives
-# the machine back.
-KERNEL_COMMAND_LINE = (
-    "console=ttyS0,115200 console=tty0 quiet loglevel=4 panic=20 mitigations=off "
-    "nowatchdog audit=0 apparmor=0 cryptomgr.notests"
-)
 GRUB_CONFIG = f"""\
 linux /rescue/vmlinuz {KERNEL_COMMAND_LINE}
 initrd /rescue/rescue.img /rescue/site.img
@@ -35,31 +30,6 @@ echo "The rescue system could not be started; trying the next boot device."
 sleep 10
 exit
 """
-
-
-def personalisation(
-    authorized_keys: str, host_key: str, host_key_public: str, rescue_id: str, deadman_seconds: int = 600
-) -> bytes:
-    """The second initramfs: who may log in, and as whom the rescue answers. Holds a private key: keep it 0600.
-
-    `host_key` is an OpenSSH private key; `rescue_id` names the medium on the machine's console; after
-    `deadman_seconds` without a login the machine restarts.
-    """
-    conf = f"RESCUE_ID={rescue_id}\nDEADMAN_SECONDS={deadman_seconds}\n"
-    if not rescue_id.replace("-", "").replace("_", "").replace(".", "").isalnum():
-        raise ValueError(f"not a plain name for a rescue medium: {rescue_id!r}")
-    entries = [
-        cpio.directory("etc"),
-        cpio.directory("etc/rescue"),
-        cpio.regular("etc/rescue/conf", conf.encode(), 0o600),
-        cpio.directory("etc/ssh"),
-        cpio.regular("etc/ssh/ssh_host_ed25519_key", host_key.encode(), 0o600),
-        cpio.regular("etc/ssh/ssh_host_ed25519_key.pub", host_key_public.encode()),
-        cpio.directory("root", 0o700),
-        cpio.directory("root/.ssh", 0o700),
-        cpio.regular("root/.ssh/authorized_keys", authorized_keys.encode(), 0o600),
-    ]
-    return b"".join(cpio.archive(entries))
 
 
 def build_stick(rescue: Rescue, personalisation: bytes, output: Path) -> None:

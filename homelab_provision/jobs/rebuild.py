@@ -112,6 +112,7 @@ def _attempt(
         with lock.locked([f"machine-{plan.machine}"], run.id):
             opened.ssh.know(RESCUE, reach.rescue_address(site, site.machine(plan.machine)))
             asked_before = "identify" in run.proven()
+            boot.remember(run, opened.ssh)
             wanted = code or ("" if run.request.confirm_code or code == "" else None)
             context = Rebuild(
                 opened,

@@ -22,6 +22,7 @@ from pathlib import Path
 from homelab_provision import files, paths
 from homelab_provision.doors.process import run
 from homelab_provision.errors import ProvisionError, UsageError
+from homelab_provision.lab import seat
 from homelab_provision.lab.machine import VirtualMachine
 from homelab_provision.lab.netns import lower_network, namespace_exists, processes_inside, raise_network, resolvers
 from homelab_provision.lab.network import dnsmasq_config, parse_leases, tap_name
@@ -90,6 +91,7 @@ class Lab:
         """Cut the power of every machine and remove the network; returns what was restored on this computer."""
         with self._lock():
             self._end_daemons()
+            seat.leave(self.network, self._who)
             notes = lower_network(self.network, self._who)
             if remove_disks:
                 shutil.rmtree(self._folder / "machines", ignore_errors=True)

@@ -71,7 +71,9 @@ class VirtualMachine:
     ) -> None:
         """Switch it on, with `stick` (an image file, never written to) in its USB port.
 
-        The serial console goes to `console_log` (appended) or a new file under `logs/`. Missing disks are made.
+        With `boot_from_network` its firmware asks there first, this once, as after F12 on a Dell: when the machine
+        restarts, it starts from its disk. The serial console goes to `console_log` (appended) or a new file under
+        `logs/`. Missing disks are made.
         """
         if self.is_on():
             raise ProvisionError(f"the virtual machine {self.name} is already on")
@@ -95,6 +97,9 @@ class VirtualMachine:
         )
         argv = Privilege.current().inside_as_user(self._namespace, *build_argv(self.hardware, launch))
         run(argv, deadline=_START_SECONDS, cwd=self.folder)
+        if boot_from_network:
+            # QEMU tells the firmware anew at each reset: the order of this start is out already.
+            self._tell("qom-set", {"path": f"/machine/peripheral/{NIC}", "property": "bootindex", "value": -1})
 
     def power_off(self) -> None:
         """Cut the power: QEMU is killed, and gone when this returns. Nothing happens to a machine that is off."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from ipaddress import IPv6Address
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Address
 
 from homelab_provision import paths
 from homelab_provision.doors.neighbours import neighbours
@@ -15,7 +18,8 @@ from homelab_provision.image.rescue import build_rescue
 from homelab_provision.lab.accel import choose
 from homelab_provision.lab.lab import Lab
 from homelab_provision.lab.qemu import Accel
-from homelab_provision.lab.sudo import Privilege
+from homelab_provision.lab.seat import seat
+from homelab_provision.lab.sudo import Argv, Privilege
 from homelab_provision.site.models import Machine, Site
 
 
@@ -37,6 +41,36 @@ def door(site: Site) -> Door:
     if site.lab is None:
         return Door()
     return Door(Privilege.current().inside(site.lab.namespace))
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Where the controller stands on the machines' network, for what it serves to those that have no system yet."""
+
+    interface: str
+    address: IPv4Interface
+    who: Privilege
+    namespace: str | None = None
+
+    def root(self, *argv: str) -> Argv:
+        """`argv` as root, there."""
+        return self.who.inside(self.namespace, *argv) if self.namespace else self.who.root(*argv)
+
+    def user(self, *argv: str) -> Argv:
+        """`argv` as the user, there."""
+        return self.who.inside_as_user(self.namespace, *argv) if self.namespace else argv
+
+
+@contextmanager
+def wire(site: Site) -> Iterator[Wire]:
+    """The controller's own place on the site's network. In the lab it gets one that is not the router's."""
+    who = Privilege.current()
+    if site.lab:
+        with seat(site.lab, who) as (namespace, interface, address):
+            yield Wire(interface, address, who, namespace)
+    else:
+        interface = _default_link()
+        yield Wire(interface, _address_on(interface), who)
 
 
 def rescue_address(site: Site, machine: Machine) -> str:
@@ -76,3 +110,12 @@ def _default_link() -> str:
             hint="give the machine the `address:` that DHCP reserves for it, in machines.yml",
         )
     return str(routes[0]["dev"])
+
+
+def _address_on(interface: str) -> IPv4Interface:
+    shown = json.loads(run(["ip", "-j", "-4", "addr", "show", "dev", interface], deadline=10).stdout or "[]")
+    for entry in (entry for link in shown for entry in link.get("addr_info", ())):
+        return IPv4Interface(f"{entry['local']}/{entry['prefixlen']}")
+    raise UsageError(
+        f"this computer has no IPv4 address on {interface}", hint="firmware asks for a system over IPv4: give it one"
+    )

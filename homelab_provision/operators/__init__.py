@@ -27,6 +27,9 @@ class Operator(Protocol):
     def start_from_stick(self, machine: Machine, stick: Path) -> None:
         """Make the machine start from the stick, whatever state it is in."""
 
+    def start_from_network(self, machine: Machine) -> None:
+        """Make the machine ask the network for a system this once, whatever state it is in."""
+
     def take_stick(self, machine: Machine) -> None:
         """The stick is not needed any more."""
 

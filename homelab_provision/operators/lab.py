@@ -30,6 +30,11 @@ class LabOperator:
         virtual.power_off()
         virtual.power_on(stick=stick, console_log=self.console_log)
 
+    def start_from_network(self, machine: Machine) -> None:
+        virtual = self._virtual(machine)
+        virtual.power_off()
+        virtual.power_on(boot_from_network=True, console_log=self.console_log)
+
     def take_stick(self, machine: Machine) -> None:
         self._virtual(machine).remove_stick()
 

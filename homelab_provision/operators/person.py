@@ -21,6 +21,12 @@ class PersonOperator:
             f"A stick is written with `provision usb write /dev/…`; its image is {stick}."
         )
 
+    def start_from_network(self, machine: Machine) -> None:
+        self._tell(
+            f"At {_named(machine)}: switch it off, plug in a network cable, switch it on and choose the network card "
+            "(UEFI, IPv4) in the one-time boot menu (F12 on a Dell)."
+        )
+
     def take_stick(self, machine: Machine) -> None:
         self._tell(f"You may pull the stick out of {_named(machine)} now; nothing depends on it.")
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from homelab_provision import paths
-from homelab_provision.doors.ssh import RESCUE, Answer
+from homelab_provision.doors.ssh import RESCUE, Answer, Ssh
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Proof, step, waiting
 from homelab_provision.identity.identities import retired_on
-from homelab_provision.image.rescue import build_rescue
+from homelab_provision.image.rescue import Rescue, build_rescue
 from homelab_provision.phases.confirm import BOOT_ID_FILE
 from homelab_provision.phases.context import Rebuild
+from homelab_provision.runs.store import Run
+from homelab_provision.ways import HostKey, Medium, Start
+
+# In the run's directory: the public host key that the rescue has made for this run.
+RESCUE_KEY = "rescue_key"
 
 
 class RescueNotReached(ProvisionError):
@@ -26,19 +31,36 @@ def run(rebuild: Rebuild) -> Proof:
         medium = rebuild.way.prepare(rebuild.site.name, rebuild.session.identities.site, rescue, rebuild.emit)
         with ExitStack() as stack:
             with step(rebuild.emit, "start the machine"):
-                stack.enter_context(rebuild.way.serving(rebuild.operator, rebuild.machine, medium))
-            _wait(rebuild)
+                host_key = stack.enter_context(rebuild.way.serving(_start(rebuild, rescue, medium)))
+            _wait(rebuild, host_key)
     shown = rebuild.ssh.run(RESCUE, "cat", "/etc/rescue/release", BOOT_ID_FILE, deadline=30)
     release, _, boot_id = shown.stdout.strip().rpartition("\n")
     return {
         "rescue": release.strip(),
         "boot_id": boot_id,
         "address": rebuild.ssh.addresses[RESCUE],
-        "host_key": rebuild.session.identities.site.rescue.public.split()[1][-12:],
+        "host_key": rebuild.ssh.pinned[RESCUE].split()[1][-12:],
     }
 
 
-def _wait(rebuild: Rebuild) -> None:
+def _start(rebuild: Rebuild, rescue: Rescue, medium: Medium) -> Start:
+    identity = rebuild.session.identities.site
+    return Start(rebuild.site, identity, rescue, medium, rebuild.machine, rebuild.operator)
+
+
+def remember(run: Run, ssh: Ssh) -> None:
+    """Pin the key of the rescue that this run has started before, if its way made one for it."""
+    if (known := run.directory / RESCUE_KEY).exists():
+        ssh.pin(RESCUE, known.read_text().strip())
+
+
+def _pin(rebuild: Rebuild, key: str | None) -> None:
+    if key and key != rebuild.ssh.pinned[RESCUE]:
+        rebuild.run.write(RESCUE_KEY, key + "\n")
+        rebuild.ssh.pin(RESCUE, key)
+
+
+def _wait(rebuild: Rebuild, host_key: HostKey) -> None:
     patience = rebuild.operator.patience
     with step(rebuild.emit, "wait for the rescue"):
         tell = waiting(rebuild.emit, "wait for the rescue", patience)
@@ -46,9 +68,11 @@ def _wait(rebuild: Rebuild) -> None:
         def on_wait(waited: float, answer: Answer) -> None:
             if answer is Answer.STRANGER:
                 _refuse_revoked(rebuild)
+            _pin(rebuild, host_key())
             tell(waited, answer)
 
         answer = rebuild.ssh.wait(RESCUE, deadline=patience, on_wait=on_wait)
+        host_key()  # the last moment at which a second one would show
     if answer is Answer.OURS:
         return
     if answer is Answer.STRANGER:

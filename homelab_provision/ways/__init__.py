@@ -1,4 +1,4 @@
-"""How a machine gets into the rescue system. Each way is one file in this folder, and its name is the file's.
+"""How a machine gets into the rescue system. Each way is one module in this folder, and its name is the module's.
 
 A way is independent of who acts on the box (`operators`): the stick that a person plugs into a real Wyse is byte for
 byte the one that the lab plugs into a virtual one. What has to come of each is the same: the rescue answers under its
@@ -7,7 +7,9 @@ pinned key.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +22,10 @@ from homelab_provision.events import Emit
 from homelab_provision.identity.identities import SiteIdentity
 from homelab_provision.image.rescue import Rescue
 from homelab_provision.operators import Operator
-from homelab_provision.site.models import Machine
+from homelab_provision.site.models import Machine, Site
+
+# A rescue that nobody talks to goes back to the old system after this many seconds.
+DEADMAN_SECONDS = 900
 
 
 class Medium(BaseModel):
@@ -32,6 +37,22 @@ class Medium(BaseModel):
     path: Path
 
 
+@dataclass(frozen=True)
+class Start:
+    """A machine of a site that is to be started into the rescue, by hands that are there for it."""
+
+    site: Site
+    identity: SiteIdentity
+    rescue: Rescue
+    medium: Medium
+    machine: Machine
+    operator: Operator
+
+
+# The public host key that the rescue will show (`ssh-ed25519 AAAA…`); `None`: it is not known yet.
+HostKey = Callable[[], str | None]
+
+
 class Way(Protocol):
     """How a machine gets into the rescue system."""
 
@@ -41,7 +62,7 @@ class Way(Protocol):
     def prepare(self, site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) -> Medium:
         """Make what is needed. As long as the rescue and the keys are the same, it is what was made before."""
 
-    def serving(self, operator: Operator, machine: Machine, medium: Medium) -> AbstractContextManager[None]:
+    def serving(self, start: Start) -> AbstractContextManager[HostKey]:
         """Start the machine, and serve it whatever it asks for until the rescue has answered or was given up."""
 
     def leave(self, operator: Operator, machine: Machine) -> None:

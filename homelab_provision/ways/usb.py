@@ -16,15 +16,13 @@ from pathlib import Path
 from homelab_provision import paths
 from homelab_provision.events import Emit, step
 from homelab_provision.identity.identities import SiteIdentity
+from homelab_provision.image import medium as media
 from homelab_provision.image.image import SHORT
 from homelab_provision.image.rescue import Rescue
-from homelab_provision.image.stick import build_stick, personalisation
+from homelab_provision.image.stick import build_stick
 from homelab_provision.operators import Operator
 from homelab_provision.site.models import Machine
-from homelab_provision.ways import Medium
-
-# A rescue that nobody talks to goes back to the old system after this many seconds.
-DEADMAN_SECONDS = 900
+from homelab_provision.ways import DEADMAN_SECONDS, HostKey, Medium, Start
 
 
 class Usb:
@@ -37,9 +35,9 @@ class Usb:
         return site_stick(site, identity, rescue, emit)
 
     @contextmanager
-    def serving(self, operator: Operator, machine: Machine, medium: Medium) -> Iterator[None]:
-        operator.start_from_stick(machine, medium.path)
-        yield
+    def serving(self, start: Start) -> Iterator[HostKey]:
+        start.operator.start_from_stick(start.machine, start.medium.path)
+        yield lambda: start.identity.rescue.public
 
     def leave(self, operator: Operator, machine: Machine) -> None:
         operator.take_stick(machine)
@@ -77,10 +75,9 @@ def _made(site: str) -> list[Path]:
 
 
 def _personal(identity: SiteIdentity, rescue_id: str) -> bytes:
-    return personalisation(
+    return media.personalisation(
         authorized_keys=f"{identity.controller.public} homelab-provision\n",
-        host_key=identity.rescue.private,
-        host_key_public=identity.rescue.public,
+        shows=media.HostKey(identity.rescue.private, identity.rescue.public),
         rescue_id=rescue_id,
         deadman_seconds=DEADMAN_SECONDS,
     )

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from homelab_provision.image import cpio, elf, firmware, kernel_modules, rescue
+from homelab_provision.image.medium import HostKey, personalisation
 from homelab_provision.image.mmdebstrap import BuildError
 from homelab_provision.image.rescue import FILES
 from homelab_provision.image.rescue_contents import MODULES, PROGRAMS
 from homelab_provision.image.root_archive import RootArchive
-from homelab_provision.image.stick import GRUB_CONFIG, partition_table, personalisation
+from homelab_provision.image.stick import GRUB_CONFIG, partition_table
 from homelab_provision.phases.confirm import is_code
 
 
@@ -53,7 +54,9 @@ def test_the_archive_reads_back() -> None:
 
 
 def test_the_personalisation_carries_keys_that_only_root_can_read() -> None:
-    files = read_archive(personalisation("ssh-ed25519 AAAA me\n", "PRIVATE\n", "ssh-ed25519 BBBB\n", "stick-1", 300))
+    files = read_archive(
+        personalisation("ssh-ed25519 AAAA me\n", HostKey("PRIVATE\n", "ssh-ed25519 BBBB\n"), "stick-1", 300)
+    )
     assert files["etc/ssh/ssh_host_ed25519_key"] == (0o100600, b"PRIVATE\n")
     assert files["root/.ssh/authorized_keys"] == (0o100600, b"ssh-ed25519 AAAA me\n")
     assert files["root/.ssh"][0] == 0o040700
@@ -63,7 +66,7 @@ def test_the_personalisation_carries_keys_that_only_root_can_read() -> None:
 @pytest.mark.parametrize("name", ["", "a b", "x;reboot", "$(id)", "a\nb", "'"])
 def test_a_medium_s_name_cannot_be_a_command(name: str) -> None:
     with pytest.raises(ValueError, match="not a plain name"):
-        personalisation("", "", "", name)
+        personalisation("", HostKey("", ""), name)
 
 
 def test_the_stick_s_table_follows_from_the_rescue() -> None:

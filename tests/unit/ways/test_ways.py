@@ -37,9 +37,9 @@ class Pigeon:
         return Medium(rescue_id=f"{site}-pigeon", path=Path("/grain"))
 
     @contextmanager
-    def serving(self, operator, machine, medium):
-        self.seen.append(f"{machine.name} gets {medium.path}")
-        yield
+    def serving(self, start):
+        self.seen.append(f"{start.machine.name} gets {start.medium.path}")
+        yield lambda: None
         self.seen.append("caught again")
 
     def leave(self, operator, machine):
@@ -71,7 +71,7 @@ def test_each_file_is_a_way(name: str) -> None:
 def test_what_is_no_way(name: str) -> None:
     with pytest.raises(UsageError, match="there is no way") as refused:
         way_called(name)
-    assert refused.value.hint == "one of: usb"
+    assert refused.value.hint == "one of: netboot, usb"
 
 
 def test_a_site_may_use_a_new_way(pigeon: Any, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_site_may_use_a_new_way(pigeon: Any, tmp_path: Path) -> None:
 def test_a_near_miss_is_told_with_its_line(pigeon: Any) -> None:
     said = problems_of(MACHINES.replace("    plays: db-wyse\n", "    plays: db-wyse\n    way: pidgeon\n"))
     assert "machines.yml:4: machines.wyse-a.way: `pidgeon` does not fit" in said
-    assert "one of: pigeon, usb" in said
+    assert "one of: netboot, pigeon, usb" in said
     assert "did you mean `pigeon`?" in said
 
 
@@ -99,6 +99,7 @@ def test_the_boot_phase_goes_a_new_way(pigeon: Any, monkeypatch: pytest.MonkeyPa
         wait=wait,
         run=lambda *words, **options: SimpleNamespace(stdout="lab-pigeon\nboot id\n"),
         addresses={"rescue": "192.168.50.102"},
+        pinned={"rescue": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"},
     )
     site = site_of(MACHINES)
     key = SimpleNamespace(public="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA")
@@ -130,7 +131,7 @@ from homelab_provision.cli import main
 main()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "--way [pigeon|usb]" in done.stdout
+    assert "--way [netboot|pigeon|usb]" in done.stdout
 
 
 def test_the_medium_is_kept_in_the_plan_as_it_is() -> None:
