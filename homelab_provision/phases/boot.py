@@ -13,7 +13,7 @@ from homelab_provision.image.rescue import Rescue, build_rescue
 from homelab_provision.phases.confirm import BOOT_ID_FILE
 from homelab_provision.phases.context import Rebuild
 from homelab_provision.runs.store import Run
-from homelab_provision.ways import HostKey, Medium, Start
+from homelab_provision.ways import Medium, Served, Start
 
 # In the run's directory: the public host key that the rescue has made for this run.
 RESCUE_KEY = "rescue_key"
@@ -31,8 +31,8 @@ def run(rebuild: Rebuild) -> Proof:
         medium = rebuild.way.prepare(rebuild.site.name, rebuild.session.identities.site, rescue, rebuild.emit)
         with ExitStack() as stack:
             with step(rebuild.emit, "start the machine"):
-                host_key = stack.enter_context(rebuild.way.serving(_start(rebuild, rescue, medium)))
-            _wait(rebuild, host_key)
+                served = stack.enter_context(rebuild.way.serving(_start(rebuild, rescue, medium)))
+            _wait(rebuild, served)
     shown = rebuild.ssh.run(RESCUE, "cat", "/etc/rescue/release", BOOT_ID_FILE, deadline=30)
     release, _, boot_id = shown.stdout.strip().rpartition("\n")
     return {
@@ -60,7 +60,7 @@ def _pin(rebuild: Rebuild, key: str | None) -> None:
         rebuild.ssh.pin(RESCUE, key)
 
 
-def _wait(rebuild: Rebuild, host_key: HostKey) -> None:
+def _wait(rebuild: Rebuild, served: Served) -> None:
     patience = rebuild.operator.patience
     with step(rebuild.emit, "wait for the rescue"):
         tell = waiting(rebuild.emit, "wait for the rescue", patience)
@@ -68,11 +68,11 @@ def _wait(rebuild: Rebuild, host_key: HostKey) -> None:
         def on_wait(waited: float, answer: Answer) -> None:
             if answer is Answer.STRANGER:
                 _refuse_revoked(rebuild)
-            _pin(rebuild, host_key())
+            _pin(rebuild, served.host_key())
             tell(waited, answer)
 
         answer = rebuild.ssh.wait(RESCUE, deadline=patience, on_wait=on_wait)
-        host_key()  # the last moment at which a second one would show
+        served.host_key()  # the last moment at which a second one would show
     if answer is Answer.OURS:
         return
     if answer is Answer.STRANGER:
@@ -83,8 +83,10 @@ def _wait(rebuild: Rebuild, host_key: HostKey) -> None:
         Answer.STRANGER: f"another system answered at {address}: its host key is not the rescue's",
         Answer.LOCKED_OUT: f"a rescue of this site answered at {address}, but it does not accept our key",
     }[answer]
+    come = served.progress()
     raise RescueNotReached(
-        f"{rebuild.machine.name} did not reach the rescue system within {patience:.0f} s: {seen}",
+        f"{rebuild.machine.name} did not reach the rescue system within {patience:.0f} s: {seen}"
+        + (f"; {come}" if come else ""),
         hint="nothing was written; check the cable and the one-time boot menu, then run again with --resume",
         evidence=rebuild.operator.console(rebuild.machine) or None,
     )

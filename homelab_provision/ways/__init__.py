@@ -7,7 +7,6 @@ pinned key.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
@@ -49,8 +48,14 @@ class Start:
     operator: Operator
 
 
-# The public host key that the rescue will show (`ssh-ed25519 AAAA…`); `None`: it is not known yet.
-HostKey = Callable[[], str | None]
+class Served(Protocol):
+    """What is known of a start while the machine is on its way."""
+
+    def host_key(self) -> str | None:
+        """The public host key that the rescue will show (`ssh-ed25519 AAAA…`); `None`: it is not known yet."""
+
+    def progress(self) -> str | None:
+        """How far the machine has come, and what may be in its way; `None`: from here nobody sees that."""
 
 
 class Way(Protocol):
@@ -62,7 +67,7 @@ class Way(Protocol):
     def prepare(self, site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) -> Medium:
         """Make what is needed. As long as the rescue and the keys are the same, it is what was made before."""
 
-    def serving(self, start: Start) -> AbstractContextManager[HostKey]:
+    def serving(self, start: Start) -> AbstractContextManager[Served]:
         """Start the machine, and serve it whatever it asks for until the rescue has answered or was given up."""
 
     def leave(self, operator: Operator, machine: Machine) -> None:

@@ -11,6 +11,7 @@ import glob
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from homelab_provision import paths
@@ -22,7 +23,20 @@ from homelab_provision.image.rescue import Rescue
 from homelab_provision.image.stick import build_stick
 from homelab_provision.operators import Operator
 from homelab_provision.site.models import Machine
-from homelab_provision.ways import DEADMAN_SECONDS, HostKey, Medium, Start
+from homelab_provision.ways import DEADMAN_SECONDS, Medium, Served, Start
+
+
+@dataclass(frozen=True)
+class Stick:
+    """It brings its key, and tells nobody how far it has come."""
+
+    public: str
+
+    def host_key(self) -> str:
+        return self.public
+
+    def progress(self) -> None:
+        return None
 
 
 class Usb:
@@ -35,9 +49,9 @@ class Usb:
         return site_stick(site, identity, rescue, emit)
 
     @contextmanager
-    def serving(self, start: Start) -> Iterator[HostKey]:
+    def serving(self, start: Start) -> Iterator[Served]:
         start.operator.start_from_stick(start.machine, start.medium.path)
-        yield lambda: start.identity.rescue.public
+        yield Stick(start.identity.rescue.public)
 
     def leave(self, operator: Operator, machine: Machine) -> None:
         operator.take_stick(machine)

@@ -27,7 +27,7 @@ from homelab_provision.image.rescue import Rescue
 from homelab_provision.lab import reach
 from homelab_provision.operators import Operator
 from homelab_provision.site.models import Machine
-from homelab_provision.ways import DEADMAN_SECONDS, HostKey, Medium, Start
+from homelab_provision.ways import DEADMAN_SECONDS, Medium, Served, Start
 from homelab_provision.ways.netboot import server
 
 
@@ -44,7 +44,7 @@ class Netboot:
         return Medium(rescue_id=f"{site}-{hashlib.sha256(seed.encode()).hexdigest()[:SHORT]}", path=rescue.directory)
 
     @contextmanager
-    def serving(self, start: Start) -> Iterator[HostKey]:
+    def serving(self, start: Start) -> Iterator[Served]:
         served = server.Start(
             macs=start.machine.passport.macs,
             rescue=start.rescue,

@@ -1,8 +1,8 @@
 """Serves the files of one start over HTTP, to one machine, and hears which host key its rescue has made.
 
 A program of its own, because it runs inside the lab's network, and of the standard library alone: `http_server.py
-FOLDER`. FOLDER/served.json says what is served; announcements are appended to FOLDER/announced, one in a line. It ends
-when its standard input does.
+FOLDER`. FOLDER/served.json says what is served; what the machine has asked for, and announced, is
+appended to FOLDER/asked and FOLDER/announced. It ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-SERVED, ANNOUNCED, LISTENING = "served.json", "announced", "listening"
+SERVED, ASKED, ANNOUNCED, LISTENING = "served.json", "asked", "announced", "listening"
 LONGEST = 1024  # bytes of an announcement
 SECONDS = 30.0  # until a client that says nothing is given up
 
@@ -44,9 +44,13 @@ class Served:
         token, _, key = text.strip().partition(" ")
         if not hmac.compare_digest(token.encode(), self.token.encode()) or not key.startswith("ssh-ed25519 "):
             return False
-        with (self.folder / ANNOUNCED).open("a") as file:
-            file.write(" ".join(key.split()[:2]) + "\n")
+        self.note(ANNOUNCED, " ".join(key.split()[:2]))
         return True
+
+    def note(self, file: str, line: str) -> None:
+        """One more line for whoever has started us."""
+        with (self.folder / file).open("a") as notes:
+            notes.write(line + "\n")
 
 
 def mac_of(address: str, neighbours: str) -> str | None:
@@ -72,6 +76,7 @@ def handler(served: Served) -> type[BaseHTTPRequestHandler]:
             elif name not in served.files:
                 self._say(404)
             else:
+                served.note(ASKED, name)
                 with Path(served.files[name]).open("rb") as file:
                     self.send_response(200)
                     self.send_header("Content-Length", str(os.fstat(file.fileno()).st_size))

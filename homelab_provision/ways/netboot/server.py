@@ -21,7 +21,7 @@ from homelab_provision.image.medium import Announcement, personalisation
 from homelab_provision.image.rescue import Rescue
 from homelab_provision.lab.reach import Wire
 from homelab_provision.ways.netboot import config, http_server
-from homelab_provision.ways.netboot.http_server import ANNOUNCED, LISTENING, SERVED
+from homelab_provision.ways.netboot.http_server import ANNOUNCED, ASKED, LISTENING, SERVED
 
 # What dnsmasq needs of root: ports below 1024, and to answer a machine that has no address yet.
 CAPABILITIES = "+net_admin,+net_raw,+net_bind_service"
@@ -46,11 +46,11 @@ class Announced:
     """What the rescue has told of itself since the server runs."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / ANNOUNCED
+        self._folder = folder
 
-    def __call__(self) -> str | None:
+    def host_key(self) -> str | None:
         """The public host key that the rescue has made; `None`: it has not told yet. Raises `Refused` when two did."""
-        keys = set(self._file.read_text().splitlines()) if self._file.exists() else set()
+        keys = set(_text(self._folder / ANNOUNCED).splitlines())
         if len(keys) > 1:
             raise Refused(
                 "two rescues have announced themselves for one start: one of them is not the machine's",
@@ -58,6 +58,30 @@ class Announced:
                 "(--way usb) does not depend on the network",
             )
         return keys.pop() if keys else None
+
+    def progress(self) -> str:
+        """The last thing that the machine was seen to do, and what may be in its way."""
+        log, asked = _text(self._folder / config.LOG), _text(self._folder / ASKED).split()
+        if _text(self._folder / ANNOUNCED):
+            return "its rescue has announced itself"
+        if config.SITE in asked:
+            return "it has loaded the rescue, which has not announced itself"
+        if asked:
+            return f"it is loading the rescue ({asked[-1]} last)"
+        if f"/{config.LOADER} to " in log:
+            return (
+                "it has the loader, and has asked for no kernel: does a firewall on this computer keep away TCP port "
+                f"{config.HTTP_PORT}?"
+            )
+        if " PXE(" in log:
+            return (
+                "its firmware has asked, was answered, and took no loader: does another server answer it, too, or does "
+                "a firewall on this computer keep away UDP ports 69 and 4011?"
+            )
+        return (
+            "its firmware has not asked the network: is it switched on, is its network card allowed to start it, and "
+            "does a firewall on this computer let UDP port 67 through?"
+        )
 
 
 @contextmanager
@@ -81,7 +105,7 @@ def serving(wire: Wire, start: Start) -> Iterator[Announced]:
                 raise ProvisionError(
                     f"the boot server cannot serve {name} at {wire.address.ip} ({wire.interface})",
                     hint="look who else does on this computer: `ss -lnptu`",
-                    evidence=_log(folder) or error.evidence,
+                    evidence=_text(folder / config.LOG) or error.evidence,
                 ) from error
         yield Announced(folder)
 
@@ -152,6 +176,5 @@ def _holder(line: str) -> str:
     return f"`{found[1]}` (process {found[2]}) has it" if found else "a program of another user has it"
 
 
-def _log(folder: Path) -> str:
-    log = folder / config.LOG
-    return log.read_text() if log.exists() else ""
+def _text(file: Path) -> str:
+    return file.read_text(errors="replace") if file.exists() else ""

@@ -83,12 +83,12 @@ def served(tmp_path: Path) -> Iterator[Server]:
 def test_the_machine_gets_its_files_and_is_heard_once(served: Server) -> None:
     announced = server.Announced(served.folder)
     assert served.ask("vmlinuz") == (200, b"a kernel")
-    assert announced() is None
+    assert announced.host_key() is None
     assert served.ask(config.ANNOUNCE, f"{TOKEN} {KEY} rescue\n".encode()) == (200, b"")
-    assert announced() == KEY
+    assert announced.host_key() == KEY
     # It did not hear our answer, and says it again.
     assert served.ask(config.ANNOUNCE, f"{TOKEN} {KEY}".encode())[0] == 200
-    assert announced() == KEY
+    assert announced.host_key() == KEY
 
 
 @pytest.mark.processes
@@ -102,7 +102,7 @@ def test_nobody_else_gets_or_says_anything(served: Server) -> None:
     served.asked_by(OTHER)
     assert served.ask("vmlinuz")[0] == 403
     assert served.ask(config.ANNOUNCE, f"{TOKEN} {KEY}".encode())[0] == 403
-    assert server.Announced(served.folder)() is None
+    assert server.Announced(served.folder).host_key() is None
 
 
 @pytest.mark.processes
@@ -111,7 +111,7 @@ def test_two_rescues_for_one_start_stop_the_run(served: Server) -> None:
     for key in (FALSE_KEY, KEY):
         served.ask(config.ANNOUNCE, f"{TOKEN} {key}".encode())
     with pytest.raises(Refused, match="two rescues have announced themselves"):
-        server.Announced(served.folder)()
+        server.Announced(served.folder).host_key()
 
 
 @pytest.mark.processes
@@ -119,6 +119,37 @@ def test_it_ends_with_its_input(served: Server) -> None:
     assert served.program.stdin is not None
     served.program.stdin.close()
     assert served.program.wait(30) == 0
+
+
+LOG = {
+    "asked": "dnsmasq-dhcp[7]: 1 PXE(lan0) 52:54:00:50:70:0b proxy\n",
+    "has the loader": "dnsmasq-tftp[7]: sent /tmp/x/tftp/bootx64.efi to 192.168.50.102\n",
+}
+
+
+def test_how_far_the_machine_has_come(tmp_path: Path) -> None:
+    """What to say when nobody comes: each step that a firewall or a setting can end."""
+    announced = server.Announced(tmp_path)
+    log, asked = tmp_path / config.LOG, tmp_path / http_server.ASKED
+    told = [announced.progress()]
+    log.write_text(LOG["asked"])
+    told.append(announced.progress())
+    log.write_text("".join(LOG.values()))
+    told.append(announced.progress())
+    for name in (config.KERNEL, config.SITE):
+        asked.write_text(asked.read_text() + f"{name}\n" if asked.exists() else f"{name}\n")
+        told.append(announced.progress())
+    (tmp_path / http_server.ANNOUNCED).write_text(KEY)
+    told.append(announced.progress())
+    begin = [
+        "its firmware has not asked",
+        "its firmware has asked, was answered, and took no loader",
+        "it has the loader, and has asked for no kernel",
+        "it is loading the rescue (vmlinuz last)",
+        "it has loaded the rescue",
+        "its rescue has announced itself",
+    ]
+    assert [line[: len(expected)] for line, expected in zip(told, begin, strict=True)] == begin
 
 
 def test_only_armed_machines_are_answered() -> None:
