@@ -216,7 +216,7 @@ def _adopt(site: Site, found: Found, name: str | None, system: str | None, *, ye
     else:
         with renderer() as show:
             show.confirm(f"Type `{machine.name}` to write this into machines.yml", machine.name)
-    job.write(site, found, machine)
+    job.record(site, found, machine)
     tell(f"{machine.name} is a spare of {site.name} now: `provision rebuild HOST --onto {machine.name}` goes on")
     return machine
 

@@ -103,7 +103,7 @@ def propose(site: Site, found: Found, name: str | None, system: str | None) -> M
     return Machine(name=name, model=model, passport=_passport(site, found, system))
 
 
-def write(site: Site, found: Found, machine: Machine) -> None:
+def record(site: Site, found: Found, machine: Machine) -> None:
     """Write a machine into machines.yml."""
     memory = f"; the rescue saw {found.facts.memory_mib} MiB" if found.facts.memory_mib else ""
     record_machine(site, machine, f"adopted {datetime.now(UTC):%Y-%m-%d}{memory}")

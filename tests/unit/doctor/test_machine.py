@@ -61,7 +61,7 @@ def test_another_box_and_one_with_other_parts() -> None:
 
 @pytest.mark.parametrize(("box", "code"), [(BOX, 0), (found(memory_mib=3917), 7)])
 def test_the_command(site: Path, provision: Provision, monkeypatch: pytest.MonkeyPatch, box: Found, code: int) -> None:
-    adopt.write(site_of((site / "machines.yml").read_text(), root=site), BOX, MACHINE)
+    adopt.record(site_of((site / "machines.yml").read_text(), root=site), BOX, MACHINE)
     asked: list[list[str]] = []
 
     def look(given: Site, addresses: list[str], emit: object) -> list[Found]:

@@ -17,6 +17,7 @@ _last: dict[str, tuple[float, int]] = {}
 
 def step(name: str) -> None:
     """Something new begins; `name` reads after "now: "."""
+    _last.clear()  # what has the same name as something before is not that
     _say({"kind": "step", "name": name})
 
 

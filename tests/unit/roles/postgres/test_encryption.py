@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -69,12 +70,12 @@ def test_the_program_reads_the_key_where_the_role_writes_it(tmp_path: Path) -> N
     file.write_text(written("key.conf.j2", postgres_backup_key=KEY))
     told = dict.fromkeys(("host", "version", "service", "stanza"), "x") | {"port": 5432}
     told |= dict.fromkeys(("data", "config", "socket", "repository", "records"), "/x") | {"key": str(file)}
-    setup = part("config").parse(told, "x", "")
+    setup = part("config").parse(json.dumps(told))
     assert part("repository").Repository(setup).key() == KEY
     file.unlink()
     with pytest.raises(part("errors").Trouble, match=r"cannot read .*key\.conf"):
         part("repository").Repository(setup).key()
-    assert part("repository").Repository(part("config").parse(told | {"key": None}, "x", "")).key() is None
+    assert part("repository").Repository(part("config").parse(json.dumps(told | {"key": None}))).key() is None
 
 
 @pytest.fixture
