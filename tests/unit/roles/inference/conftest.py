@@ -23,6 +23,11 @@ import pytest
 from tests.unit.roles import programs
 from tests.unit.roles.inference import stand_in_server
 
+# Hosts have a newer Python than a controller may have.
+CAREFUL = pytest.mark.skipif(
+    not hasattr(tarfile, "data_filter"), reason="this Python unpacks archives without care, 3.11.4 and newer can"
+)
+
 # A tar of a real llama-server that runs here, in the place of the stand-in.
 RELEASE = os.environ.get("LLAMA_RELEASE", "")
 KEY = "a-key-of-the-tests"

@@ -11,11 +11,11 @@ import pytest
 
 from tests.unit.roles import programs
 from tests.unit.roles.inference import stand_in_server
-from tests.unit.roles.inference.conftest import Release, sha256
+from tests.unit.roles.inference.conftest import CAREFUL, Release, sha256
 
 builds, config, process = programs.inference("builds"), programs.inference("config"), programs.library("process")
 Trouble = programs.inference("errors").Trouble
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, CAREFUL]
 
 
 def build_of(archive: Path, method: str = "release", name: str = "b1", digest: str = "") -> Any:

@@ -9,11 +9,11 @@ import pytest
 
 from tests.unit.roles import programs
 from tests.unit.roles.inference import stand_in_server
-from tests.unit.roles.inference.conftest import KEY, RELEASE, Document, Release, Unit, of_path, parsed
+from tests.unit.roles.inference.conftest import CAREFUL, KEY, RELEASE, Document, Release, Unit, of_path, parsed
 
 apply, ask, serve = programs.inference("apply"), programs.inference("ask"), programs.inference("serve")
 Trouble = programs.inference("errors").Trouble
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, CAREFUL]
 stand_in_only = pytest.mark.skipif(bool(RELEASE), reason="a real build does not misbehave at will")
 
 
