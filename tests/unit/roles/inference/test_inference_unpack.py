@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from tests.unit.roles import programs
+from tests.unit.roles.inference.conftest import CAREFUL
 
+pytestmark = CAREFUL
 unpack = programs.inference("unpack").unpack
 Trouble = programs.inference("errors").Trouble
 LINK, HARD, DEVICE = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE
