@@ -7,6 +7,7 @@ pinned key.
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,6 +20,8 @@ from homelab_provision import paths
 from homelab_provision.errors import UsageError
 from homelab_provision.events import Emit
 from homelab_provision.identity.identities import SiteIdentity
+from homelab_provision.image.image import SHORT
+from homelab_provision.image.medium import Announcement, HostKey, personalisation
 from homelab_provision.image.rescue import Rescue
 from homelab_provision.operators import Operator
 from homelab_provision.site.models import Machine, Site
@@ -72,6 +75,17 @@ class Way(Protocol):
 
     def leave(self, operator: Operator, machine: Machine) -> None:
         """See to it that nothing of the way is left: not at the machine, not on the network."""
+
+
+def rescue_id(site: str, identity: SiteIdentity, rescue: Rescue, brought: str) -> str:
+    """What a rescue calls itself: another name for another rescue, for other keys, and for what a way brings along."""
+    seed = "\n".join([rescue.digest, identity.controller.public, brought, str(DEADMAN_SECONDS)])
+    return f"{site}-{hashlib.sha256(seed.encode()).hexdigest()[:SHORT]}"
+
+
+def personal(identity: SiteIdentity, shows: HostKey | Announcement, name: str) -> bytes:
+    """The initramfs that makes a rescue this site's: the controller may log in, and `shows` is as whom it answers."""
+    return personalisation(f"{identity.controller.public} homelab-provision\n", shows, name, DEADMAN_SECONDS)
 
 
 def way_called(name: str) -> Way:

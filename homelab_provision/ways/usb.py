@@ -8,7 +8,6 @@ its image is readable by its owner only. A lost one is made worthless by a new k
 from __future__ import annotations
 
 import glob
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,13 +16,13 @@ from pathlib import Path
 from homelab_provision import paths
 from homelab_provision.events import Emit, step
 from homelab_provision.identity.identities import SiteIdentity
-from homelab_provision.image import medium as media
 from homelab_provision.image.image import SHORT
+from homelab_provision.image.medium import HostKey
 from homelab_provision.image.rescue import Rescue
 from homelab_provision.image.stick import build_stick
 from homelab_provision.operators import Operator
 from homelab_provision.site.models import Machine
-from homelab_provision.ways import DEADMAN_SECONDS, Medium, Served, Start
+from homelab_provision.ways import Medium, Served, Start, personal, rescue_id
 
 
 @dataclass(frozen=True)
@@ -62,19 +61,20 @@ WAY = Usb()
 
 def site_stick(site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) -> Medium:
     """The image of this site's stick, made if the rescue or the keys have changed."""
-    seed = "\n".join([rescue.digest, identity.controller.public, identity.rescue.public, str(DEADMAN_SECONDS)])
-    rescue_id = f"{site}-{hashlib.sha256(seed.encode()).hexdigest()[:SHORT]}"
+    name = rescue_id(site, identity, rescue, identity.rescue.public)
     folder = paths.private(paths.state() / "sticks")
-    image = folder / f"{rescue_id}.img"
+    image = folder / f"{name}.img"
     if not image.exists():
         with step(emit, "make the rescue stick"):
             draft = image.with_suffix(".new")
-            build_stick(rescue, _personal(identity, rescue_id), draft)
+            build_stick(
+                rescue, personal(identity, HostKey(identity.rescue.private, identity.rescue.public), name), draft
+            )
             draft.replace(image)
             for old in _made(site):
                 if old != image:
                     old.unlink()
-    return Medium(rescue_id=rescue_id, path=image)
+    return Medium(rescue_id=name, path=image)
 
 
 def forget_sticks(site: str) -> None:
@@ -86,12 +86,3 @@ def forget_sticks(site: str) -> None:
 def _made(site: str) -> list[Path]:
     # Not only what begins with the site's name: `home-2` is another site than `home`.
     return list(paths.private(paths.state() / "sticks").glob(f"{glob.escape(site)}-{'[0-9a-f]' * SHORT}.img"))
-
-
-def _personal(identity: SiteIdentity, rescue_id: str) -> bytes:
-    return media.personalisation(
-        authorized_keys=f"{identity.controller.public} homelab-provision\n",
-        shows=media.HostKey(identity.rescue.private, identity.rescue.public),
-        rescue_id=rescue_id,
-        deadman_seconds=DEADMAN_SECONDS,
-    )

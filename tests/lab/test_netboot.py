@@ -72,7 +72,12 @@ from homelab_provision.site.loading import load_site
 from homelab_provision.ways.netboot import server
 site, rescue, mac = load_site(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
 found = SimpleNamespace(directory=rescue, kernel=rescue / "vmlinuz", initrd=rescue / "rescue.img")
-start = server.Start((mac,), found, "ssh-ed25519 AAAA\\n", "lab-1", 900)
+start = SimpleNamespace(
+    machine=SimpleNamespace(passport=SimpleNamespace(macs=(mac,))),
+    rescue=found,
+    identity=SimpleNamespace(controller=SimpleNamespace(public="ssh-ed25519 AAAA")),
+    medium=SimpleNamespace(rescue_id="lab-1"),
+)
 with reach.wire(site) as wire, server.serving(wire, start):
     print("serves", flush=True)
     sys.stdin.read()

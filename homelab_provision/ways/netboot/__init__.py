@@ -14,7 +14,6 @@ for its rescue: two announcements stop the run, and `--confirm-code` compares wh
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,12 +21,11 @@ from contextlib import contextmanager
 from homelab_provision.doors.process import environment
 from homelab_provision.events import Emit
 from homelab_provision.identity.identities import SiteIdentity
-from homelab_provision.image.image import SHORT
 from homelab_provision.image.rescue import Rescue
 from homelab_provision.lab import reach
 from homelab_provision.operators import Operator
 from homelab_provision.site.models import Machine
-from homelab_provision.ways import DEADMAN_SECONDS, Medium, Served, Start
+from homelab_provision.ways import Medium, Served, Start, rescue_id
 from homelab_provision.ways.netboot import server
 
 
@@ -40,19 +38,11 @@ class Netboot:
         return None
 
     def prepare(self, site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) -> Medium:
-        seed = "\n".join([rescue.digest, identity.controller.public, "netboot", str(DEADMAN_SECONDS)])
-        return Medium(rescue_id=f"{site}-{hashlib.sha256(seed.encode()).hexdigest()[:SHORT]}", path=rescue.directory)
+        return Medium(rescue_id=rescue_id(site, identity, rescue, "netboot"), path=rescue.directory)
 
     @contextmanager
     def serving(self, start: Start) -> Iterator[Served]:
-        served = server.Start(
-            macs=start.machine.passport.macs,
-            rescue=start.rescue,
-            authorized_keys=f"{start.identity.controller.public} homelab-provision\n",
-            rescue_id=start.medium.rescue_id,
-            deadman_seconds=DEADMAN_SECONDS,
-        )
-        with reach.wire(start.site) as wire, server.serving(wire, served) as announced:
+        with reach.wire(start.site) as wire, server.serving(wire, start) as announced:
             start.operator.start_from_network(start.machine)
             yield announced
 

@@ -11,15 +11,14 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from homelab_provision.doors.process import ProcessError, background, run
 from homelab_provision.errors import ProvisionError, Refused
 from homelab_provision.files import scratch
-from homelab_provision.image.medium import Announcement, personalisation
-from homelab_provision.image.rescue import Rescue
+from homelab_provision.image.medium import Announcement
 from homelab_provision.lab.reach import Wire
+from homelab_provision.ways import Start, personal
 from homelab_provision.ways.netboot import config, http_server
 from homelab_provision.ways.netboot.http_server import ANNOUNCED, ASKED, LISTENING, SERVED
 
@@ -29,17 +28,6 @@ CAPABILITIES = "+net_admin,+net_raw,+net_bind_service"
 # their input.
 WATCHED = ("sh", "-c", '"$@" & read -r _; kill "$!"; wait', "watched")
 PORTS = {"udp": (67, 69, 4011), "tcp": (config.HTTP_PORT,)}
-
-
-@dataclass(frozen=True)
-class Start:
-    """Whom to serve, and what: a machine's MACs, the rescue, who may log in, and how its start is called."""
-
-    macs: tuple[str, ...]
-    rescue: Rescue
-    authorized_keys: str
-    rescue_id: str
-    deadman_seconds: int
 
 
 class Announced:
@@ -93,7 +81,7 @@ def serving(wire: Wire, start: Start) -> Iterator[Announced]:
         _lay_out(wire, start, folder, tftp)
         who = pwd.getpwuid(wire.who.uid)
         conf = folder / "dnsmasq.conf"
-        conf.write_text(config.dnsmasq_config(wire, start.macs, tftp, folder, who.pw_name))
+        conf.write_text(config.dnsmasq_config(wire, start.machine.passport.macs, tftp, folder, who.pw_name))
         http = wire.user(sys.executable, http_server.__file__, str(folder))
         for name, argv, sign in (
             ("HTTP", http, folder / LISTENING),
@@ -135,11 +123,11 @@ def _lay_out(wire: Wire, start: Start, folder: Path, tftp: Path) -> None:
     token = secrets.token_hex(16)
     announcement = Announcement(f"{config.url(wire)}/{config.ANNOUNCE}", token)
     site = folder / config.SITE
-    site.write_bytes(personalisation(start.authorized_keys, announcement, start.rescue_id, start.deadman_seconds))
+    site.write_bytes(personal(start.identity, announcement, start.medium.rescue_id))
     served = {
         "address": str(wire.address.ip),
         "port": config.HTTP_PORT,
-        "macs": [mac.lower() for mac in start.macs],
+        "macs": [mac.lower() for mac in start.machine.passport.macs],
         "token": token,
         "announce": config.ANNOUNCE,
         "files": {
