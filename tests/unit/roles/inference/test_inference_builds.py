@@ -15,7 +15,7 @@ from tests.unit.roles.inference.conftest import CAREFUL, Release, sha256
 
 builds, config, process = programs.inference("builds"), programs.inference("config"), programs.library("process")
 Trouble = programs.inference("errors").Trouble
-pytestmark = [pytest.mark.processes, CAREFUL]
+pytestmark = pytest.mark.processes
 
 
 def build_of(archive: Path, method: str = "release", name: str = "b1", digest: str = "") -> Any:
@@ -34,6 +34,7 @@ def packed(tmp_path: Path, *names: str) -> Path:
     return archive
 
 
+@CAREFUL
 @pytest.mark.parametrize("name", ["llama-server", "build/bin/llama-server", "llama-b1/llama-server"])
 def test_the_program_is_found_wherever_the_archive_has_it(tmp_path: Path, places: Any, name: str) -> None:
     builds.install(build_of(packed(tmp_path, name)), "cpu", places)
@@ -43,6 +44,7 @@ def test_the_program_is_found_wherever_the_archive_has_it(tmp_path: Path, places
     assert [path.name for path in places.builds.iterdir()] == ["b1"], "the archive, and what was begun, are gone"
 
 
+@CAREFUL
 @pytest.mark.negative
 @pytest.mark.parametrize(
     ("names", "said"), [((), "has no `llama-server`"), (("a/llama-server", "b/llama-server"), "has 2")]
@@ -63,6 +65,7 @@ def test_an_archive_with_another_digest_is_not_unpacked(tmp_path: Path, places: 
     assert builds.installed(places) == []
 
 
+@CAREFUL
 def test_source_is_compiled_for_what_computes(
     tmp_path: Path, places: Any, release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:

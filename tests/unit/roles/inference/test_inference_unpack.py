@@ -12,7 +12,6 @@ import pytest
 from tests.unit.roles import programs
 from tests.unit.roles.inference.conftest import CAREFUL
 
-pytestmark = CAREFUL
 unpack = programs.inference("unpack").unpack
 Trouble = programs.inference("errors").Trouble
 LINK, HARD, DEVICE = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE
@@ -62,6 +61,7 @@ def test_what_leads_out_is_refused_before_anything_is_written(tmp_path: Path, me
     assert not (tmp_path / "x").exists()
 
 
+@CAREFUL
 def test_a_build_is_unpacked_as_root_would_install_it(tmp_path: Path) -> None:
     (tmp_path / "to").mkdir()
     members = [file("llama-b1/libggml.so.0.1"), ("llama-b1/libggml.so", LINK, "libggml.so.0.1"), file("llama-b1/sub/x")]
