@@ -24,8 +24,8 @@ from homelab_provision.ways.netboot.http_server import ANNOUNCED, ASKED, LISTENI
 
 # What dnsmasq needs of root: ports below 1024, and to answer a machine that has no address yet.
 CAPABILITIES = "+net_admin,+net_raw,+net_bind_service"
-# Root's programs cannot be ended by us, and lose the parent-death signal where we are not root; dnsmasq loses it when it
-# changes its group. They follow the end of their input, and who passes it on must not be killed before he has.
+# Root's programs cannot be ended by us, and lose the parent-death signal where we are not root, or change their group.
+# They follow the end of their input, and who passes it on must not be killed before he has.
 WATCHED = ("setpriv", "--pdeathsig=clear", "sh", "-c", '"$@" & read -r _; kill "$!"; wait', "watched")
 PORTS = {"udp": (67, 69, 4011), "tcp": (config.HTTP_PORT,)}
 

@@ -181,7 +181,7 @@ def test_what_comes_over_the_wire_holds_no_key() -> None:
 
 def test_its_programs_are_no_more_than_they_have_to_be() -> None:
     words = " ".join(server.dnsmasq_argv(WIRE, Path("/f/conf")))
-    assert words.startswith("sudo -n ip netns exec hlp-lab-seat sh -c ")
+    assert words.startswith("sudo -n ip netns exec hlp-lab-seat setpriv --pdeathsig=clear sh -c ")
     assert "--reuid=1000 --regid=1000 --clear-groups" in words
     assert "--pdeathsig=KILL -- dnsmasq --keep-in-foreground --conf-file=/f/conf" in words
 
