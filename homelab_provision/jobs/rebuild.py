@@ -8,7 +8,8 @@ phase that is not proven.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from homelab_provision.doors.ssh import RESCUE, Answer
 from homelab_provision.errors import ProvisionError, UsageError
@@ -118,7 +119,7 @@ def _attempt(
                 opened,
                 run,
                 plan,
-                operator_called(plan.operator)(site, run.console_log, tell),
+                operator_called(plan.operator)(site, run.console_log, tell, partial(_at_host, site)),
                 tell,
                 person,
                 unattended or asked_before,
@@ -131,6 +132,12 @@ def _attempt(
         if record_needed(site, plan):
             record_player(site, plan.host, plan.machine)
             tell(Notice(text=f"machines.yml: {plan.machine} plays {plan.host} now"))
+
+
+def _at_host(site: Site, host: str, argv: Sequence[str], input: str, deadline: float) -> None:
+    """Run a program at another host than the one that is rebuilt."""
+    with session(site, [host]) as opened:
+        opened.ssh.run(host, *argv, input=input, deadline=deadline)
 
 
 def _report(run: Run, emit: Emit) -> None:

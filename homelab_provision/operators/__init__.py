@@ -1,12 +1,13 @@
 """Who acts on the box: switches its power, plugs its stick. Each operator is one file in this folder, and its name is
 the file's; the file's function `operator` makes it for a run.
 
-`person` is told what to do; `lab` acts on virtual machines. The stick is the same file for both.
+`person` is told what to do, `wol` wakes what it can before that; `lab` acts on virtual machines. The stick is the same
+file for all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -43,8 +44,15 @@ class Operator(Protocol):
         """The last lines of the machine's console, as far as this operator can see it."""
 
 
-# Made of the site, the file that keeps what a machine's console says in this run, and whom to tell.
-Maker = Callable[[Site, Path, Emit], Operator]
+class AtHost(Protocol):
+    """Runs a program at a host of the site, for who must act from there."""
+
+    def __call__(self, host: str, argv: Sequence[str], input: str, deadline: float) -> object:
+        """Feed it `input`; raises `ProvisionError` if it fails, or takes longer than `deadline` seconds."""
+
+
+# Made of the site, the file that keeps what a machine's console says in this run, whom to tell, and the way to hosts.
+Maker = Callable[[Site, Path, Emit, AtHost], Operator]
 
 
 def operator_called(name: str) -> Maker:

@@ -13,6 +13,7 @@ from homelab_provision.events import Emit
 from homelab_provision.lab import reach
 from homelab_provision.lab.lab import Lab
 from homelab_provision.lab.machine import VirtualMachine
+from homelab_provision.operators import AtHost
 from homelab_provision.site.models import Machine, Site
 
 # QEMU writes what a machine says with a little delay.
@@ -63,5 +64,5 @@ class LabOperator:
         return self.lab.machine(machine.name)
 
 
-def operator(site: Site, console_log: Path, emit: Emit) -> LabOperator:
+def operator(site: Site, console_log: Path, emit: Emit, at_host: AtHost) -> LabOperator:
     return LabOperator(reach.lab_of(site, emit), console_log)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homelab_provision.events import Emit, Notice
+from homelab_provision.operators import AtHost
 from homelab_provision.site.models import Machine, Site
 
 
@@ -43,7 +44,7 @@ class PersonOperator:
         self.emit(Notice(text=text))
 
 
-def operator(site: Site, console_log: Path, emit: Emit) -> PersonOperator:
+def operator(site: Site, console_log: Path, emit: Emit, at_host: AtHost) -> PersonOperator:
     return PersonOperator(emit)
 
 

@@ -59,10 +59,10 @@ def check_machines(document: Document) -> Iterator[Problem]:
 
 
 def check_players(hosts: Mapping[str, Host], document: Document) -> Iterator[Problem]:
-    """Machines that play (or played) a host which the inventory does not know, or which nobody may rebuild."""
+    """Machines that name a host which the inventory does not know, or which nobody may reach or rebuild."""
     machines = _machines(document)
-    players = _at(document, machines, "plays")
-    for named in [*players, *_below(document, machines, "distrusted_as")]:
+    players, wakers = _at(document, machines, "plays"), _at(document, machines, "wake_through")
+    for named in [*players, *wakers, *_below(document, machines, "distrusted_as")]:
         if named.text not in hosts:
             yield document.problem(
                 named.path,
@@ -78,6 +78,15 @@ def check_players(hosts: Mapping[str, Host], document: Document) -> Iterator[Pro
                 f"`{named.text}` is no host that may be rebuilt",
                 at_value=True,
                 expected=f"a host of the group `{PROVISIONED_GROUP}` of hosts.yml",
+            )
+    plays = {named.machine: named.text for named in players}
+    for named in wakers:
+        if named.text == plays.get(named.machine) or (named.text in hosts and not hosts[named.text].provisioned):
+            yield document.problem(
+                named.path,
+                f"`{named.text}` cannot wake `{named.machine}`",
+                at_value=True,
+                expected=f"another host, of the group `{PROVISIONED_GROUP}` of hosts.yml",
             )
 
 

@@ -165,6 +165,8 @@ class Machine(Frozen):
     """How it gets into the rescue system."""
     operator: OperatorName = "person"
     """Who acts on the box."""
+    wake_through: str | None = None
+    """The host that wakes it (`operator: wol`), where the controller is not on its network."""
     lab: LabMachine | None = None
     """Virtual hardware, for a machine of the lab."""
     free_memory_slots: Annotated[int, Field(ge=0, le=64)] = 0

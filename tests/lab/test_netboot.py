@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,10 @@ import pytest
 
 from homelab_provision import paths
 from homelab_provision.errors import ExitCode
+from homelab_provision.events import discard
 from homelab_provision.lab.seat import seat_address, seat_name
+from homelab_provision.operators import operator_called
+from homelab_provision.site.loading import load_site
 from tests.lab.conftest import Homelab
 from tests.lab.test_rebuild import DECOYS, HOST, assert_proven
 
@@ -61,6 +64,17 @@ while time.monotonic() < end:
             at += 2 + answer[at + 1]
         offers[socket.inet_ntoa(found[54])] = found.get(60, b"an address").decode()
 print(json.dumps(offers))
+"""
+# What a card does that is to wake its machine: it looks for its MAC, sixteen times, after six bytes of ones.
+SLEEP = """
+import socket, sys
+card = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+card.bind((sys.argv[1], 0))
+card.settimeout(20)
+print("sleeps", flush=True)
+while b"\\xff" * 6 + bytes.fromhex(sys.argv[2].replace(":", "")) * 16 not in card.recv(2048):
+    pass
+print("woken", flush=True)
 """
 # A rebuild's boot phase alone, as far as the server is concerned; it serves until it is killed.
 SERVE = """
@@ -164,6 +178,22 @@ def test_a_killed_controller_serves_nobody(probed: Homelab, rescue: Path) -> Non
     # The next one takes its place.
     with serving(probed, rescue):
         assert "PXEClient" in offers(probed, ARMED).values()
+
+
+def test_a_packet_comes_for_a_card_that_sleeps(probed: Homelab, tmp_path: Path) -> None:
+    """Which has no address: it is meant by its MAC, wherever that stands in a packet to everybody."""
+    listener = ["ip", "netns", "exec", f"{probed.lab.network.namespace}-probe", sys.executable, "-c", SLEEP]
+    with subprocess.Popen([*listener, "probe0", ARMED], stdout=subprocess.PIPE, text=True) as sleeper:
+        assert sleeper.stdout is not None
+        assert sleeper.stdout.readline() == "sleeps\n"
+        site = load_site(probed.site)
+        operator_called("wol")(site, tmp_path / "console", discard, no_host).start_from_network(site.machine("wyse-b"))
+        assert sleeper.stdout.readline() == "woken\n"
+        assert sleeper.wait() == 0
+
+
+def no_host(host: str, argv: Sequence[str], input: str, deadline: float) -> None:
+    raise AssertionError(f"{host} is asked")
 
 
 def programs_in(namespace: str) -> list[str]:
