@@ -338,6 +338,11 @@ def _retired(values: Mapping[str, str]) -> Mapping[str, str]:
     return {str(key): str(day) for key, day in known.items()}
 
 
+def new_key(name: str) -> KeyPair:
+    """A key of its own for something that does not last."""
+    return _pair(_new_key(name), name)
+
+
 def _new_key(name: str) -> dict[str, str]:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

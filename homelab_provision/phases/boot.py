@@ -45,7 +45,9 @@ def run(rebuild: Rebuild) -> Proof:
 
 def _start(rebuild: Rebuild, rescue: Rescue, medium: Medium) -> Start:
     identity = rebuild.session.identities.site
-    return Start(rebuild.site, identity, rescue, medium, rebuild.machine, rebuild.operator)
+    return Start(
+        rebuild.site, identity, rescue, medium, rebuild.machine, rebuild.operator, rebuild.ssh, rebuild.plan.host
+    )
 
 
 def remember(run: Run, ssh: Ssh) -> None:

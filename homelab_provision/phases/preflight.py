@@ -43,7 +43,8 @@ def decide(session: Session, request: Request, person: Person | None, emit: Emit
         machine = _pick(site, host, request.onto, alive, person)
         _refuse_twin(site, host, machine, alive)
         way = request.way or machine.way
-        if objection := way_called(way).objection(machine):
+        answers = machine.plays == host.name and session.ssh.answer(host.name) is Answer.OURS
+        if objection := way_called(way).objection(machine, answers):
             raise Refused(
                 f"{machine.name} cannot get into the rescue system through `{way}`: {objection}",
                 hint=f"choose another way: {', '.join(paths.ways())}",

@@ -43,6 +43,8 @@ MIB = 1024 * 1024
 DIRECT_UNIT = 4096
 ROOT_MOUNT = Path("/run/rescue/root")
 EFIVARS = Path("/sys/firmware/efi/efivars")
+# An entry that starts the rescue from a disk, once: it goes with what it started.
+RESCUE_LABEL = "homelab-provision rescue"
 LOADER = "\\EFI\\BOOT\\BOOTX64.EFI"
 # linux/blkpg.h, linux/fs.h
 BLKPG, BLKPG_ADD, BLKPG_DEL = 0x1269, 1, 2
@@ -316,7 +318,7 @@ def boot_entry(plan: Plan) -> str | None:
     label = plan["boot_label"]
     try:
         for number, text in entries():
-            if text == label:
+            if text in (label, RESCUE_LABEL):
                 command("efibootmgr", "--quiet", "--bootnum", number, "--delete-bootnum")
         command(
             "efibootmgr",

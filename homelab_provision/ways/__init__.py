@@ -17,6 +17,7 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict
 
 from homelab_provision import paths
+from homelab_provision.doors.ssh import Ssh
 from homelab_provision.errors import UsageError
 from homelab_provision.events import Emit
 from homelab_provision.identity.identities import SiteIdentity
@@ -49,6 +50,8 @@ class Start:
     medium: Medium
     machine: Machine
     operator: Operator
+    ssh: Ssh
+    system: str  # the name that ssh knows the system by that is on the machine now, if that answers
 
 
 class Served(Protocol):
@@ -64,8 +67,9 @@ class Served(Protocol):
 class Way(Protocol):
     """How a machine gets into the rescue system."""
 
-    def objection(self, machine: Machine) -> str | None:
-        """Why the machine cannot get there in this way now; `None`: it can."""
+    def objection(self, machine: Machine, answers: bool) -> str | None:
+        """Why the machine cannot get there in this way now; `None`: it can. `answers` tells whether the system that is
+        on it lets us in."""
 
     def prepare(self, site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) -> Medium:
         """Make what is needed. As long as the rescue and the keys are the same, it is what was made before."""

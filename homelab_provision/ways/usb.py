@@ -41,7 +41,7 @@ class Stick:
 class Usb:
     """The way `usb`."""
 
-    def objection(self, machine: Machine) -> str | None:
+    def objection(self, machine: Machine, answers: bool) -> str | None:
         return None  # whether a stick boots is seen at the machine
 
     def prepare(self, site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) -> Medium:

@@ -32,7 +32,7 @@ from homelab_provision.ways.netboot import server
 class Netboot:
     """The way `netboot`."""
 
-    def objection(self, machine: Machine) -> str | None:
+    def objection(self, machine: Machine, answers: bool) -> str | None:
         if shutil.which("dnsmasq", path=environment()["PATH"]) is None:
             return "`dnsmasq` is not installed on this computer"
         return None
