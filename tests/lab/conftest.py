@@ -28,6 +28,7 @@ from homelab_provision.site.loading import load_site
 
 # Seconds until a machine that was told to reboot lets somebody in, under emulation and beside other work.
 REBOOT = 600
+BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 PROVISION = [sys.executable, "-m", "homelab_provision"]
 
 
@@ -86,14 +87,18 @@ class Homelab:
     def reboot(self, host: str) -> float:
         """Reboot a host and wait for it; the seconds until its next kernel started, by its own clock."""
         started = float(self.on(host, "date +%s"))
-        boot = "cat /proc/sys/kernel/random/boot_id"
-        before = self.on(host, boot)
+        before = self.on(host, BOOT_ID)
         self.run("lab", "ssh", host, "--", "systemctl", "reboot")
+        self.until_back(host, before)
+        return float(self.on(host, "awk '/^btime/ {print $2}' /proc/stat")) - started
+
+    def until_back(self, host: str, before: str) -> str:
+        """Wait until a host answers after another start than that with this boot id; its boot id now."""
         give_up = time.monotonic() + REBOOT
-        while (asked := self.run("lab", "ssh", host, "--", "sh", "-c", boot)).stdout in (before, ""):
+        while (asked := self.run("lab", "ssh", host, "--", "sh", "-c", BOOT_ID)).stdout in (before, ""):
             assert time.monotonic() < give_up, asked.stderr
             time.sleep(2)
-        return float(self.on(host, "awk '/^btime/ {print $2}' /proc/stat")) - started
+        return asked.stdout
 
     def latest(self) -> dict[str, Any]:
         """`provision runs show latest --json`."""

@@ -30,9 +30,10 @@ from homelab_provision.rescue.writer import RESCUE_LABEL
 from homelab_provision.site.models import Machine
 from homelab_provision.ways import DEADMAN_SECONDS, Medium, Served, Start
 
-# On the EFI system partition. The GRUB for the network reads its configuration elsewhere than that for disks does: the old
+# On the EFI system partition. The GRUB for the network has its configuration elsewhere than that for disks: the old
 # system's stays as it is.
 FOLDER, CONFIG = "EFI/hlp-rescue", "grub/grub.cfg"
+LOADER = "\\EFI\\hlp-rescue\\shimx64.efi"
 STAGE = Path(__file__).with_name("stage")
 DEADLINE = 300.0
 GRUB_CONFIG = f"""\
@@ -79,7 +80,7 @@ class BootNext:
             start.medium.rescue_id,
             DEADMAN_SECONDS,
         )
-        _stage(start.ssh, start.system, start.machine, contents(start.rescue, personal))
+        stage(start.ssh, start.system, start.machine, contents(start.rescue, personal))
         start.ssh.run(start.system, "sh", "-c", RESTART, deadline=20, check=False)
         start.ssh.forget(start.system)
         yield Staged(key.public)
@@ -117,9 +118,9 @@ def packed(files: Mapping[str, bytes | Path]) -> bytes:
     return made.getvalue()
 
 
-def _stage(ssh: Ssh, system: str, machine: Machine, files: Mapping[str, bytes | Path]) -> None:
+def stage(ssh: Ssh, system: str, machine: Machine, files: Mapping[str, bytes | Path]) -> None:
     archive = packed(files)
-    words = ["sh", "-c", STAGE.read_text(), "stage", RESCUE_LABEL, FOLDER, CONFIG, str(len(archive))]
+    words = ["sh", "-c", STAGE.read_text(), "stage", RESCUE_LABEL, FOLDER, CONFIG, LOADER, str(len(archive))]
     done = ssh.run(system, *words, deadline=DEADLINE, input=archive, check=False)
     if done.returncode != 0:
         raise ProvisionError(
