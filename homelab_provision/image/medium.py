@@ -12,6 +12,8 @@ KERNEL_COMMAND_LINE = (
     "console=ttyS0,115200 console=tty0 quiet loglevel=4 panic=20 mitigations=off "
     "nowatchdog audit=0 apparmor=0 cryptomgr.notests"
 )
+# What firmware calls an entry that starts the rescue from a disk.
+RESCUE_LABEL = "homelab-provision rescue"
 HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
 
 

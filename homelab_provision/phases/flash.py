@@ -16,6 +16,7 @@ from homelab_provision.identity.identities import renew_signing
 from homelab_provision.identity.seed import File, archive, files
 from homelab_provision.image.image import Image, load_image
 from homelab_provision.image.layout import KeptData, Layout, kept_data, plan_layout
+from homelab_provision.image.medium import RESCUE_LABEL
 from homelab_provision.machine.facts import MachineFacts
 from homelab_provision.machine.target import Target
 from homelab_provision.paths import PACKAGE
@@ -115,6 +116,7 @@ def _place(rebuild: Rebuild, target: Target, image: Image, layout: Layout) -> No
         "digest_algorithm": image.digest_algorithm,
         "extents": [extent.model_dump(mode="json") for extent in image.extents],
         "boot_label": BOOT_LABEL,
+        "stale_labels": [RESCUE_LABEL],
     }
     text = json.dumps(plan)
     rebuild.run.write(PLAN_FILE, text)

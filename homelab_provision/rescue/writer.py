@@ -14,7 +14,7 @@ says what to do, and whatever differs from it is an error.
 
 plan.json: {"disk": path, "serial", "wwn", "size_bytes", "run", "host", "keep_data": bool,
 "layout": `Layout.as_plan()`, "digest_algorithm", "extents": [{"partition": name, "offset", "length", "digest"}, …] in
-the order of the payload, "boot_label"}.
+the order of the payload, "boot_label", "stale_labels": [entries of the firmware that go with what the disk had]}.
 """
 
 from __future__ import annotations
@@ -43,8 +43,6 @@ MIB = 1024 * 1024
 DIRECT_UNIT = 4096
 ROOT_MOUNT = Path("/run/rescue/root")
 EFIVARS = Path("/sys/firmware/efi/efivars")
-# An entry that starts the rescue from a disk, once: it goes with what it started.
-RESCUE_LABEL = "homelab-provision rescue"
 LOADER = "\\EFI\\BOOT\\BOOTX64.EFI"
 # linux/blkpg.h, linux/fs.h
 BLKPG, BLKPG_ADD, BLKPG_DEL = 0x1269, 1, 2
@@ -318,7 +316,7 @@ def boot_entry(plan: Plan) -> str | None:
     label = plan["boot_label"]
     try:
         for number, text in entries():
-            if text in (label, RESCUE_LABEL):
+            if text in (label, *plan["stale_labels"]):
                 command("efibootmgr", "--quiet", "--bootnum", number, "--delete-bootnum")
         command(
             "efibootmgr",

@@ -169,6 +169,8 @@ class Machine(Frozen):
     """The host that wakes it (`operator: wol`), where the controller is not on its network."""
     lab: LabMachine | None = None
     """Virtual hardware, for a machine of the lab."""
+    survives_kexec: bool = False
+    """`true`: it was seen to start another kernel from a running one. There are boxes that hang then."""
     free_memory_slots: Annotated[int, Field(ge=0, le=64)] = 0
     """How many memory modules could be added to those that are in it."""
     power_supply: bool = True

@@ -123,6 +123,7 @@ def plan_for(disk: Disk, layout: Layout, image: Sequence[Piece], **changes: Any)
             for piece in image
         ],
         "boot_label": "homelab",
+        "stale_labels": [],
     } | changes
 
 

@@ -55,7 +55,7 @@ def firmware(module: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     return found
 
 
-PLAN = {"boot_label": "homelab", "disk": "/dev/sda"}
+PLAN = {"boot_label": "homelab", "stale_labels": ["a rescue"], "disk": "/dev/sda"}
 
 
 @pytest.mark.usefixtures("firmware")
@@ -80,6 +80,12 @@ def test_old_entries_of_ours_go_and_the_new_one_is_chosen_for_the_next_start(
     assert "--disk /dev/sda --part 1" in made
     assert "--loader \\EFI\\BOOT\\BOOTX64.EFI" in made
     assert firmware.calls[-1] == "--quiet --bootnext 000C"
+
+
+def test_what_started_from_the_old_disk_goes_with_it(module: ModuleType, firmware: Firmware) -> None:
+    module.boot_entry({**PLAN, "stale_labels": ["homelab backup"]})
+    deleted = [call.split()[2] for call in firmware.calls if "--delete-bootnum" in call]
+    assert deleted == ["0001", "000A", "000B"]
 
 
 def test_a_firmware_that_takes_no_entry_is_a_warning(

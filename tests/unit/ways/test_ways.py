@@ -77,7 +77,7 @@ def test_each_file_is_a_way(name: str) -> None:
 def test_what_is_no_way(name: str) -> None:
     with pytest.raises(UsageError, match="there is no way") as refused:
         way_called(name)
-    assert refused.value.hint == "one of: bootnext, netboot, usb"
+    assert refused.value.hint == "one of: bootnext, kexec, netboot, usb"
 
 
 def test_a_site_may_use_a_new_way(pigeon: Any, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_site_may_use_a_new_way(pigeon: Any, tmp_path: Path) -> None:
 def test_a_near_miss_is_told_with_its_line(pigeon: Any) -> None:
     said = problems_of(MACHINES.replace("    plays: db-wyse\n", "    plays: db-wyse\n    way: pidgeon\n"))
     assert "machines.yml:4: machines.wyse-a.way: `pidgeon` does not fit" in said
-    assert "one of: bootnext, netboot, pigeon, usb" in said
+    assert "one of: bootnext, kexec, netboot, pigeon, usb" in said
     assert "did you mean `pigeon`?" in said
 
 
@@ -115,6 +115,7 @@ def test_the_boot_phase_goes_a_new_way(pigeon: Any, monkeypatch: pytest.MonkeyPa
         way=pigeon,
         operator=SimpleNamespace(patience=1.0),
         machine=site.machine("wyse-b"),
+        plan=SimpleNamespace(host="db-wyse"),
         session=SimpleNamespace(identities=SimpleNamespace(site=SimpleNamespace(rescue=key))),
         emit=lambda event: None,
     )
@@ -137,7 +138,7 @@ from homelab_provision.cli import main
 main()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "--way [bootnext|netboot|pigeon|usb]" in done.stdout
+    assert "--way [bootnext|kexec|netboot|pigeon|usb]" in done.stdout
 
 
 def test_the_medium_is_kept_in_the_plan_as_it_is() -> None:

@@ -1,4 +1,4 @@
-"""The way of a machine whose Linux still answers: it starts the rescue itself, once, and nothing else if that fails."""
+"""The ways of a machine whose Linux still answers: it starts the rescue itself, and goes on as before if that fails."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ import sys
 from pathlib import Path
 from homelab_provision.image.rescue import Rescue
 from homelab_provision.phases.session import session
-from homelab_provision.ways.bootnext import RESTART, contents, stage
+from types import SimpleNamespace
+from homelab_provision.ways import _living
+from homelab_provision.ways.bootnext import contents, stage
 site, host, machine, rescue = Path(sys.argv[1]), sys.argv[2], sys.argv[3], Rescue(Path(sys.argv[4]), "0")
 with session(site, [host]) as opened:
-    stage(opened.ssh, host, opened.site.machine(machine), contents(rescue, b"nothing"))
-    opened.ssh.run(host, "sh", "-c", RESTART, deadline=20, check=False)
+    start = SimpleNamespace(ssh=opened.ssh, system=host, machine=opened.site.machine(machine))
+    stage(start, contents(rescue, b"nothing"))
+    _living.restart(start, "systemctl reboot")
 """
 
 
@@ -39,9 +42,11 @@ def entries(homelab: Homelab) -> str:
     return homelab.on(HOST, "efibootmgr")
 
 
-def test_a_living_host_is_rebuilt_without_a_hand(homelab: Homelab) -> None:
+@pytest.mark.parametrize("way", ["bootnext", "kexec"])
+def test_a_living_host_is_rebuilt_without_a_hand(homelab: Homelab, way: str) -> None:
+    homelab.edit("    plays: site-wyse\n", "    plays: site-wyse\n    survives_kexec: true\n")
     homelab.on(HOST, "echo mine | tee /srv/kept >/root/gone; sync")
-    done = homelab.run("rebuild", HOST, "--way", "bootnext", "--keep-data", "--yes", "--confirm-code")
+    done = homelab.run("rebuild", HOST, "--way", way, "--keep-data", "--yes", "--confirm-code")
     assert done.returncode == ExitCode.DONE, done.stderr
     assert_proven(homelab)
     assert homelab.on(HOST, "cat /srv/kept; ls /root/gone 2>/dev/null || echo gone") == "mine\ngone\n"
@@ -60,6 +65,13 @@ def test_a_rescue_that_does_not_start_gives_the_machine_back(homelab: Homelab, t
     subprocess.run(words, env=homelab.environment, check=True)
     assert homelab.until_back(HOST, before) != before
     assert "BootNext" not in entries(homelab)
+
+
+@pytest.mark.negative
+def test_nobody_is_started_so_who_was_not_said_to_survive_it(homelab: Homelab) -> None:
+    refused = homelab.run("rebuild", HOST, "--way", "kexec", "--yes")
+    assert refused.returncode == ExitCode.REFUSED
+    assert "survives_kexec: true" in refused.stderr
 
 
 @pytest.mark.negative

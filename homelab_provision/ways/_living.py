@@ -1,0 +1,83 @@
+"""What the ways have in common that go through a system that still lives on the machine.
+
+The old system's disk and memory are no place for the site's rescue key: what is laid there has a key of its own, made
+for this start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from homelab_provision.errors import ProvisionError
+from homelab_provision.identity.identities import KeyPair, SiteIdentity
+from homelab_provision.image import medium as media
+from homelab_provision.image.image import SHORT
+from homelab_provision.image.rescue import Rescue
+from homelab_provision.ways import DEADMAN_SECONDS, Medium, Start
+
+DEADLINE = 300.0
+NOBODY = "only a system that is on it and lets us in can prepare that, and none answers"
+
+
+@dataclass(frozen=True)
+class Brought:
+    """It shows the key that was made for it; how far it has come nobody sees, but what to do if it does not come."""
+
+    public: str
+    otherwise: str
+
+    def host_key(self) -> str:
+        return self.public
+
+    def progress(self) -> str:
+        return self.otherwise
+
+
+def medium(way: str, site: str, identity: SiteIdentity, rescue: Rescue) -> Medium:
+    """What is brought is the rescue itself."""
+    seed = "\n".join([rescue.digest, identity.controller.public, way, str(DEADMAN_SECONDS)])
+    return Medium(rescue_id=f"{site}-{hashlib.sha256(seed.encode()).hexdigest()[:SHORT]}", path=rescue.directory)
+
+
+def personal(start: Start, key: KeyPair) -> bytes:
+    """The initramfs that makes it this site's rescue, which shows `key`."""
+    return media.personalisation(
+        f"{start.identity.controller.public} homelab-provision\n",
+        media.HostKey(key.private, key.public),
+        start.medium.rescue_id,
+        DEADMAN_SECONDS,
+    )
+
+
+def packed(files: Mapping[str, bytes | Path]) -> bytes:
+    """Files by their names as a tar archive."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, content in files.items():
+            data = content if isinstance(content, bytes) else content.read_bytes()
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o600
+            archive.addfile(entry, io.BytesIO(data))
+    return made.getvalue()
+
+
+def hand_over(start: Start, program: list[str], archive: bytes) -> None:
+    """Run a program on the old system with an archive as its input. Raises `ProvisionError` with what it said."""
+    done = start.ssh.run(start.system, *program, deadline=DEADLINE, input=archive, check=False)
+    if done.returncode != 0:
+        raise ProvisionError(
+            f"{start.machine.name} cannot be told to start the rescue: {done.stderr.strip() or 'it did not say why'}",
+            hint="what it starts by itself was not changed. Another way does: --way usb, --way netboot",
+        )
+
+
+def restart(start: Start, command: str) -> None:
+    """Have the old system end itself. It cuts its own connection, so how this ends says nothing."""
+    script = f"sync; (sleep 0.5; {command}) </dev/null >/dev/null 2>&1 &"
+    start.ssh.run(start.system, "sh", "-c", script, deadline=20, check=False)
+    start.ssh.forget(start.system)
