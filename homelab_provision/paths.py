@@ -12,6 +12,8 @@ NAME = "homelab-provision"
 PACKAGE = Path(__file__).resolve().parent
 # Where the ways into the rescue system are, and the operators: a file each.
 WAYS = [PACKAGE / "ways"]
+# In the place of a way's name: the safest that can be gone.
+AUTO = "auto"
 OPERATORS = [PACKAGE / "operators"]
 
 
@@ -61,6 +63,11 @@ def lab(namespace: str) -> Path:
 def ways() -> tuple[str, ...]:
     """The names of the ways into the rescue system (nothing is imported)."""
     return _modules(WAYS)
+
+
+def way_choices() -> tuple[str, ...]:
+    """What may stand for a way: each of them, and that the safest that can be gone is to be found."""
+    return (*ways(), AUTO)
 
 
 def operators() -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import click
 
 from homelab_provision.cli.options import find_site, json_option, print_json, print_text, site_option, tell
 from homelab_provision.errors import ExitCode, UsageError
-from homelab_provision.paths import ways
+from homelab_provision.paths import way_choices
 from homelab_provision.phases import ORDER
 from homelab_provision.runs.phase import Phase
 
@@ -40,7 +40,11 @@ def _code(context: click.Context, option: click.Parameter, value: str | None) ->
 @click.option(
     "--onto", metavar="MACHINE", help="The machine that becomes HOST.  [default: its own, or the spare that fits]"
 )
-@click.option("--way", type=click.Choice(ways()), help="How it gets into the rescue.")
+@click.option(
+    "--way",
+    type=click.Choice(way_choices()),
+    help="How it gets into the rescue; `auto` takes the safest that it can go.  [default: as machines.yml says]",
+)
 @click.option("--keep-data", is_flag=True, help="Leave the data partition (/srv) untouched.")
 @click.option(
     "--accept-unproven-backup", is_flag=True, help="Go on although the backup is missing, damaged or unproven."

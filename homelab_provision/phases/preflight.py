@@ -29,7 +29,7 @@ from homelab_provision.phases.session import Session
 from homelab_provision.runs.store import Request
 from homelab_provision.site.models import Host, Machine, Site
 from homelab_provision.site.roles import programs_of
-from homelab_provision.ways import way_called
+from homelab_provision.ways import choose, way_called
 
 
 def decide(session: Session, request: Request, person: Person | None, emit: Emit) -> Plan:
@@ -42,13 +42,7 @@ def decide(session: Session, request: Request, person: Person | None, emit: Emit
         alive = _is_alive(session, host)
         machine = _pick(site, host, request.onto, alive, person)
         _refuse_twin(site, host, machine, alive)
-        way = request.way or machine.way
-        answers = machine.plays == host.name and session.ssh.answer(host.name) is Answer.OURS
-        if objection := way_called(way).objection(machine, answers):
-            raise Refused(
-                f"{machine.name} cannot get into the rescue system through `{way}`: {objection}",
-                hint=f"choose another way: {', '.join(paths.ways())}",
-            )
+        way = _way(session, host, machine, request.way or machine.way, emit)
     backups, doubts = _backups(session, host, request, emit)
     image = image_of(host, emit, max_age=site.image_max_age)
     with step(emit, "check the image"):
@@ -116,6 +110,22 @@ def _is_alive(session: Session, host: Host) -> bool:
             return retired_on(session.identities.hosts[host.name], shown) is not None
         case _:
             return False
+
+
+def _way(session: Session, host: Host, machine: Machine, wanted: str, emit: Emit) -> str:
+    """The name of the way that the machine goes. Raises `Refused` where it cannot."""
+    answers = machine.plays == host.name and session.ssh.answer(host.name) is Answer.OURS
+    if wanted == paths.AUTO:
+        chosen = choose(machine, answers)
+        passed = "".join(f"; not `{name}`: {objection}" for name, objection in chosen.objections.items())
+        emit(Notice(text=f"{machine.name} gets into the rescue system through `{chosen.name}`{passed}"))
+        return chosen.name
+    if objection := way_called(wanted).objection(machine, answers):
+        raise Refused(
+            f"{machine.name} cannot get into the rescue system through `{wanted}`: {objection}",
+            hint=f"choose another way: {', '.join(paths.way_choices())}",
+        )
+    return wanted
 
 
 def _pick(site: Site, host: Host, onto: str | None, alive: bool, person: Person | None) -> Machine:

@@ -162,7 +162,7 @@ class Machine(Frozen):
     address: ComputerAddress | None = None
     """Where its rescue system answers, if the address is reserved."""
     way: WayName = "usb"
-    """How it gets into the rescue system."""
+    """How it gets into the rescue system; `auto`: in the safest way that it can go."""
     operator: OperatorName = "person"
     """Who acts on the box."""
     wake_through: str | None = None

@@ -217,10 +217,10 @@ Cores = Annotated[int, Field(ge=1, le=4096), BeforeValidator(no_bool)]
 Gigabytes = Annotated[float, Field(gt=0, le=10**6, allow_inf_nan=False), BeforeValidator(no_bool)]
 WayName = Annotated[
     str,
-    AfterValidator(_one_of(paths.ways)),
-    WithJsonSchema({"enum": list(paths.ways()), "title": "Way", "type": "string"}),
+    AfterValidator(_one_of(paths.way_choices)),
+    WithJsonSchema({"enum": list(paths.way_choices()), "title": "Way", "type": "string"}),
 ]
-"""How a machine gets into the rescue system: the name of a file in `ways/`."""
+"""How a machine gets into the rescue system: the name of a module in `ways/`, or `auto`."""
 OperatorName = Annotated[
     str,
     AfterValidator(_one_of(paths.operators)),

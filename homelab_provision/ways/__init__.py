@@ -8,6 +8,7 @@ pinned key.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from homelab_provision import paths
 from homelab_provision.doors.ssh import Ssh
-from homelab_provision.errors import UsageError
+from homelab_provision.errors import Refused, UsageError
 from homelab_provision.events import Emit
 from homelab_provision.identity.identities import SiteIdentity
 from homelab_provision.image.image import SHORT
@@ -65,7 +66,13 @@ class Served(Protocol):
 
 
 class Way(Protocol):
-    """How a machine gets into the rescue system."""
+    """How a machine gets into the rescue system.
+
+    `rank` orders the ways for `auto`, the safest first: that which leaves the machine as it was where it fails, then
+    that which needs no hands, then the others.
+    """
+
+    rank: int
 
     def objection(self, machine: Machine, answers: bool) -> str | None:
         """Why the machine cannot get there in this way now; `None`: it can. `answers` tells whether the system that is
@@ -90,6 +97,26 @@ def rescue_id(site: str, identity: SiteIdentity, rescue: Rescue, brought: str) -
 def personal(identity: SiteIdentity, shows: HostKey | Announcement, name: str) -> bytes:
     """The initramfs that makes a rescue this site's: the controller may log in, and `shows` is as whom it answers."""
     return personalisation(f"{identity.controller.public} homelab-provision\n", shows, name, DEADMAN_SECONDS)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The way that `auto` has found, and why not those before it: name → objection."""
+
+    name: str
+    objections: Mapping[str, str]
+
+
+def choose(machine: Machine, answers: bool) -> Chosen:
+    """The safest way that the machine can go. Raises `Refused` when it can go none."""
+    objections: dict[str, str] = {}
+    for name in sorted(paths.ways(), key=lambda each: way_called(each).rank):
+        objection = way_called(name).objection(machine, answers)
+        if objection is None:
+            return Chosen(name, objections)
+        objections[name] = objection
+    told = "; ".join(f"{name}: {objection}" for name, objection in objections.items())
+    raise Refused(f"{machine.name} cannot get into the rescue system: {told}")
 
 
 def way_called(name: str) -> Way:

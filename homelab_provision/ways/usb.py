@@ -41,6 +41,8 @@ class Stick:
 class Usb:
     """The way `usb`."""
 
+    rank = 90
+
     def objection(self, machine: Machine, answers: bool) -> str | None:
         return None  # whether a stick boots is seen at the machine
 

@@ -40,6 +40,8 @@ OTHERWISE = "if its rescue does not start, switch it off and on: it starts what 
 class BootNext:
     """The way `bootnext`."""
 
+    rank = 10
+
     def objection(self, machine: Machine, answers: bool) -> str | None:
         return None if answers else _living.NOBODY
 

@@ -27,6 +27,8 @@ OTHERWISE = "if its screen stays black, cut its power: it starts what it started
 class Kexec:
     """The way `kexec`."""
 
+    rank = 30
+
     def objection(self, machine: Machine, answers: bool) -> str | None:
         if not machine.survives_kexec:
             return "machines.yml does not say of it `survives_kexec: true`, and there are machines that do not"

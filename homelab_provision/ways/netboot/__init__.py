@@ -32,6 +32,8 @@ from homelab_provision.ways.netboot import server
 class Netboot:
     """The way `netboot`."""
 
+    rank = 20
+
     def objection(self, machine: Machine, answers: bool) -> str | None:
         if shutil.which("dnsmasq", path=environment()["PATH"]) is None:
             return "`dnsmasq` is not installed on this computer"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from homelab_provision import ways
 from homelab_provision.errors import ProvisionError
 from homelab_provision.image.rescue import Rescue
 from homelab_provision.ways import _living, bootnext, kexec, way_called
@@ -111,3 +113,26 @@ def test_when_they_are_not_gone() -> None:
     assert "survives_kexec: true" in str(way_called("kexec").objection(machine, True))
     assert "none answers" in str(way_called("kexec").objection(sure, False))
     assert way_called("kexec").objection(sure, True) is None
+
+
+@pytest.mark.parametrize(
+    ("answers", "survives", "no_dnsmasq", "way", "not_these"),
+    [
+        (True, False, False, "bootnext", []),
+        (False, True, False, "netboot", ["bootnext"]),
+        (True, False, True, "bootnext", []),
+        (False, False, True, "usb", ["bootnext", "netboot", "kexec"]),
+    ],
+)
+def test_the_safest_way_that_can_be_gone(
+    answers: bool,
+    survives: bool,
+    no_dnsmasq: bool,
+    way: str,
+    not_these: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name, path: None if no_dnsmasq else f"/usr/sbin/{name}")
+    machine = site_of(MACHINES).machine("wyse-a").model_copy(update={"survives_kexec": survives})
+    chosen = ways.choose(machine, answers)
+    assert (chosen.name, list(chosen.objections)) == (way, not_these)

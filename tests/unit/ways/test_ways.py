@@ -28,6 +28,7 @@ from pathlib import Path
 from homelab_provision.ways import Medium
 
 class Pigeon:
+    rank = 50
     seen = []
 
     def objection(self, machine, answers):
@@ -89,7 +90,7 @@ def test_a_site_may_use_a_new_way(pigeon: Any, tmp_path: Path) -> None:
 def test_a_near_miss_is_told_with_its_line(pigeon: Any) -> None:
     said = problems_of(MACHINES.replace("    plays: db-wyse\n", "    plays: db-wyse\n    way: pidgeon\n"))
     assert "machines.yml:4: machines.wyse-a.way: `pidgeon` does not fit" in said
-    assert "one of: bootnext, kexec, netboot, pigeon, usb" in said
+    assert "one of: auto, bootnext, kexec, netboot, pigeon, usb" in said
     assert "did you mean `pigeon`?" in said
 
 
@@ -138,7 +139,7 @@ from homelab_provision.cli import main
 main()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "--way [bootnext|kexec|netboot|pigeon|usb]" in done.stdout
+    assert "--way [bootnext|kexec|netboot|pigeon|usb|auto]" in done.stdout
 
 
 def test_the_medium_is_kept_in_the_plan_as_it_is() -> None:
