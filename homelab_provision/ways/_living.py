@@ -6,7 +6,6 @@ for this start.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import tarfile
 from collections.abc import Mapping
@@ -14,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homelab_provision.errors import ProvisionError
-from homelab_provision.identity.identities import KeyPair, SiteIdentity
-from homelab_provision.image import medium as media
-from homelab_provision.image.image import SHORT
-from homelab_provision.image.rescue import Rescue
-from homelab_provision.ways import DEADMAN_SECONDS, Medium, Start
+from homelab_provision.identity.identities import new_key
+from homelab_provision.image.medium import HostKey
+from homelab_provision.ways import Start
 
 DEADLINE = 300.0
 NOBODY = "only a system that is on it and lets us in can prepare that, and none answers"
@@ -38,20 +35,10 @@ class Brought:
         return self.otherwise
 
 
-def medium(way: str, site: str, identity: SiteIdentity, rescue: Rescue) -> Medium:
-    """What is brought is the rescue itself."""
-    seed = "\n".join([rescue.digest, identity.controller.public, way, str(DEADMAN_SECONDS)])
-    return Medium(rescue_id=f"{site}-{hashlib.sha256(seed.encode()).hexdigest()[:SHORT]}", path=rescue.directory)
-
-
-def personal(start: Start, key: KeyPair) -> bytes:
-    """The initramfs that makes it this site's rescue, which shows `key`."""
-    return media.personalisation(
-        f"{start.identity.controller.public} homelab-provision\n",
-        media.HostKey(key.private, key.public),
-        start.medium.rescue_id,
-        DEADMAN_SECONDS,
-    )
+def new_host_key() -> HostKey:
+    """A host key for one start."""
+    made = new_key("rescue")
+    return HostKey(made.private, made.public)
 
 
 def packed(files: Mapping[str, bytes | Path]) -> bytes:

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from homelab_provision.events import Emit
-from homelab_provision.identity.identities import SiteIdentity, new_key
+from homelab_provision.identity.identities import SiteIdentity
 from homelab_provision.image.esp import NET_LOADER
 from homelab_provision.image.medium import KERNEL_COMMAND_LINE, RESCUE_LABEL
 from homelab_provision.image.rescue import Rescue
 from homelab_provision.operators import Operator
 from homelab_provision.site.models import Machine
-from homelab_provision.ways import Medium, Served, Start, _living
+from homelab_provision.ways import Medium, Served, Start, _living, personal, rescue_id
 
 # On the EFI system partition. The GRUB for the network has its configuration elsewhere than that for disks: the old
 # system's stays as it is.
@@ -46,12 +46,12 @@ class BootNext:
         return None if answers else _living.NOBODY
 
     def prepare(self, site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) -> Medium:
-        return _living.medium("bootnext", site, identity, rescue)
+        return Medium(rescue_id=rescue_id(site, identity, rescue, "bootnext"), path=rescue.directory)
 
     @contextmanager
     def serving(self, start: Start) -> Iterator[Served]:
-        key = new_key("rescue")
-        stage(start, contents(start.rescue, _living.personal(start, key)))
+        key = _living.new_host_key()
+        stage(start, contents(start.rescue, personal(start.identity, key, start.medium.rescue_id)))
         _living.restart(start, "systemctl reboot || reboot")
         yield _living.Brought(key.public, OTHERWISE)
 
@@ -62,8 +62,8 @@ class BootNext:
 WAY = BootNext()
 
 
-def contents(rescue: Rescue, personal: bytes) -> dict[str, bytes | Path]:
-    """What goes onto the EFI system partition, by its name there."""
+def contents(rescue: Rescue, site: bytes) -> dict[str, bytes | Path]:
+    """What goes onto the EFI system partition, by its name there; `site` is what makes the rescue this site's."""
     [net_loader] = NET_LOADER
     return {
         f"{FOLDER}/shimx64.efi": rescue.directory / "BOOTX64.EFI",
@@ -71,7 +71,7 @@ def contents(rescue: Rescue, personal: bytes) -> dict[str, bytes | Path]:
         f"{FOLDER}/grubx64.efi": rescue.directory / net_loader,
         f"{FOLDER}/vmlinuz": rescue.kernel,
         f"{FOLDER}/rescue.img": rescue.initrd,
-        f"{FOLDER}/site.img": personal,
+        f"{FOLDER}/site.img": site,
         CONFIG: GRUB_CONFIG.encode(),
     }
 

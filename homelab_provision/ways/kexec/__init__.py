@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from homelab_provision.events import Emit
-from homelab_provision.identity.identities import SiteIdentity, new_key
+from homelab_provision.identity.identities import SiteIdentity
 from homelab_provision.image.medium import KERNEL_COMMAND_LINE
 from homelab_provision.image.rescue import Rescue
 from homelab_provision.operators import Operator
 from homelab_provision.site.models import Machine
-from homelab_provision.ways import Medium, Served, Start, _living
+from homelab_provision.ways import Medium, Served, Start, _living, personal, rescue_id
 from homelab_provision.ways.kexec.load import INITRD, KERNEL
 
 LOAD = Path(__file__).with_name("load.py")
@@ -35,14 +35,14 @@ class Kexec:
         return None if answers else _living.NOBODY
 
     def prepare(self, site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) -> Medium:
-        return _living.medium("kexec", site, identity, rescue)
+        return Medium(rescue_id=rescue_id(site, identity, rescue, "kexec"), path=rescue.directory)
 
     @contextmanager
     def serving(self, start: Start) -> Iterator[Served]:
-        key = new_key("rescue")
+        key = _living.new_host_key()
         files: dict[str, bytes | Path] = {
             KERNEL: start.rescue.kernel,
-            INITRD: joined(start.rescue.initrd.read_bytes(), _living.personal(start, key)),
+            INITRD: joined(start.rescue.initrd.read_bytes(), personal(start.identity, key, start.medium.rescue_id)),
         }
         words = ["python3", "-I", "-c", LOAD.read_text(), KERNEL_COMMAND_LINE]
         _living.hand_over(start, words, _living.packed(files))
