@@ -39,10 +39,12 @@ def decide(session: Session, request: Request, person: Person | None, emit: Emit
     """
     site, host = session.site, session.site.host(request.host)
     with step(emit, "find the machine"):
-        alive = _is_alive(session, host)
+        answer = session.ssh.answer(host.name)
+        alive = _is_alive(session, host, answer)
         machine = _pick(site, host, request.onto, alive, person)
         _refuse_twin(site, host, machine, alive)
-        way = _way(session, host, machine, request.way or machine.way, emit)
+        answers = answer is Answer.OURS and is_on(session, host, machine)
+        way = _way(machine, request.way or machine.way, answers, emit)
     backups, doubts = _backups(session, host, request, emit)
     image = image_of(host, emit, max_age=site.image_max_age)
     with step(emit, "check the image"):
@@ -100,9 +102,9 @@ def _backups(
     return planned, doubts
 
 
-def _is_alive(session: Session, host: Host) -> bool:
+def _is_alive(session: Session, host: Host, answer: Answer) -> bool:
     """Whether the host answers, under its key or under one that was rotated since it was written."""
-    match session.ssh.answer(host.name):
+    match answer:
         case Answer.OURS:
             return True
         case Answer.STRANGER:
@@ -112,9 +114,15 @@ def _is_alive(session: Session, host: Host) -> bool:
             return False
 
 
-def _way(session: Session, host: Host, machine: Machine, wanted: str, emit: Emit) -> str:
+def is_on(session: Session, host: Host, machine: Machine) -> bool:
+    """Whether the host that answers is on this machine, whatever machines.yml says: it shows one of its network cards
+    (the cards of a bond show all the same address)."""
+    addresses = session.ssh.run(host.name, "sh", "-c", "cat /sys/class/net/*/address", deadline=30, check=False).stdout
+    return not set(machine.passport.macs).isdisjoint(addresses.lower().split())
+
+
+def _way(machine: Machine, wanted: str, answers: bool, emit: Emit) -> str:
     """The name of the way that the machine goes. Raises `Refused` where it cannot."""
-    answers = machine.plays == host.name and session.ssh.answer(host.name) is Answer.OURS
     if wanted == paths.AUTO:
         chosen = choose(machine, answers)
         passed = "".join(f"; not `{name}`: {objection}" for name, objection in chosen.objections.items())
