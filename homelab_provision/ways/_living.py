@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from homelab_provision.doors.ssh import Answer
 from homelab_provision.errors import ProvisionError
 from homelab_provision.identity.identities import new_key
 from homelab_provision.image.medium import HostKey
@@ -65,6 +67,18 @@ def hand_over(start: Start, program: list[str], archive: bytes) -> None:
 
 def restart(start: Start, command: str) -> None:
     """Have the old system end itself. It cuts its own connection, so how this ends says nothing."""
-    script = f"sync; (sleep 0.5; {command}) </dev/null >/dev/null 2>&1 &"
+    script = f"(sleep 0.5; {command}) </dev/null >/dev/null 2>&1 &"
     start.ssh.run(start.system, "sh", "-c", script, deadline=20, check=False)
     start.ssh.forget(start.system)
+
+
+@contextmanager
+def taken_back(start: Start, program: list[str]) -> Iterator[None]:
+    """Where the start fails, and the old system answers, still or again: have it take back what it was handed."""
+    try:
+        yield
+    except BaseException:
+        with suppress(ProvisionError):
+            if start.ssh.answer(start.system) is Answer.OURS:
+                start.ssh.run(start.system, *program, deadline=DEADLINE, check=False)
+        raise

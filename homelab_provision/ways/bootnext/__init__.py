@@ -51,12 +51,14 @@ class BootNext:
     @contextmanager
     def serving(self, start: Start) -> Iterator[Served]:
         key = _living.new_host_key()
-        stage(start, contents(start.rescue, personal(start.identity, key, start.medium.rescue_id)))
-        _living.restart(start, "systemctl reboot || reboot")
-        yield _living.Brought(key.public, OTHERWISE)
+        with _living.taken_back(start, staging("clear")):
+            stage(start, contents(start.rescue, personal(start.identity, key, start.medium.rescue_id)))
+            _living.restart(start, "systemctl reboot || reboot")
+            yield _living.Brought(key.public, OTHERWISE)
 
     def leave(self, operator: Operator, machine: Machine) -> None:
-        """Nothing to do: the disk is written anew, and the writer takes the entry out of the firmware."""
+        """Nothing to do: the disk is written anew, and the writer takes the entry out of the firmware. Where the old
+        system was on another disk, its key for one start is good for nothing any more."""
 
 
 WAY = BootNext()
@@ -79,5 +81,9 @@ def contents(rescue: Rescue, site: bytes) -> dict[str, bytes | Path]:
 def stage(start: Start, files: dict[str, bytes | Path]) -> None:
     """Lay them there, and tell the firmware."""
     archive = _living.packed(files)
-    words = ["sh", "-c", STAGE.read_text(), "stage", RESCUE_LABEL, FOLDER, CONFIG, LOADER, str(len(archive))]
-    _living.hand_over(start, words, archive)
+    _living.hand_over(start, staging("lay", LOADER, str(len(archive))), archive)
+
+
+def staging(task: str, *more: str) -> list[str]:
+    """The words that have the old system `lay` what it is given, or `clear` it away."""
+    return ["sh", "-c", STAGE.read_text(), STAGE.name, task, RESCUE_LABEL, FOLDER, CONFIG, *more]

@@ -44,10 +44,11 @@ class Kexec:
             KERNEL: start.rescue.kernel,
             INITRD: joined(start.rescue.initrd.read_bytes(), personal(start.identity, key, start.medium.rescue_id)),
         }
-        words = ["python3", "-I", "-c", LOAD.read_text(), KERNEL_COMMAND_LINE]
-        _living.hand_over(start, words, _living.packed(files))
-        _living.restart(start, "systemctl kexec")
-        yield _living.Brought(key.public, OTHERWISE)
+        program = ["python3", "-I", "-c", LOAD.read_text()]
+        with _living.taken_back(start, program):
+            _living.hand_over(start, [*program, KERNEL_COMMAND_LINE], _living.packed(files))
+            _living.restart(start, "systemctl kexec")
+            yield _living.Brought(key.public, OTHERWISE)
 
     def leave(self, operator: Operator, machine: Machine) -> None:
         """Nothing is left: what was loaded was the old system's memory."""
