@@ -61,7 +61,7 @@ def hand_over(start: Start, program: list[str], archive: bytes) -> None:
     if done.returncode != 0:
         raise ProvisionError(
             f"{start.machine.name} cannot be told to start the rescue: {done.stderr.strip() or 'it did not say why'}",
-            hint="what it starts by itself was not changed. Another way does: --way usb, --way netboot",
+            hint="what it starts by itself was not changed. Begin anew in another way: `--way usb`, `--way netboot`",
         )
 
 

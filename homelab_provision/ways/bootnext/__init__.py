@@ -17,7 +17,7 @@ from homelab_provision.image.esp import NET_LOADER
 from homelab_provision.image.medium import KERNEL_COMMAND_LINE, RESCUE_LABEL
 from homelab_provision.image.rescue import Rescue
 from homelab_provision.operators import Operator
-from homelab_provision.site.models import Machine
+from homelab_provision.site.models import Firmware, Machine
 from homelab_provision.ways import Medium, Served, Start, _living, personal, rescue_id
 
 # On the EFI system partition. The GRUB for the network has its configuration elsewhere than that for disks: the old
@@ -43,6 +43,8 @@ class BootNext:
     rank = 10
 
     def objection(self, machine: Machine, answers: bool) -> str | None:
+        if machine.passport.firmware is not Firmware.UEFI:
+            return f"its firmware is {machine.passport.firmware}, and only UEFI can be told what to start once"
         return None if answers else _living.NOBODY
 
     def prepare(self, site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) -> Medium:

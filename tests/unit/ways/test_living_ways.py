@@ -18,6 +18,7 @@ from homelab_provision import ways
 from homelab_provision.doors.ssh import Answer
 from homelab_provision.errors import ProvisionError
 from homelab_provision.image.rescue import Rescue
+from homelab_provision.site.models import Firmware
 from homelab_provision.ways import _living, bootnext, kexec, way_called
 from homelab_provision.ways.kexec import load
 from tests.unit.site.sites import MACHINES, site_of
@@ -50,14 +51,17 @@ def rescue(tmp_path: Path) -> Rescue:
     return Rescue(tmp_path, "0")
 
 
+def key(name: str) -> Any:
+    return SimpleNamespace(public=f"ssh-ed25519 AAAA{name}", private=f"private key: {name}")
+
+
 def start_of(ssh: Ssh, rescue: Rescue) -> Any:
-    key = SimpleNamespace(public="ssh-ed25519 AAAA")
     return SimpleNamespace(
         ssh=ssh,
         system="db-wyse",
         machine=site_of(MACHINES).machine("wyse-a"),
         rescue=rescue,
-        identity=SimpleNamespace(controller=key),
+        identity=SimpleNamespace(controller=key("controller"), rescue=key("site")),
         medium=ways.Medium(rescue_id="home-1", path=rescue.directory),
     )
 
@@ -227,6 +231,21 @@ def test_an_old_system_that_is_still_there_takes_it_back(rescue: Rescue, way: st
     assert last == ([tuple(undo)] if answer is Answer.OURS else [])
 
 
+@pytest.mark.parametrize("way", ["bootnext", "kexec"])
+def test_a_key_for_one_start_is_all_that_the_old_system_gets(rescue: Rescue, way: str) -> None:
+    shown = set()
+    for _ in range(2):
+        ssh = Ssh()
+        with way_called(way).serving(start_of(ssh, rescue)) as served:
+            shown.add(served.host_key())
+        assert b"-----BEGIN OPENSSH PRIVATE KEY-----" in ssh.input
+        assert b"ssh-ed25519 AAAAcontroller" in ssh.input
+        assert b"private key: " not in ssh.input
+        # Whoever lists the processes of the old system sees none at all.
+        assert "PRIVATE KEY" not in str(ssh.words)
+    assert len(shown) == 2
+
+
 def test_nothing_is_taken_back_from_a_rescue_that_came(rescue: Rescue) -> None:
     ssh = Ssh()
     with way_called("bootnext").serving(start_of(ssh, rescue)) as served:
@@ -258,6 +277,8 @@ def test_when_they_are_not_gone() -> None:
     sure = machine.model_copy(update={"survives_kexec": True})
     assert "none answers" in str(way_called("bootnext").objection(machine, False))
     assert way_called("bootnext").objection(machine, True) is None
+    older = machine.model_copy(update={"passport": machine.passport.model_copy(update={"firmware": Firmware.BIOS})})
+    assert "its firmware is bios" in str(way_called("bootnext").objection(older, True))
     assert "survives_kexec: true" in str(way_called("kexec").objection(machine, True))
     assert "none answers" in str(way_called("kexec").objection(sure, False))
     assert way_called("kexec").objection(sure, True) is None
