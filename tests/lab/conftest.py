@@ -89,16 +89,11 @@ class Homelab:
         started = float(self.on(host, "date +%s"))
         before = self.on(host, BOOT_ID)
         self.run("lab", "ssh", host, "--", "systemctl", "reboot")
-        self.until_back(host, before)
-        return float(self.on(host, "awk '/^btime/ {print $2}' /proc/stat")) - started
-
-    def until_back(self, host: str, before: str) -> str:
-        """Wait until a host answers after another start than that with this boot id; its boot id now."""
         give_up = time.monotonic() + REBOOT
         while (asked := self.run("lab", "ssh", host, "--", "sh", "-c", BOOT_ID)).stdout in (before, ""):
             assert time.monotonic() < give_up, asked.stderr
             time.sleep(2)
-        return asked.stdout
+        return float(self.on(host, "awk '/^btime/ {print $2}' /proc/stat")) - started
 
     def latest(self) -> dict[str, Any]:
         """`provision runs show latest --json`."""

@@ -9,25 +9,35 @@ from pathlib import Path
 import pytest
 
 from homelab_provision.errors import ExitCode
-from tests.lab.conftest import BOOT_ID, Homelab
+from tests.lab.conftest import BOOT_ID, REBOOT, Homelab
 from tests.lab.test_rebuild import HOST, assert_proven
 
+LEFT = "find /boot/efi/ -name hlp-rescue -o -name grub"
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
-# The way's first half, with a rescue that cannot start.
-STAGE = """
-import sys
+# The way with a rescue that cannot start, given up when the machine is back. `Start` as the phase boot makes it.
+GO = """
+import sys, time
+from contextlib import suppress
 from pathlib import Path
-from homelab_provision.image.rescue import Rescue
-from homelab_provision.phases.session import session
 from types import SimpleNamespace
-from homelab_provision.ways import _living
-from homelab_provision.ways.bootnext import contents, stage
-site, host, machine, rescue = Path(sys.argv[1]), sys.argv[2], sys.argv[3], Rescue(Path(sys.argv[4]), "0")
-with session(site, [host]) as opened:
-    start = SimpleNamespace(ssh=opened.ssh, system=host, machine=opened.site.machine(machine))
-    stage(start, contents(rescue, b"nothing"))
-    _living.restart(start, "systemctl reboot")
+from homelab_provision.image.rescue import Rescue
+from homelab_provision.phases.boot import RescueNotReached
+from homelab_provision.phases.session import session
+from homelab_provision.ways import Medium, way_called
+host, machine, rescue, before, patience = sys.argv[2:]
+with session(Path(sys.argv[1]), [host]) as opened:
+    start = SimpleNamespace(
+        ssh=opened.ssh, system=host, machine=opened.site.machine(machine), identity=opened.identities.site,
+        rescue=Rescue(Path(rescue), "0"), medium=Medium(rescue_id="lab-0", path=Path(rescue)),
+    )
+    with suppress(RescueNotReached), way_called("bootnext").serving(start):
+        give_up = time.monotonic() + float(patience)
+        ask = ("cat", "/proc/sys/kernel/random/boot_id")
+        while opened.ssh.run(host, *ask, deadline=60, check=False).stdout in (before, ""):
+            assert time.monotonic() < give_up
+            time.sleep(2)
+        raise RescueNotReached("as expected")
 """
 
 
@@ -52,7 +62,7 @@ def test_a_living_host_is_rebuilt_without_a_hand(homelab: Homelab, way: str) -> 
     assert homelab.on(HOST, "cat /srv/kept; ls /root/gone 2>/dev/null || echo gone") == "mine\ngone\n"
     # Nothing is left of it, in the firmware or on the disk.
     assert "rescue" not in entries(homelab)
-    assert homelab.on(HOST, "find /boot/efi -name 'hlp-rescue' -o -name grub") == ""
+    assert homelab.on(HOST, LEFT) == ""
 
 
 def test_a_rescue_that_does_not_start_gives_the_machine_back(homelab: Homelab, tmp_path: Path) -> None:
@@ -61,10 +71,13 @@ def test_a_rescue_that_does_not_start_gives_the_machine_back(homelab: Homelab, t
     for name in ("BOOTX64.EFI", "grubnetx64.efi", "mmx64.efi", "vmlinuz", "rescue.img"):
         (rescue / name).write_bytes(b"no program")
     before = homelab.on(HOST, BOOT_ID)
-    words = [sys.executable, "-c", STAGE, str(homelab.site), HOST, "wyse-a", str(rescue)]
+    words = [sys.executable, "-c", GO, str(homelab.site), HOST, "wyse-a", str(rescue), before, str(REBOOT)]
     subprocess.run(words, env=homelab.environment, check=True)
-    assert homelab.until_back(HOST, before) != before
+    assert homelab.on(HOST, BOOT_ID) != before
+    # The firmware has forgotten it, and so has the disk.
     assert "BootNext" not in entries(homelab)
+    assert "rescue" not in entries(homelab)
+    assert homelab.on(HOST, LEFT) == ""
 
 
 @pytest.mark.negative
