@@ -73,11 +73,16 @@ def print_json(document: Any) -> None:
 
 
 def print_table(rows: list[list[str]], header: list[str]) -> None:
-    """Aligned columns on standard output; whatever stands in a cell stays in its cell."""
+    """Aligned columns on standard output."""
+    for line in table_lines(rows, header):
+        print_text(line)
+
+
+def table_lines(rows: list[list[str]], header: list[str]) -> list[str]:
+    """Aligned columns; whatever stands in a cell stays in its cell."""
     table = [header, *([one_line(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
-    for row in table:
-        print_text("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
 
 
 def print_text(text: str) -> None:

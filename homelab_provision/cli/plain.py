@@ -28,8 +28,9 @@ PLAIN_INTERVAL = 5.0  # seconds between two progress lines of one step
 class PlainRenderer(Renderer):
     """One line per start and end, a progress line now and then: for logs, pipes and CI."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, prefix: str = "") -> None:
         super().__init__(console)
+        self._prefix = prefix
         self._phase: RunningPhase | None = None
         self._said: dict[str, float] = {}
 
@@ -77,7 +78,8 @@ class PlainRenderer(Renderer):
         return "".join(f"{word}: " for word in (phase, *steps) if word)
 
     def _line(self, text: str) -> None:
-        say(self._console, Text(_ascii(text) if self._ascii else text))
+        line = self._prefix + text
+        say(self._console, Text(_ascii(line) if self._ascii else line))
 
 
 def _ascii(text: str) -> str:

@@ -35,7 +35,8 @@ def _code(context: click.Context, option: click.Parameter, value: str | None) ->
 
 
 @click.command()
-@click.argument("host", required=False)
+@click.argument("hosts", nargs=-1, metavar="[HOST]...")
+@click.option("--all", "everything", is_flag=True, help="All hosts that may be rebuilt, at once.")
 @site_option
 @click.option(
     "--onto", metavar="MACHINE", help="The machine that becomes HOST.  [default: its own, or the spare that fits]"
@@ -76,7 +77,8 @@ def _code(context: click.Context, option: click.Parameter, value: str | None) ->
 @click.option("--yes", is_flag=True, help="Do not ask. Needs everything to be unambiguous.")
 @json_option
 def rebuild(
-    host: str | None,
+    hosts: tuple[str, ...],
+    everything: bool,
     site_dir: Path | None,
     onto: str | None,
     way: str | None,
@@ -92,6 +94,8 @@ def rebuild(
 ) -> None:
     """Turn a machine into HOST: wipe it, write the system, converge, restore the data, prove that it works.
 
+    Several at once: what one of them needs of another comes first, and one question is asked for all.
+
     \b
     Examples:
       provision rebuild db-wyse                    its own machine, or the one spare that fits
@@ -99,18 +103,20 @@ def rebuild(
       provision rebuild db-wyse --plan             what would happen
       provision rebuild db-wyse --resume           after an interruption
       provision rebuild db-wyse --resume 0042      another run than the last one
+      provision rebuild db-wyse site-wyse          several at once; --all: every host
       provision rebuild db-wyse --confirm-code     a stick of this site may be in other hands
     """
+    from homelab_provision.cli.rebuild_many import rebuild_many
     from homelab_provision.cli.render import renderer
     from homelab_provision.jobs import rebuild as job
     from homelab_provision.jobs.report import document
     from homelab_provision.runs import store
     from homelab_provision.runs.store import Request
 
-    if host is None and resume:
-        host, resume = resume, LAST  # `--resume db-wyse`: what stands behind it is the host
-    if not host:
-        raise click.UsageError("Missing argument 'HOST'.")
+    if not hosts and resume and not everything:
+        hosts, resume = (resume,), LAST  # `--resume db-wyse`: what stands behind it is the host
+    if bool(hosts) == everything:
+        raise click.UsageError("`--all` names every host already." if hosts else "Missing argument 'HOST'.")
     if resume is not None and not resume.strip():
         raise UsageError("`--resume` was given an empty name", hint="leave it out for the last run")
     site = find_site(site_dir)
@@ -125,7 +131,7 @@ def rebuild(
     request = Request(
         command="rebuild",
         site=site,
-        host=host,
+        host=hosts[0] if hosts else "",
         onto=onto,
         way=way,
         keep_data=keep_data,
@@ -133,11 +139,20 @@ def rebuild(
         erase=frozenset(erase),
         confirm_code=code is not None,
     )
+    if everything or len(hosts) > 1:
+        alone = {"--onto": onto, "--resume": resume, "--from": first, "a code": code if code != ASK else None}
+        if given := [word for word, value in alone.items() if value]:
+            raise UsageError(
+                f"{given[0]} is for one host, and these are several",
+                hint="rebuild that one alone; which machine each of several becomes stands in machines.yml (`plays`)",
+            )
+        code = None if code is None else ""
+        rebuild_many(request, hosts, plan_only=plan_only, unattended=yes, code=code, as_json=as_json)
     if plan_only:
         _show_plan(request, unattended=yes or as_json, as_json=as_json)
     asked: Request | store.Run = request
     if resume or first:
-        asked = store.last_of(host, site) if resume in (None, LAST) else store.named(resume, host, site)
+        asked = store.last_of(hosts[0], site) if resume in (None, LAST) else store.named(resume, hosts[0], site)
     with renderer(phases=[phase.value for phase in ORDER]) as show:
         run = job.rebuild(
             asked,

@@ -58,7 +58,7 @@ def say(console: Console, line: RenderableType) -> None:
     console.print(line, soft_wrap=True)
 
 
-def _cleaned(event: Event) -> Event:
+def cleaned(event: Event) -> Event:
     """The event with texts that stay in their row and column; names are one line."""
     texts = {
         name: clipped(printable(text), LONGEST_TEXT) if name in LONG_TEXTS else clipped(one_line(text))
@@ -84,7 +84,7 @@ class Renderer:
 
     def __call__(self, event: Event) -> None:
         with self._lock:
-            self._show(_cleaned(event))
+            self._show(cleaned(event))
 
     def _show(self, event: Event) -> None:
         raise NotImplementedError
@@ -119,9 +119,17 @@ class Renderer:
                 f"there is no terminal to ask on: {prompt.strip()}",
                 hint="run it in a terminal, or answer beforehand with options and `--yes`",
             )
-        with self._lock, self.suspended():
+        with self._listening():
             self._console.print(Text(printable(prompt), style="bold"), end="", soft_wrap=True)
-            return sys.stdin.readline().strip()
+            return self._typed().strip()
+
+    def _typed(self) -> str:
+        return sys.stdin.readline()
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        with self._lock, self.suspended():
+            yield
 
     def _mark(self, outcome: Outcome) -> str:
         return outcome.value if self._ascii else MARKS[outcome]

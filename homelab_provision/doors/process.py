@@ -60,6 +60,8 @@ HEARING = 0.2  # seconds
 FOLLOWS = 0.5  # seconds
 
 Argument = str | os.PathLike[str]
+# Threads in which Ctrl-C was pressed, so to speak, and that have not heard it yet.
+_interrupted: set[int | None] = set()
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,24 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 def tail(text: str, lines: int = TAIL_LINES) -> str:
     """The last lines of an output, for an error message."""
     return last_lines(text.strip(), lines)
+
+
+def interrupt(thread: threading.Thread) -> None:
+    """Ctrl-C for a thread other than the main one, which alone is told by Python. It is heard once, where the thread
+    waits for a program or in `pause`, and means what it means to the main thread."""
+    _interrupted.add(thread.ident)
+
+
+def pause(seconds: float) -> None:
+    """Sleep; Ctrl-C is heard afterwards."""
+    time.sleep(seconds)
+    _hear()
+
+
+def _hear() -> None:
+    if (thread := threading.get_ident()) in _interrupted:
+        _interrupted.discard(thread)
+        raise KeyboardInterrupt
 
 
 @cache
@@ -238,6 +258,7 @@ def _wait(child: subprocess.Popen[bytes], deadline: float, since: Callable[[], f
     A child that is not understood is not waited for.
     """
     while (left := since() + deadline - time.monotonic()) > 0:
+        _hear()
         with suppress(subprocess.TimeoutExpired):
             child.wait(timeout=min(left, HEARING))
             return

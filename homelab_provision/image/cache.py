@@ -27,6 +27,14 @@ def inputs_digest(inputs: Iterable[str], recipe: Iterable[Path]) -> str:
 
 
 @contextmanager
+def asking(shelf: Path, key: str) -> Iterator[None]:
+    """Nobody else looks for `key` meanwhile: who waits here finds what has been built."""
+    shelf.mkdir(parents=True, exist_ok=True)
+    with files.exclusive(shelf / f".asked-{key[:SHORT]}"):
+        yield
+
+
+@contextmanager
 def building(shelf: Path, key: str) -> Iterator[Path]:
     """An empty directory to build `key` in, while nobody else builds it. It is gone afterwards, if not published."""
     shelf.mkdir(parents=True, exist_ok=True)

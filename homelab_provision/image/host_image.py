@@ -13,9 +13,10 @@ import yaml
 from homelab_provision import paths
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Emit, Notice, step
+from homelab_provision.image.cache import asking
 from homelab_provision.image.image import Image
 from homelab_provision.image.mirror import find_mirror, is_offered
-from homelab_provision.image.os_image import Recipe, SystemAccount, build_image, find_image
+from homelab_provision.image.os_image import Recipe, SystemAccount, build_image, find_image, image_key
 from homelab_provision.site.models import Host
 
 # Where roles' programs lie on a host, and the lists of what their trees have laid there; from the root.
@@ -30,12 +31,13 @@ def image_of(host: Host, emit: Emit, *, anew: bool = False, max_age: timedelta |
     fails, the old one is used, with a warning.
     """
     recipe = recipe_for(host.roles)
-    image = None if anew else find_image(recipe, paths.cache())
-    if image is None:
-        emit(Notice(text=f"building the image of {host.name}: it is kept, the next time it is there"))
-        image = _built(recipe, emit)
-    elif max_age is not None and age_of(image) > max_age:
-        image = _renewed(image, recipe, emit)
+    with asking(paths.cache() / "images", image_key(recipe)):  # hosts with the same roles, of which one builds
+        image = None if anew else find_image(recipe, paths.cache())
+        if image is None:
+            emit(Notice(text=f"building the image of {host.name}: it is kept, the next time it is there"))
+            image = _built(recipe, emit)
+        elif max_age is not None and age_of(image) > max_age:
+            image = _renewed(image, recipe, emit)
     if not image.security:
         emit(Notice(level="warning", text=f"image {image.short} is {WITHOUT_SECURITY}"))
     return image

@@ -8,7 +8,7 @@ phase that is not proven.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from homelab_provision.doors.ssh import RESCUE, Answer
@@ -30,7 +30,7 @@ from homelab_provision.runs.recorder import at_phase, attempt, telling
 from homelab_provision.runs.store import Request, Run
 from homelab_provision.site.assignment import record_player
 from homelab_provision.site.loading import load_site
-from homelab_provision.site.models import Site, nearest
+from homelab_provision.site.models import Machine, Site, nearest
 from homelab_provision.site.vault.store import Vault
 
 PHASES: Mapping[Phase, Callable[[Rebuild], Proof]] = {
@@ -52,24 +52,31 @@ def rebuild(
     unattended: bool,
     first: Phase | None = None,
     code: str | None = None,
+    site: Site | None = None,
+    agreed: bool = False,
+    begun: Callable[[Run], None] = lambda run: None,
 ) -> Run:
     """Carry a rebuild to its end, and return its run: a new one as `asked`, or one that was begun before, which goes
     on at its first phase that is not proven.
 
     `first` starts earlier or later than that; the phases before it must be proven. `code` is what stands on the
     rescue's screen (empty: to be asked for); a run that was begun with one asks for it whenever it goes on. A new run
-    exists once it holds the lock on its host. Raises what stopped it; the run's journal then says so too, and its
-    report is written.
+    exists once it holds the lock on its host; `begun` is then told. Raises what stopped it; the run's journal then says
+    so too, and its report is written.
+
+    Whoever begins several gives them the `site` that he has loaded, and has `agreed` with the person on their disks.
     """
     request = asked if isinstance(asked, Request) else asked.request
-    site = load_site(request.site)
+    if site is None:
+        site = load_site(request.site)
+        warn(site, emit)
     _require_known(site, request)
-    _warn(site, emit)
     with lock.locked([f"host-{request.host}"]) as held_by:
         run = store.start(request) if isinstance(asked, Request) else asked
         held_by(run.id)
+        begun(run)
         try:
-            _attempt(run, site, emit, person, unattended, first, code)
+            _attempt(run, site, emit, person, unattended, first, code, agreed)
         finally:
             _report(run, emit)
     return run
@@ -79,8 +86,13 @@ def _require_known(site: Site, request: Request) -> None:
     """What is not there is a slip of the pen, and leaves no run behind. Raises `UsageError`."""
     site.host(request.host)
     machines = [site.machine(request.onto)] if request.onto else site.machines.values()
+    require_disks(request.erase, machines)
+
+
+def require_disks(erase: Iterable[str], machines: Iterable[Machine]) -> None:
+    """Raise `UsageError` for a serial of `--erase` that no system disk of these machines has."""
     serials = [disk.serial for machine in machines for disk in machine.passport.system_disks]
-    for serial in sorted(request.erase):
+    for serial in sorted(erase):
         if not any(same_serial(serial, known) for known in serials):
             raise UsageError(
                 f"`--erase {serial}`: no machine that could be meant has a system disk with this serial",
@@ -88,13 +100,20 @@ def _require_known(site: Site, request: Request) -> None:
             )
 
 
-def _warn(site: Site, emit: Emit) -> None:
+def warn(site: Site, emit: Emit) -> None:
     for warning in site.warnings:
         emit(Notice(level="warning", text=f"hosts.yml: {warning}"))
 
 
 def _attempt(
-    run: Run, site: Site, emit: Emit, person: Person, unattended: bool, first: Phase | None, code: str | None
+    run: Run,
+    site: Site,
+    emit: Emit,
+    person: Person,
+    unattended: bool,
+    first: Phase | None,
+    code: str | None,
+    agreed: bool,
 ) -> None:
     """One attempt at a run, under its lock."""
     tell = telling(run, emit)
@@ -122,7 +141,7 @@ def _attempt(
                 operator_called(plan.operator)(site, run.console_log, tell, partial(_at_host, site)),
                 tell,
                 person,
-                unattended or asked_before,
+                unattended or agreed or asked_before,
                 unattended,
                 wanted,
             )
@@ -153,7 +172,7 @@ def plan_only(request: Request, *, emit: Emit, person: Person, unattended: bool)
     with scratch() as folder:
         site = load_site(request.site)
         _require_known(site, request)
-        _warn(site, emit)
+        warn(site, emit)
         # A lab that has no vault yet gets none by being looked at.
         new = site.lab is not None and not Vault.at(site.root)
         vault = Vault.of(folder if new else site.root, name=site.name, create=new)

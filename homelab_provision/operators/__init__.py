@@ -44,6 +44,11 @@ class Operator(Protocol):
         """The last lines of the machine's console, as far as this operator can see it."""
 
 
+def one_at_a_time(name: str) -> bool:
+    """Whether machines wait until the rescue of the one before has answered; its module says so."""
+    return bool(getattr(import_module(f"{__name__}.{name}"), "ONE_AT_A_TIME", False))
+
+
 class AtHost(Protocol):
     """Runs a program at a host of the site, for who must act from there."""
 

@@ -9,6 +9,8 @@ from homelab_provision.events import Emit, Notice
 from homelab_provision.operators import AtHost
 from homelab_provision.site.models import Machine, Site
 
+ONE_AT_A_TIME = True  # two hands, and a stick that is free again when its rescue has answered
+
 
 @dataclass(frozen=True)
 class PersonOperator:

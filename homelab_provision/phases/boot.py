@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 
-from homelab_provision import paths
+from homelab_provision import operators, paths, ways
 from homelab_provision.doors.ssh import RESCUE, Answer, Ssh
 from homelab_provision.errors import ProvisionError
 from homelab_provision.events import Proof, step, waiting
@@ -12,6 +13,7 @@ from homelab_provision.identity.identities import retired_on
 from homelab_provision.image.rescue import Rescue, build_rescue
 from homelab_provision.phases.confirm import BOOT_ID_FILE
 from homelab_provision.phases.context import Rebuild
+from homelab_provision.runs.lock import turn
 from homelab_provision.runs.store import Run
 from homelab_provision.ways import Medium, Served, Start
 
@@ -30,6 +32,8 @@ def run(rebuild: Rebuild) -> Proof:
         rescue = build_rescue(paths.cache(), rebuild.emit)
         medium = rebuild.way.prepare(rebuild.site.name, rebuild.session.identities.site, rescue, rebuild.emit)
         with ExitStack() as stack:
+            for name in _queues(rebuild):
+                stack.enter_context(turn(name, rebuild.machine.name, partial(_tell_whom, rebuild)))
             with step(rebuild.emit, "start the machine"):
                 served = stack.enter_context(rebuild.way.serving(_start(rebuild, rescue, medium)))
             _wait(rebuild, served)
@@ -41,6 +45,17 @@ def run(rebuild: Rebuild) -> Proof:
         "address": rebuild.ssh.addresses[RESCUE],
         "host_key": rebuild.ssh.pinned[RESCUE].split()[1][-12:],
     }
+
+
+def _queues(rebuild: Rebuild) -> list[str]:
+    """What only one start at a time may use, until its rescue has answered."""
+    way, operator = rebuild.plan.way, rebuild.plan.operator
+    alone = {f"way-{way}": ways.one_at_a_time(way), f"operator-{operator}": operators.one_at_a_time(operator)}
+    return [queue for queue, waits in alone.items() if waits]
+
+
+def _tell_whom(rebuild: Rebuild, other: str) -> None:
+    rebuild.say(f"{rebuild.machine.name} waits until {other} has been started: one at a time")
 
 
 def _start(rebuild: Rebuild, rescue: Rescue, medium: Medium) -> Start:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from homelab_provision import files
+from homelab_provision import files, paths
 from homelab_provision.errors import ProvisionError, UsageError
 from homelab_provision.site.adding import lines, with_machine
 from homelab_provision.site.document import parse_document, read_document
@@ -25,11 +25,12 @@ def record_player(site: Site, host: str, machine: str) -> None:
     loads again and says exactly this. Raises SiteError if the file is wrong as it is, ProvisionError if it cannot be
     rewritten; it is then as it was.
     """
-    document = read_document(site.root, MACHINES_FILE)
-    now = assemble(site.root, site.hosts, document, [])
-    wanted = cast_play(now.machines, now.host(host).name, now.machine(machine).name)
     hint = f"edit it by hand: `{machine}` plays `{host}` now, the machine that did gets `distrusted_as: [{host}]`"
-    _replace(site, lambda text: rewrite(text, host, machine), wanted, hint)
+    with files.exclusive(paths.private(paths.locks()) / "machines.lock"):  # several rebuilds may end at one moment
+        document = read_document(site.root, MACHINES_FILE)
+        now = assemble(site.root, site.hosts, document, [])
+        wanted = cast_play(now.machines, now.host(host).name, now.machine(machine).name)
+        _replace(site, lambda text: rewrite(text, host, machine), wanted, hint)
 
 
 def record_machine(site: Site, machine: Machine, remark: str) -> None:

@@ -31,7 +31,8 @@ NETWORK, NEEDS, ADDRESS = "provision_network", "provision_needs", "ansible_host"
 BACKUP, SECRETS, VPN = "provision_backup", "provision_secrets", "provision_vpn"
 CONNECTION, SSH = "ansible_connection", ("ssh", "smart", "ansible.builtin.ssh")
 EXPORTS = "nfs_server_exports"  # who has it keeps the backups of the others
-OURS = (NETWORK, NEEDS, BACKUP, SECRETS, VPN, "provision_mounts")
+MOUNTS, STACKS = "provision_mounts", "app_stacks"
+OURS = (NETWORK, NEEDS, BACKUP, SECRETS, VPN, MOUNTS)
 # What `site.yml` is told by the toolkit itself, and a playbook may look at.
 TOLD = ("provision_macs", "provision_authority", "provision_run", "provision_restore")
 _NO_NEEDS = Needs()
@@ -126,6 +127,7 @@ def read_hosts(
             backup=backup,
             vpn=_model(Vpn, VPN, sources, name, variables, problems),
             secrets=secrets,
+            uses=_uses(variables),
             groups=groups,
             roles=roles.get(name, ()),
             provisioned=PROVISIONED_GROUP in groups,
@@ -148,6 +150,25 @@ def _secrets(sources: HostSources, host: str, variables: Variables, problems: li
     given = {SECRETS: variables[SECRETS]} if SECRETS in variables else {}
     found = validate(_Secrets, given, document, path[:-1], problems, whole=False)
     return found.provision_secrets if found else ()
+
+
+def _uses(variables: Variables) -> dict[str, str]:
+    """Where a host's shares and the databases of its stacks are, as far as roles are told so in plain words."""
+    used = {}
+    for stack in _entries(variables.get(STACKS)):
+        for database in [stack.get("database"), *_entries(stack.get("databases"))]:
+            if isinstance(database, Mapping) and database.get("host"):
+                used[str(database["host"])] = "the databases of its stacks"
+    for share in _entries(variables.get(MOUNTS)):
+        source = str(share.get("source", ""))  # server:/path, or //server/share
+        if server := source[2:].partition("/")[0] if source.startswith("//") else source.partition(":")[0]:
+            used[server] = "its shares"
+    return used
+
+
+def _entries(written: object) -> list[Mapping[str, Any]]:
+    """The mappings of a list. Whatever else stands there, the role that it is for refuses."""
+    return [each for each in written if isinstance(each, Mapping)] if isinstance(written, list) else []
 
 
 def _vpn_problems(sources: HostSources, hosts: Mapping[str, Host]) -> Iterator[Problem]:

@@ -244,6 +244,8 @@ class Host(Frozen):
     """The site's VPN (`provision_vpn`), the same for all that know of it."""
     secrets: tuple[SecretName, ...] = ()
     """Passwords that the site makes and keeps (`provision_secrets`): `x` is the variable `secret_x` of playbooks."""
+    uses: Mapping[str, str] = {}
+    """Names and addresses that its shares and its stacks' databases are at, each with what is there."""
     groups: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     """What `site.yml` makes of it, in the order of its plays; each after those that it depends on."""

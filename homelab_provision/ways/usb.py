@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from homelab_provision import paths
+from homelab_provision import files, paths
 from homelab_provision.events import Emit, step
 from homelab_provision.identity.identities import SiteIdentity
 from homelab_provision.image.image import SHORT
@@ -66,16 +66,16 @@ def site_stick(site: str, identity: SiteIdentity, rescue: Rescue, emit: Emit) ->
     name = rescue_id(site, identity, rescue, identity.rescue.public)
     folder = paths.private(paths.state() / "sticks")
     image = folder / f"{name}.img"
-    if not image.exists():
-        with step(emit, "make the rescue stick"):
-            draft = image.with_suffix(".new")
-            build_stick(
-                rescue, personal(identity, HostKey(identity.rescue.private, identity.rescue.public), name), draft
-            )
-            draft.replace(image)
-            for old in _made(site):
-                if old != image:
-                    old.unlink()
+    with files.exclusive(paths.private(paths.locks()) / "sticks.lock"):  # several rebuilds may want it at one moment
+        if not image.exists():
+            with step(emit, "make the rescue stick"):
+                draft = image.with_suffix(".new")
+                shows = HostKey(identity.rescue.private, identity.rescue.public)
+                build_stick(rescue, personal(identity, shows, name), draft)
+                draft.replace(image)
+                for old in _made(site):
+                    if old != image:
+                        old.unlink()
     return Medium(rescue_id=name, path=image)
 
 

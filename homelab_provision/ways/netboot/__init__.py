@@ -28,6 +28,8 @@ from homelab_provision.site.models import Machine
 from homelab_provision.ways import Medium, Served, Start, rescue_id
 from homelab_provision.ways.netboot import server
 
+ONE_AT_A_TIME = True  # the ports are there once
+
 
 class Netboot:
     """The way `netboot`."""
