@@ -18,14 +18,14 @@ from homelab_provision.jobs import many
 from homelab_provision.jobs.report import summary
 from homelab_provision.report.wording import seconds_text
 from homelab_provision.runs.store import Request
-from homelab_provision.site.loading import load_site
+from homelab_provision.site import loading
 
 
 def rebuild_many(
     asked: Request, hosts: Sequence[str], *, plan_only: bool, unattended: bool, code: str | None, as_json: bool
 ) -> NoReturn:
     """Rebuild these hosts (none named: all that may be) as `asked`, and leave with the exit code of all."""
-    started, site = monotonic(), load_site(asked.site)
+    started, site = monotonic(), loading.load_site(asked.site)
     names = hosts or [host.name for host in site.hosts.values() if host.provisioned]
     with renderer() as show:
         members = many.group(site, asked, names, None if unattended or as_json else show)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from homelab_provision.doors.process import ProcessError, background, environment, interact, run
+from homelab_provision.doors.process import ProcessError, background, environment, interact, interrupt, run
+from homelab_provision.errors import Interrupted
 
 pytestmark = pytest.mark.processes
 
@@ -159,6 +161,26 @@ def test_child_dies_with_a_killed_parent(tmp_path: Path) -> None:
             return
         time.sleep(0.05)
     pytest.fail("the child outlived its killed parent")
+
+
+def test_ctrl_c_is_heard_in_a_thread_that_waits_for_a_program(tmp_path: Path) -> None:
+    heard: list[BaseException] = []
+
+    def work() -> None:
+        for words in (["sleep", "60"], ["true"]):  # what cleans up afterwards is not disturbed
+            try:
+                run(words, deadline=60)
+            except Interrupted as error:
+                heard.append(error)
+
+    thread = threading.Thread(target=work)
+    started = time.monotonic()
+    thread.start()
+    interrupt(thread)
+    thread.join(timeout=30)
+    assert time.monotonic() - started < 30
+    (error,) = heard
+    assert "sleep 60" in str(error)
 
 
 def test_background_program_ends_with_the_block() -> None:

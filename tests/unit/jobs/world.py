@@ -117,7 +117,7 @@ class World:
         self.decided += 1
         return Plan(
             host=request.host,
-            machine=SPARE,
+            machine=request.onto or SPARE,
             address="192.168.50.10",
             way="usb",
             operator="person",

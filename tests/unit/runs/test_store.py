@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import signal
+import threading
 import time
 from datetime import datetime
 from functools import partial
@@ -17,6 +18,7 @@ from types import SimpleNamespace
 import pytest
 
 from homelab_provision import paths
+from homelab_provision.doors.process import interrupt
 from homelab_provision.errors import Locked, UsageError
 from homelab_provision.events import Event as RunEvent
 from homelab_provision.events import (
@@ -184,6 +186,45 @@ def test_a_run_of_another_host_or_site_is_not_gone_on_with() -> None:
     for run in (other, elsewhere):
         with pytest.raises(UsageError, match="is no rebuild of `db-wyse`"):
             store.named(run.id, "db-wyse", Path("/site"))
+
+
+def test_what_one_at_a_time_may_use_is_waited_for() -> None:
+    told: list[str] = []
+    seen: list[str] = []
+
+    def second() -> None:
+        with lock.turn("way-netboot", "wyse-b", told.append):
+            seen.append("wyse-b")
+
+    thread = threading.Thread(target=second)
+    with lock.turn("way-netboot", "wyse-a", told.append), lock.turn("operator-person", "wyse-a", told.append):
+        thread.start()
+        give_up = time.monotonic() + 30
+        while not told:
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        seen.append("wyse-a")
+    thread.join(timeout=30)
+    assert told == ["wyse-a"]
+    assert seen == ["wyse-a", "wyse-b"]
+
+
+def test_ctrl_c_ends_a_wait_for_a_turn() -> None:
+    ended: list[str] = []
+
+    def second() -> None:
+        try:
+            with lock.turn("operator-person", "wyse-b", ended.append):
+                ended.append("had it")
+        except KeyboardInterrupt:
+            ended.append("interrupted")
+
+    thread = threading.Thread(target=second)
+    with lock.turn("operator-person", "wyse-a", ended.append):
+        thread.start()
+        interrupt(thread)
+        thread.join(timeout=30)
+    assert ended[-1] == "interrupted"
 
 
 def test_a_lock_asked_for_twice_is_one_lock() -> None:
