@@ -79,7 +79,7 @@ class _Row:
                 self.word = first_line(event.error or "")
             case RunFinished():
                 self.result, self.seconds = event.result, event.seconds
-                self.word = first_line(event.error or "")
+                self.word = first_line(event.error or event.result)
             case _:
                 self.at_work.take(event)
                 self.word = self._last_word() or self.word
@@ -196,4 +196,6 @@ def renderer_of_many(
 
 
 def _style(row: _Row) -> str:
-    return "cyan" if row.result is None and row.started is not None else "dim" if row.result is None else "red"
+    if row.result:
+        return RESULT_STYLES[row.result].removeprefix("bold ")
+    return "dim" if row.started is None else "cyan"

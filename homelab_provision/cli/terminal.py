@@ -1,7 +1,7 @@
 """The terminal as the command knows it: what is shown goes to standard error and is clean, and a person is asked.
 
-Whatever colour says, a word or a mark says too. Only this module and those that build on it (`plain`, `live`, `render`)
-import rich.
+Whatever colour says, a word or a mark says too. Only this module and those that build on it (`plain`, `live`, `many`,
+`render`) import rich.
 """
 
 from __future__ import annotations

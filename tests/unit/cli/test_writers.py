@@ -15,7 +15,7 @@ FOLDER = Path(cli.__file__).parent
 @pytest.mark.negative
 def test_no_command_writes_past_the_place_that_cleans() -> None:
     allowed = {"options.py": {"write"}, "streams.py": {"write"}, "trouble.py": {"write"}}
-    allowed |= {name: {"print"} for name in ("terminal.py", "live.py")}  # onto a console that cleans
+    allowed |= {name: {"print"} for name in ("terminal.py", "live.py", "many.py")}  # onto a console that cleans
     found = []
     for file in FOLDER.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
