@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import inference, rebuild, startup
+from bench import inference, many, rebuild, startup
 from bench.postgres import measure as postgres
 from bench.postgres import plot
 
@@ -31,6 +31,7 @@ def main(words: Sequence[str] | None = None) -> None:
     known: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
         "startup": startup.measure,
         "rebuild": rebuild.measure,
+        "many": many.measure,
         "postgres": lambda: postgres.measure(given.rows),
         "inference": inference.measure,
     }

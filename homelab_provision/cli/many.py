@@ -38,6 +38,7 @@ from homelab_provision.phases import ORDER
 from homelab_provision.report.wording import RESULT_MARKS, seconds_text
 
 PHASE_COLUMN = max(len(phase) for phase in ORDER)
+SHORTEST_WORD = 8  # columns; where there are fewer, mark, host and phase have to be enough
 REFRESHED = 4  # times a second
 
 
@@ -83,6 +84,11 @@ class _Row:
             case _:
                 self.at_work.take(event)
                 self.word = self._last_word() or self.word
+
+    def time(self) -> str:
+        if self.started is None:
+            return ""
+        return seconds_text(monotonic() - self.started if self.seconds is None else self.seconds)
 
     def _last_word(self) -> str:
         """The step at work and how far it is; where none is, the tasks or tests that are done."""
@@ -163,17 +169,17 @@ class ManyLive(_Patient):
         """All lines. Without our lock: whoever prints holds it, and waits for that of the drawing."""
         host_column = min(max(map(len, self._rows), default=1), self._console.width // 3)
         mark_column = 8 if self._ascii else 1
-        table = Table.grid(padding=(0, 1))
-        table.add_column(width=mark_column, no_wrap=True)
-        table.add_column(width=host_column, no_wrap=True, overflow="ellipsis")
-        table.add_column(width=PHASE_COLUMN, no_wrap=True)
-        table.add_column(width=TIME_COLUMN, no_wrap=True, justify="right")
         rest = self._console.width - mark_column - host_column - PHASE_COLUMN - TIME_COLUMN - 4
-        table.add_column(max_width=max(rest, 1), no_wrap=True, overflow="ellipsis")
+        table = Table.grid(padding=(0, 1))
+        for width in (mark_column, host_column, PHASE_COLUMN):
+            table.add_column(width=width, no_wrap=True, overflow="ellipsis")
+        if rest >= SHORTEST_WORD:
+            table.add_column(width=TIME_COLUMN, no_wrap=True, justify="right")
+            table.add_column(max_width=rest, no_wrap=True, overflow="ellipsis")
         for host, row in self._rows.items():
-            seconds = monotonic() - row.started if row.started is not None and row.seconds is None else row.seconds
-            time = "" if seconds is None or row.started is None else seconds_text(seconds)
-            table.add_row(self._row_mark(row), Text(host, "bold"), row.phase, time, Text(row.word, _style(row)))
+            word = Text(row.word, _style(row))
+            cells = [self._row_mark(row), Text(host, "bold"), Text(row.phase), Text(row.time()), word]
+            table.add_row(*cells[: len(table.columns)])
         return table
 
     def _row_mark(self, row: _Row) -> Text:

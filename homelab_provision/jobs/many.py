@@ -61,7 +61,8 @@ class Member:
         """What is about to happen, for a person to agree to."""
         who = f"{self.machine.name} ({self.machine.passport.known_by}), through {self.way}"
         first = f"; after {' and '.join(self.after)}" if self.after else ""
-        return f"{self.host}: {who}; erases {self.erases}, {self.disk}{first}"
+        stays = "; its data stays" if self.request.keep_data else ""
+        return f"{self.host}: {who}; erases {self.erases}, {self.disk}{stays}{first}"
 
     def document(self) -> dict[str, Any]:
         """The same as JSON."""
@@ -119,18 +120,22 @@ class Ending:
 def group(site: Site, asked: Request, hosts: Sequence[str], person: Person | None) -> list[Member]:
     """Decide who becomes which host, and in which order. Nothing is looked at but the site.
 
-    `asked` is what all of them have in common. A host is played by its own machine, also if that does not answer; one
-    that has none by the spare that fits, and `person` is asked where several do. Raises UsageError or Refused.
+    `asked` is what all of them have in common; a host that has the backups of another one keeps its data. A host is
+    played by its own machine, also if that does not answer; one that has none by the spare that fits, and `person` is
+    asked where several do. Raises UsageError or Refused.
     """
     if twice := [name for name, count in Counter(hosts).items() if count > 1]:
         raise UsageError(f"`{twice[0]}` is named twice", hint="each host once; the order is found by itself")
     order = in_order(site, hosts)
     machines = _place(site, [site.host(name) for name in order], person)
     job.require_disks(asked.erase, machines.values())
-    members = [Member(_request(asked, name, machines[name]), machines[name], after) for name, after in order.items()]
-    for member in members:
-        _refuse_lost_backups(member)
-    return members
+    # Whoever has the backups of others keeps them: they are about to be needed.
+    keepers = {name for after in order.values() for name, what in after.items() if what == BACKUPS}
+    kept = asked.model_copy(update={"keep_data": asked.keep_data or not asked.accept_unproven_backup})
+    return [
+        Member(_request(kept if name in keepers else asked, name, machines[name]), machines[name], after)
+        for name, after in order.items()
+    ]
 
 
 def rebuild(
@@ -270,14 +275,3 @@ def _place(site: Site, hosts: Iterable[Host], person: Person | None) -> Mapping[
             )
         placed[host.name] = machine
     return placed
-
-
-def _refuse_lost_backups(member: Member) -> None:
-    """Whoever keeps the backups of others must not lose them in the moment in which they are needed."""
-    request = member.request
-    keeper = next((name for name, what in member.after.items() if what == BACKUPS), None)
-    if keeper and not (request.keep_data or request.accept_unproven_backup):
-        raise Refused(
-            f"`{keeper}` has the backups of `{member.host}`, and both would lose what is on their disks",
-            hint=f"first `provision rebuild {keeper} --keep-data`, and the others when it is proven",
-        )

@@ -238,14 +238,16 @@ def test_a_terminal_without_utf_8_gets_words() -> None:
 
 def test_notices_and_failed_tasks_are_said_above_with_their_host() -> None:
     bad = TaskFinished(play="p", task="base : Mount", host="nas", result=Outcome.FAILED, seconds=1, message="no disk")
-    lines = drawn(
-        ("nas", Notice(text="At box-3: switch it off.")),
-        ("nas", Notice(level="warning", text="the link is slow")),
-        ("nas", bad),
+    text = "\n".join(
+        drawn(
+            ("nas", Notice(text="At box-3: switch it off.")),
+            ("nas", Notice(level="warning", text="the link is slow")),
+            ("nas", bad),
+        )
     )
-    assert "nas: At box-3: switch it off." in lines
-    assert "nas: warning: the link is slow" in lines
-    assert "nas: base : Mount: failed: no disk" in lines
+    assert "nas: At box-3: switch it off.\n" in text
+    assert "nas: warning: the link is slow\n" in text
+    assert "nas: base : Mount: failed: no disk\n" in text
 
 
 def test_elsewhere_each_line_has_the_name_of_its_host() -> None:

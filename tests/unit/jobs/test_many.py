@@ -258,12 +258,16 @@ def with_backups(site: Site) -> Site:
 @pytest.mark.negative
 def test_backups_are_not_wiped_in_the_moment_in_which_they_are_needed(world: World) -> None:
     site = with_backups(world.site())
-    with pytest.raises(Refused, match="`nas` has the backups of `db`") as refused:
-        world.rebuild("db", "nas", site=site)
-    assert "provision rebuild nas --keep-data" in (refused.value.hint or "")
-    for accepted in ({"keep_data": True}, {"accept_unproven_backup": True}):
-        assert placed(many.group(site, world.asked(**accepted), ["db", "nas"], None))
-    assert placed(many.group(site, world.asked(), ["db", "web"], None))
+
+    def kept(*hosts: str, **more: Any) -> dict[str, bool]:
+        members = many.group(site, world.asked(**more), hosts, None)
+        assert all(member.request.keep_data == ("its data stays" in member.line()) for member in members)
+        return {member.host: member.request.keep_data for member in members}
+
+    assert kept("db", "nas", "web") == {"nas": True, "db": False, "web": False}
+    assert kept("nas", "web") == {"nas": False, "web": False}
+    assert kept("db", "nas", accept_unproven_backup=True) == {"nas": False, "db": False}
+    assert kept("db", "nas", keep_data=True) == {"nas": True, "db": True}
 
 
 # ---- the question --------------------------------------------------------------------------------------------
