@@ -68,6 +68,8 @@ class LiveRenderer(Renderer):
             redirect_stdout=False,
             redirect_stderr=False,
         )
+        # One lock for both: whoever prints needs that of the display, and whoever draws it needs ours.
+        self._lock = self._live._lock
 
     def __enter__(self) -> Self:
         self._live.start()

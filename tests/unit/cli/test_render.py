@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -263,6 +264,31 @@ def test_nobody_is_asked_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sys, "stdin", Terminal("db-wyse\n"))
     with pytest.raises(UsageError, match="no terminal"):
         renderer(stream=Log(), environ=TERMINAL).confirm("Type it", "db-wyse")
+
+
+def test_whoever_prints_and_whoever_draws_do_not_wait_for_each_other() -> None:
+    """The display is drawn by a thread of its own, which asks for what an event is about to change."""
+    terminal = Terminal()
+    with renderer(stream=terminal, environ=TERMINAL) as show:
+        assert isinstance(show, LiveRenderer)
+        show._live.refresh()
+        drawing, held = threading.Event(), show._lock
+
+        def draw() -> None:
+            drawing.set()
+            show._live.refresh()
+
+        with held:  # an event is at work
+            thread = threading.Thread(target=draw, daemon=True)
+            thread.start()
+            assert drawing.wait(10)
+            thread.join(0.2)  # it has come as far as it can
+            said = threading.Thread(target=lambda: None)
+            said.start()
+            show(Notice(text="said"))
+        thread.join(10)
+        assert not thread.is_alive()
+    assert "said" in terminal.getvalue()
 
 
 def test_a_rate_is_that_of_the_last_seconds_and_a_second_pass_starts_over() -> None:
