@@ -119,14 +119,14 @@ def choose(machine: Machine, answers: bool) -> Chosen:
     raise Refused(f"{machine.name} cannot get into the rescue system: {told}")
 
 
-def one_at_a_time(name: str) -> bool:
-    """Whether machines wait until the rescue of the one before has answered; its module says so."""
-    return bool(getattr(import_module(f"{__name__}.{name}"), "ONE_AT_A_TIME", False))
-
-
 def way_called(name: str) -> Way:
     """The way with this name. Raises `UsageError` for one that there is not."""
     if name not in paths.ways():
         raise UsageError(f"there is no way `{name}` into the rescue system", hint=f"one of: {', '.join(paths.ways())}")
     way: Way = import_module(f"{__name__}.{name}").WAY
     return way
+
+
+def one_at_a_time(name: str) -> bool:
+    """Whether machines wait until the rescue of the one before has answered; its module says so."""
+    return bool(getattr(import_module(f"{__name__}.{name}"), "ONE_AT_A_TIME", False))
