@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -268,26 +269,30 @@ def test_nobody_is_asked_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_whoever_prints_and_whoever_draws_do_not_wait_for_each_other() -> None:
     """The display is drawn by a thread of its own, which asks for what an event is about to change."""
-    terminal = Terminal()
-    with renderer(stream=terminal, environ=TERMINAL) as show:
-        assert isinstance(show, LiveRenderer)
-        show._live.refresh()
-        drawing, held = threading.Event(), show._lock
+    terminal, at_work, drawing = Terminal(), threading.Event(), threading.Event()
+    show = renderer(stream=terminal, environ=TERMINAL)
+    assert isinstance(show, LiveRenderer)
 
-        def draw() -> None:
-            drawing.set()
-            show._live.refresh()
-
-        with held:  # an event is at work
-            thread = threading.Thread(target=draw, daemon=True)
-            thread.start()
-            assert drawing.wait(10)
-            thread.join(0.2)  # it has come as far as it can
-            said = threading.Thread(target=lambda: None)
-            said.start()
+    def tell() -> None:
+        with show._lock:
+            at_work.set()
+            drawing.wait(10)
+            time.sleep(0.2)  # it comes as far as it can
             show(Notice(text="said"))
+
+    def draw() -> None:
+        at_work.wait(10)
+        drawing.set()
+        show._live.refresh()
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (tell, draw)]
+    show.__enter__()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
         thread.join(10)
         assert not thread.is_alive()
+    show.__exit__()
     assert "said" in terminal.getvalue()
 
 

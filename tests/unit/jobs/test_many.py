@@ -351,9 +351,7 @@ def test_machines_yml_keeps_what_each_of_them_writes(world: World) -> None:
     ],
     ids=["failed", "unproven", "refused", "bug"],
 )
-def test_one_that_fails_stops_those_that_need_it_and_nobody_else(
-    world: World, error: Exception, code: ExitCode
-) -> None:
+def test_one_that_fails_stops_only_those_that_need_it(world: World, error: Exception, code: ExitCode) -> None:
     world.stops["nas", Phase.VERIFY] = error
     ended = world.rebuild("db", "web", "nas")
     assert world.code is code
