@@ -176,6 +176,8 @@ def rebuild(
                 agreed=True,
                 begun=runs.append,
             )
+        except KeyboardInterrupt:
+            error = Interrupted("interrupted")
         except BaseException as stopped:  # in a thread, from which nobody else would hear of it
             error = stopped
         if not runs:  # as another run has its lock: no journal says so
