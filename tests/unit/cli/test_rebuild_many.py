@@ -222,11 +222,13 @@ def test_an_end_is_told_by_mark_and_word() -> None:
     assert re.fullmatch(r"✓ web-wyse +converge +4 m 10 s proven", last[2])
 
 
-@pytest.mark.parametrize("columns", [20, 40, 60])
+@pytest.mark.parametrize("columns", [20, 36, 40, 60])
 def test_a_narrow_terminal_has_a_line_for_each_host_all_the_same(columns: int) -> None:
     last = drawn(*BEGINNING, columns=columns)[-3:]
     assert all(len(line) <= columns for line in last)
     assert [line[2:5] for line in last] == ["nas", "db-", "web"]
+    assert last[0].split()[:3] == ["•", "nas", "flash"]
+    assert (len(last[0].split()) > 3) == (columns >= 40), "no half of a word"
 
 
 def test_a_terminal_without_utf_8_gets_words() -> None:

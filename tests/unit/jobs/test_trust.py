@@ -72,7 +72,7 @@ class Screen:
 def rebuild_of(ssh: Ssh, identities: Identities, screen: Screen, *, code: str | None = "", **more: Any) -> Any:
     run = store.start(Request(command="rebuild", site=Path("/site"), host="db-wyse"))
     machine = SimpleNamespace(name="wyse-b", passport=SimpleNamespace(serial="LAB5070B", macs=("52:54:00:00:00:01",)))
-    plan = SimpleNamespace(host="db-wyse", machine="wyse-b", keep_data=False)
+    plan = SimpleNamespace(host="db-wyse", machine="wyse-b", keep_data=False, way="usb", operator="person")
     return SimpleNamespace(
         ssh=ssh,
         session=SimpleNamespace(identities=identities),

@@ -114,6 +114,7 @@ def test_the_boot_phase_goes_a_new_way(pigeon: Any, monkeypatch: pytest.MonkeyPa
         ssh=ssh,
         site=site,
         way=pigeon,
+        plan=SimpleNamespace(way="pigeon", operator="lab"),
         operator=SimpleNamespace(patience=1.0),
         machine=site.machine("wyse-b"),
         plan=SimpleNamespace(host="db-wyse"),
