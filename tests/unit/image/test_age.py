@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -59,6 +61,29 @@ def test_an_image_that_is_too_old_is_built_anew(
     shelf = Shelf(tmp_path, monkeypatch, days=days)
     assert shelf.get(max_age=TWO_WEEKS) == (shelf.new if built else shelf.old)
     assert shelf.built == built
+
+
+def test_hosts_with_the_same_roles_have_one_image_built_however_many_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf(tmp_path, monkeypatch, days=0)
+    build, there = shelf.build, list[Image]()
+
+    def slowly() -> Image:
+        time.sleep(0.2)  # the others come meanwhile
+        there.append(build())
+        return there[0]
+
+    monkeypatch.setattr(shelf, "build", slowly)
+    monkeypatch.setattr(host_image, "find_image", lambda recipe, cache: there[0] if there else None)
+    found: list[Image] = []
+    threads = [threading.Thread(target=lambda: found.append(shelf.get())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert found == [shelf.new] * 3
+    assert shelf.built == 1
 
 
 def test_nobody_asked_for_an_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from inspect import signature
 from pathlib import Path
@@ -16,7 +18,7 @@ from homelab_provision import paths, ways
 from homelab_provision.doors.ssh import Answer
 from homelab_provision.errors import UsageError
 from homelab_provision.phases import boot
-from homelab_provision.ways import Medium, Way, way_called
+from homelab_provision.ways import Medium, Way, usb, way_called
 from tests.unit.site.sites import MACHINES, problems_of, site_of
 
 PIGEON = '''
@@ -146,3 +148,30 @@ main()
 def test_the_medium_is_kept_in_the_plan_as_it_is() -> None:
     medium = Medium(rescue_id="lab-0123", path=Path("/state/sticks/lab-0123.img"))
     assert Medium.model_validate_json(medium.model_dump_json()) == medium
+
+
+def test_the_stick_of_a_site_is_made_once_however_many_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+
+    def build_stick(rescue: object, personal: object, target: Path) -> None:
+        made.append(target)
+        time.sleep(0.2)  # the others come meanwhile
+        target.write_text("a stick")
+
+    monkeypatch.setattr(usb, "build_stick", build_stick)
+    monkeypatch.setattr(usb, "personal", lambda *words: b"")
+    key = SimpleNamespace(public="ssh-ed25519 AAAA", private="-")
+    identity: Any = SimpleNamespace(controller=key, rescue=key)
+    rescue: Any = SimpleNamespace(digest="d" * 64)
+    found: list[Medium] = []
+    wanted = [
+        threading.Thread(target=lambda: found.append(usb.site_stick("home", identity, rescue, lambda event: None)))
+        for _ in range(3)
+    ]
+    for thread in wanted:
+        thread.start()
+    for thread in wanted:
+        thread.join(30)
+    assert len(made) == 1
+    assert {medium.path.read_text() for medium in found} == {"a stick"}
+    assert len(found) == 3
