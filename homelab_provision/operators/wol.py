@@ -17,6 +17,7 @@ from homelab_provision.operators import AtHost, Operator
 from homelab_provision.operators import person as hands
 from homelab_provision.site.models import Machine, Site
 
+ONE_AT_A_TIME = hands.ONE_AT_A_TIME  # who does not wake needs them
 SECONDS = 30.0  # until the packets are sent
 # `python3 - MAC…`, at the controller or at a host: to everybody on each of its networks, as a card that sleeps has no
 # address. The packet is AMD's: six times 0xff, sixteen times the MAC. Port 9 is `discard`. What is lost is not missed,
