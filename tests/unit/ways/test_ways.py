@@ -116,10 +116,9 @@ def test_the_boot_phase_goes_a_new_way(pigeon: Any, monkeypatch: pytest.MonkeyPa
         ssh=ssh,
         site=site,
         way=pigeon,
-        plan=SimpleNamespace(way="pigeon", operator="lab"),
+        plan=SimpleNamespace(way="pigeon", operator="lab", host="db-wyse"),
         operator=SimpleNamespace(patience=1.0),
         machine=site.machine("wyse-b"),
-        plan=SimpleNamespace(host="db-wyse"),
         session=SimpleNamespace(identities=SimpleNamespace(site=SimpleNamespace(rescue=key))),
         emit=lambda event: None,
     )
