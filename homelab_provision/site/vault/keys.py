@@ -63,9 +63,9 @@ def _public_half(name: str, text: str) -> bytes | None:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
-    raw = text.encode()
     key: Any
     try:
+        raw = text.encode()
         if name.endswith("_certificate"):
             certificate = x509.load_pem_x509_certificate(raw)
             list(certificate.extensions)

@@ -46,7 +46,7 @@ class Start:
         )
         return SimpleNamespace(
             ssh=ssh,
-            plan=SimpleNamespace(way=way, operator=operator),
+            plan=SimpleNamespace(way=way, operator=operator, host="db-wyse"),
             machine=SimpleNamespace(name=machine),
             operator=SimpleNamespace(patience=10.0),
             way=SimpleNamespace(prepare=lambda *words: None, serving=self.serving),
