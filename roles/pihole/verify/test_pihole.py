@@ -104,7 +104,8 @@ def test_a_local_record_is_answered(answers: Any) -> None:
 
 
 def test_upstreams_are_asked(answers: Any) -> None:
-    assert reply(answers, "root")["code"] == "NOERROR"
+    """Routers there are that know nothing of the root, and say so; who reaches nobody says SERVFAIL or nothing."""
+    assert reply(answers, "root")["code"] in ("NOERROR", "NXDOMAIN")
 
 
 @pytest.mark.usefixtures("unbound")

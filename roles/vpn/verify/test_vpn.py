@@ -18,7 +18,8 @@ QUESTIONS = {
     "journal": f"{KEY} >key; journalctl --no-pager --output=cat >said; grep --count --fixed-strings --file=key said",
     "processes": f"{KEY} >key; ps -eo args >said; grep --count --fixed-strings --file=key said",
     "planted": f"{KEY} >key; cp key said; grep --count --fixed-strings --file=key said",
-    "files": f"{KEY} >key; grep -rlF --file=key /etc /var /run /root /usr/local",
+    # What root cannot read holds no text (a namespace that Docker keeps), or is gone meanwhile.
+    "files": f"{KEY} >key; grep -rlFs --file=key /etc /var /run /root /usr/local",
     "damaged": f"""
         before=$(homelab-vpn status | grep -c endpoint)
         head -c 200 {CONFIGURATION} >half
