@@ -47,5 +47,6 @@ def bring(homelab: Homelab, host: str, *names: str) -> None:
 def serve(homelab: Homelab, host: str, address: str) -> dict[str, str]:
     """Serve them from now on, until the host starts anew: each by its name and tag, with its digest."""
     words = ["lab", "ssh", host, "--", "sh", "-s", f"{address}:{PORT}", FOLDER]
-    told = homelab.done(*words, feed=(IMAGES / "registry").read_text()).stdout
+    anew = "systemctl --quiet stop registry.service 2>/dev/null || true\n"
+    told = homelab.done(*words, feed=anew + (IMAGES / "registry").read_text()).stdout
     return dict(line.split() for line in told.splitlines())
