@@ -106,7 +106,6 @@ def rebuild(
       provision rebuild db-wyse site-wyse          several at once; --all: every host
       provision rebuild db-wyse --confirm-code     a stick of this site may be in other hands
     """
-    from homelab_provision.cli.rebuild_many import rebuild_many
     from homelab_provision.cli.render import renderer
     from homelab_provision.jobs import rebuild as job
     from homelab_provision.jobs.report import document
@@ -140,6 +139,8 @@ def rebuild(
         confirm_code=code is not None,
     )
     if everything or len(hosts) > 1:
+        from homelab_provision.cli.rebuild_many import rebuild_many
+
         alone = {"--onto": onto, "--resume": resume, "--from": first, "a code": code if code != ASK else None}
         if given := [word for word, value in alone.items() if value]:
             raise UsageError(

@@ -47,7 +47,10 @@ class WakeOperator:
     emit: Emit
     at_host: AtHost
     person: Operator
-    patience: float = 1800.0
+
+    @property
+    def patience(self) -> float:
+        return self.person.patience
 
     def start_from_stick(self, machine: Machine, stick: Path) -> None:
         self.person.start_from_stick(machine, stick)
